@@ -1,0 +1,1 @@
+"""Raw text to training batches: corpus, readers, masking, packing, pipeline."""

@@ -1,0 +1,54 @@
+"""Keras layers for transformer blocks: pure `keras.ops`, any backend.
+
+Axis legend, used in every shape comment and einsum:
+    B batch            T query length      S key length
+    N query heads      K key/value heads   G = N / K
+    H head_dim         D hidden_size       F intermediate_size
+    V vocab_size       P gathered positions
+"""
+
+from tfllm.layers.attention import Attention
+from tfllm.layers.block import TransformerBlock
+from tfllm.layers.config import (
+    AttentionConfig,
+    BlockConfig,
+    EmbeddingConfig,
+    FeedForwardConfig,
+    NormConfig,
+)
+from tfllm.layers.configured import ConfiguredLayer
+from tfllm.layers.dropout import Dropout
+from tfllm.layers.embeddings import Embeddings
+from tfllm.layers.feed_forward import FeedForward
+from tfllm.layers.heads import (
+    MaskedLMHead,
+    MaskedLMHeadConfig,
+    Pooler,
+    PoolerConfig,
+)
+from tfllm.layers.kv_cache import KVCache
+from tfllm.layers.linear import Linear
+from tfllm.layers.normalization import Norm
+from tfllm.layers.positions import LearnedPositions
+
+__all__ = [
+    "Attention",
+    "AttentionConfig",
+    "BlockConfig",
+    "ConfiguredLayer",
+    "Dropout",
+    "EmbeddingConfig",
+    "Embeddings",
+    "FeedForward",
+    "FeedForwardConfig",
+    "KVCache",
+    "LearnedPositions",
+    "Linear",
+    "MaskedLMHead",
+    "MaskedLMHeadConfig",
+    "Norm",
+    "NormConfig",
+    "Pooler",
+    "PoolerConfig",
+    "TransformerBlock",
+]

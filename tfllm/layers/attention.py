@@ -1,0 +1,130 @@
+"""Multi-head attention with one fused query/key/value projection."""
+
+from typing import Any
+
+from keras import ops
+
+from tfllm.layers.config import AttentionConfig
+from tfllm.layers.configured import ConfiguredLayer
+from tfllm.layers.dropout import Dropout
+from tfllm.layers.kv_cache import KVCache
+from tfllm.layers.linear import Linear
+
+# Added to the score of a hidden key. Finite, so that a row without any
+# visible key gives the uniform distribution and not NaN.
+HIDDEN_SCORE = -1e9
+
+
+class Attention(ConfiguredLayer):
+    """Scaled dot-product self-attention over several heads.
+
+    The projections to queries, keys and values are one kernel
+    [D, (N + 2K) * H], in this order.
+
+    Args:
+        config: AttentionConfig.
+
+    Call args:
+        x: float [B, T, D], compute dtype.
+        mask_bias: float32 [B, 1, 1 or T, S] added to the scores (0 keeps,
+            `HIDDEN_SCORE` hides), or None.
+        cache: KVCache of the positions before x, or None.
+        training: Apply dropout.
+
+    Returns:
+        float [B, T, D] and the cache with x appended (None without one).
+
+    Numerics: softmax in float32 under any policy.
+
+    Reference: Vaswani et al., 2017, section 3.2; Ainslie et al., 2023
+    (grouped queries).
+    """
+
+    config_class = AttentionConfig
+
+    def __init__(self, config: AttentionConfig, **kwargs: Any) -> None:
+        """See the class."""
+        super().__init__(config, **kwargs)
+        options = {
+            "use_bias": config.use_bias,
+            "initializer_range": config.initializer_range,
+            "dtype": self.dtype_policy,
+        }
+        heads = config.num_heads + 2 * config.kv_heads
+        self.qkv = Linear(
+            config.hidden_size, heads * config.head_size, name="qkv", **options
+        )
+        self.output_projection = Linear(
+            config.num_heads * config.head_size,
+            config.hidden_size,
+            name="output_projection",
+            **options,
+        )
+        self.dropout = Dropout(
+            config.dropout, name="dropout", dtype=self.dtype_policy
+        )
+
+    def build(self, input_shape: Any = None) -> None:
+        """Creates the weights."""
+        self.qkv.build()
+        self.output_projection.build()
+        self.built = True
+
+    def call(
+        self,
+        x: Any,
+        mask_bias: Any = None,
+        cache: KVCache | None = None,
+        training: bool = False,
+    ) -> tuple[Any, KVCache | None]:
+        """See the class."""
+        queries, keys, values = self._project(x)
+        if cache is not None:
+            cache = cache.append(keys, values)
+            keys, values = cache.keys, cache.values
+        context = self._attend(queries, keys, values, mask_bias, training)
+        return self.output_projection(context), cache
+
+    def _project(self, x: Any) -> tuple[Any, Any, Any]:
+        """Returns queries [B, N, T, H], keys and values [B, K, T, H]."""
+        config = self.config
+        n, k, h = config.num_heads, config.kv_heads, config.head_size
+        length = x.shape[1] if x.shape[1] is not None else ops.shape(x)[1]
+        qkv = ops.reshape(self.qkv(x), (-1, length, n + 2 * k, h))
+        qkv = ops.transpose(qkv, (0, 2, 1, 3))  # [B, N + 2K, T, H]
+        queries, keys, values = ops.split(qkv, (n, n + k), axis=1)
+        return queries * config.score_scale, keys, values
+
+    def _attend(
+        self, queries: Any, keys: Any, values: Any, mask_bias: Any, training: bool
+    ) -> Any:
+        """Returns the context [B, T, N * H]."""
+        config = self.config
+        n, k, h = config.num_heads, config.kv_heads, config.head_size
+        length = (
+            queries.shape[2]
+            if queries.shape[2] is not None
+            else ops.shape(queries)[2]
+        )
+        if n != k:
+            # Queries of one group share a head: fold G into the length.
+            queries = ops.reshape(queries, (-1, k, n // k * length, h))
+        keys = ops.transpose(keys, (0, 1, 3, 2))
+        scores = ops.cast(ops.matmul(queries, keys), "float32")
+        if n != k:
+            scores = ops.reshape(
+                scores, (-1, n, length, ops.shape(scores)[-1])
+            )
+        if mask_bias is not None:
+            scores = scores + mask_bias  # [B, N, T, S]
+        probabilities = ops.cast(ops.softmax(scores), self.compute_dtype)
+        probabilities = self.dropout(probabilities, training=training)
+        if n != k:
+            probabilities = ops.reshape(
+                probabilities,
+                (-1, k, n // k * length, ops.shape(probabilities)[-1]),
+            )
+        context = ops.matmul(probabilities, values)
+        context = ops.reshape(context, (-1, n, length, h))
+        context = ops.transpose(context, (0, 2, 1, 3))
+        return ops.reshape(context, (-1, length, n * h))

@@ -1,0 +1,59 @@
+"""Position-wise feed-forward network."""
+
+from typing import Any
+
+from tfllm.layers.activations import ACTIVATIONS
+from tfllm.layers.config import FeedForwardConfig
+from tfllm.layers.configured import ConfiguredLayer
+from tfllm.layers.linear import Linear
+
+
+class FeedForward(ConfiguredLayer):
+    """Position-wise feed-forward network, optionally gated.
+
+    Args:
+        config: FeedForwardConfig.
+
+    Call args:
+        x: float [B, T, D], compute dtype.
+
+    Returns:
+        float [B, T, D].
+
+    Reference: Vaswani et al., 2017, section 3.3; Shazeer, 2020 (gated).
+    """
+
+    config_class = FeedForwardConfig
+
+    def __init__(self, config: FeedForwardConfig, **kwargs: Any) -> None:
+        """See the class."""
+        super().__init__(config, **kwargs)
+        width, inner = config.hidden_size, config.intermediate_size
+        options = {
+            "use_bias": config.use_bias,
+            "initializer_range": config.initializer_range,
+            "dtype": self.dtype_policy,
+        }
+        self.up = Linear(width, inner, name="up", **options)
+        self.gate = (
+            Linear(width, inner, name="gate", **options)
+            if config.gated
+            else None
+        )
+        self.down = Linear(inner, width, name="down", **options)
+        self.activation = ACTIVATIONS[config.activation]
+
+    def build(self, input_shape: Any = None) -> None:
+        """Creates the weights."""
+        self.up.build()
+        if self.gate is not None:
+            self.gate.build()
+        self.down.build()
+        self.built = True
+
+    def call(self, x: Any) -> Any:
+        """See the class."""
+        inner = self.up(x)
+        if self.gate is None:
+            return self.down(self.activation(inner))
+        return self.down(self.activation(self.gate(x)) * inner)

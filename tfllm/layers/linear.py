@@ -1,0 +1,105 @@
+"""Matrix product over the last axis."""
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+
+class Linear(keras.layers.Layer):
+    """Affine map of the last axis: `x @ kernel + bias`.
+
+    NOTE: not `keras.layers.Dense`. The leading axes are folded into one, so
+    that the product is one 2-D GEMM forward and backward; on CPU that is
+    measurably faster than a batched product with a broadcast kernel.
+
+    Args:
+        input_size: Width of the input.
+        output_size: Width of the output.
+        use_bias: Add a bias.
+        initializer_range: Standard deviation of the truncated normal.
+        **kwargs: Keras' own `name`, `dtype` and `trainable`.
+
+    Call args:
+        x: float [..., input_size].
+
+    Returns:
+        float [..., output_size], compute dtype.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        output_size: int,
+        use_bias: bool = True,
+        initializer_range: float = 0.02,
+        **kwargs: Any,
+    ) -> None:
+        """See the class."""
+        super().__init__(**kwargs)
+        self.input_size = input_size
+        self.output_size = output_size
+        self.use_bias = use_bias
+        self.initializer_range = initializer_range
+
+    def build(self, input_shape: Any = None) -> None:
+        """Creates the weights."""
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(self.input_size, self.output_size),
+            initializer=keras.initializers.TruncatedNormal(
+                stddev=self.initializer_range
+            ),
+        )
+        self.bias = (
+            self.add_weight(
+                name="bias", shape=(self.output_size,), initializer="zeros"
+            )
+            if self.use_bias
+            else None
+        )
+        self.built = True
+
+    def call(self, x: Any) -> Any:
+        """See the class."""
+        shape = x.shape
+        flat = ops.reshape(x, (-1, self.input_size)) if len(shape) != 2 else x
+        y = ops.matmul(flat, self.kernel)
+        if self.bias is not None:
+            y = ops.add(y, self.bias)
+        if len(shape) == 2:
+            return y
+        return ops.reshape(y, leading_shape(x) + (self.output_size,))
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the JSON form of the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "input_size": self.input_size,
+            "output_size": self.output_size,
+            "use_bias": self.use_bias,
+            "initializer_range": self.initializer_range,
+        }
+
+
+def leading_shape(x: Any) -> tuple[Any, ...]:
+    """Returns all axes of x but the last, static where known.
+
+    At most one unknown axis becomes -1, so that the result can go to
+    `reshape` without a shape tensor.
+    """
+    static = tuple(x.shape)[:-1]
+    unknown = sum(size is None for size in static)
+    if unknown == 0:
+        return static
+    if unknown == 1:
+        return tuple(-1 if size is None else size for size in static)
+    return tuple(ops.shape(x)[:-1])
+
+
+def num_elements(shape: tuple[int | None, ...]) -> int | None:
+    """Returns the product of a static shape, or None if unknown."""
+    if any(size is None for size in shape):
+        return None
+    return math.prod(int(size) for size in shape if size is not None)

@@ -1,0 +1,91 @@
+"""Settings of a whole model: the stack and its heads."""
+
+import dataclasses
+from typing import Any
+
+from tfllm.layers.config import (
+    BlockConfig,
+    EmbeddingConfig,
+    NormConfig,
+    check_positive,
+    from_dict,
+    to_dict,
+)
+from tfllm.layers.heads import MaskedLMHeadConfig, PoolerConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class TransformerConfig:
+    """A stack of equal blocks on top of embeddings.
+
+    Attributes:
+        family: Name in `tfllm.models.FAMILIES`.
+        embeddings: Input embeddings.
+        block: Every block.
+        num_layers: Number of blocks.
+        final_norm: Normalization after the last block, or None.
+        pooler: Vector for the whole sequence, or None.
+        masked_lm_head: Prediction of masked tokens, or None.
+        pad_token_id: Id of the padding token.
+    """
+
+    family: str
+    embeddings: EmbeddingConfig
+    block: BlockConfig
+    num_layers: int
+    final_norm: NormConfig | None = None
+    pooler: PoolerConfig | None = None
+    masked_lm_head: MaskedLMHeadConfig | None = None
+    pad_token_id: int = 0
+
+    def __post_init__(self) -> None:
+        """Validates the fields."""
+        check_positive(self, "num_layers")
+        width = self.block.attention.hidden_size
+        if self.embeddings.hidden_size != width:
+            raise ValueError(
+                "`embeddings` and `block` must have one `hidden_size`. "
+                f"Received: {self.embeddings.hidden_size} and {width}"
+            )
+        if not 0 <= self.pad_token_id < self.embeddings.vocab_size:
+            raise ValueError(
+                "`pad_token_id` must be an id of the vocabulary of "
+                f"{self.embeddings.vocab_size}. Received: {self.pad_token_id}"
+            )
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the hidden states, D."""
+        return self.block.attention.hidden_size
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the token table, V."""
+        return self.embeddings.vocab_size
+
+    @property
+    def max_length(self) -> int | None:
+        """Longest sequence, or None if the positions set no limit."""
+        return self.embeddings.max_position_embeddings or None
+
+    def with_dropout(self, rate: float) -> "TransformerConfig":
+        """Returns the config with one rate for all its dropouts."""
+        replace = dataclasses.replace
+        return replace(
+            self,
+            embeddings=replace(self.embeddings, dropout=rate),
+            block=replace(
+                self.block,
+                dropout=rate,
+                attention=replace(self.block.attention, dropout=rate),
+            ),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns nested plain dicts, ready for JSON."""
+        return to_dict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "TransformerConfig":
+        """Builds the config from what `to_dict` returned."""
+        return from_dict(cls, values)

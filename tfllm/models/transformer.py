@@ -1,0 +1,238 @@
+"""The stack that every family configures."""
+
+from typing import Any
+
+from keras import ops
+
+from tfllm.layers.attention import HIDDEN_SCORE
+from tfllm.layers.block import TransformerBlock
+from tfllm.layers.configured import ConfiguredLayer
+from tfllm.layers.embeddings import Embeddings
+from tfllm.layers.heads import MaskedLMHead, Pooler
+from tfllm.layers.kv_cache import KVCache
+from tfllm.layers.linear import Linear
+from tfllm.layers.normalization import Norm
+from tfllm.models.config import TransformerConfig
+
+
+class Transformer(ConfiguredLayer):
+    """Embeddings and a stack of blocks; an encoder, or a causal decoder.
+
+    Args:
+        config: TransformerConfig. With `block.attention.causal` it is a
+            decoder.
+
+    Call args:
+        token_ids: int32 [B, T].
+        padding_mask: int32 or bool [B, T], true for real tokens, or [B, S]
+            with a cache; None if all are real.
+        segment_ids: int32 [B, T] or None.
+        position_ids: int32 [B, T] or None.
+        cache: One KVCache per block, or None.
+        training: Apply dropout.
+
+    Returns:
+        float [B, T, D]; with a cache, this and the new caches.
+
+    Reference: Vaswani et al., 2017; Devlin et al., 2019.
+    """
+
+    config_class = TransformerConfig
+
+    def __init__(self, config: TransformerConfig, **kwargs: Any) -> None:
+        """See the class."""
+        super().__init__(config, **kwargs)
+        policy = self.dtype_policy
+        self.embeddings = Embeddings(
+            config.embeddings, name="embeddings", dtype=policy
+        )
+        self.blocks = [
+            TransformerBlock(config.block, name=f"block_{i}", dtype=policy)
+            for i in range(config.num_layers)
+        ]
+        self.final_norm = (
+            Norm(config.final_norm, name="final_norm", dtype=policy)
+            if config.final_norm is not None
+            else None
+        )
+
+    def build(self, input_shape: Any = None) -> None:
+        """Creates the weights."""
+        self.embeddings.build()
+        for block in self.blocks:
+            block.build()
+        if self.final_norm is not None:
+            self.final_norm.build()
+        self.built = True
+
+    def call(
+        self,
+        token_ids: Any,
+        padding_mask: Any = None,
+        segment_ids: Any = None,
+        position_ids: Any = None,
+        cache: list[KVCache] | None = None,
+        training: bool = False,
+    ) -> Any:
+        """See the class."""
+        start = 0 if cache is None else cache[0].index
+        x = self.embeddings(
+            token_ids,
+            segment_ids=segment_ids,
+            position_ids=position_ids,
+            start=start,
+            training=training,
+        )
+        length = ops.shape(token_ids)[1]
+        num_keys = length if cache is None else cache[0].keys.shape[2]
+        mask_bias = self._mask_bias(padding_mask, length, num_keys, start)
+        new_cache: list[Any] = []
+        for i, block in enumerate(self.blocks):
+            x, block_cache = block(
+                x,
+                mask_bias=mask_bias,
+                cache=None if cache is None else cache[i],
+                training=training,
+            )
+            new_cache.append(block_cache)
+        if self.final_norm is not None:
+            x = self.final_norm(x)
+        return x if cache is None else (x, new_cache)
+
+    def create_cache(self, batch_size: int, length: int) -> list[KVCache]:
+        """Returns empty caches for sequences of up to `length` tokens."""
+        attention = self.config.block.attention
+        return [
+            KVCache.create(
+                batch_size,
+                length,
+                attention.kv_heads,
+                attention.head_size,
+                self.compute_dtype,
+            )
+            for _ in self.blocks
+        ]
+
+    def _mask_bias(
+        self, padding_mask: Any, length: Any, num_keys: Any, start: Any
+    ) -> Any:
+        """Returns float32 [B or 1, 1, 1 or T, S] or None: see Attention."""
+        visible = None
+        if self.config.block.attention.causal:
+            queries = ops.expand_dims(start + ops.arange(length), 1)
+            keys = ops.expand_dims(ops.arange(num_keys), 0)
+            visible = ops.less_equal(keys, queries)[None, None]
+        if padding_mask is not None:
+            keep = ops.cast(padding_mask, "bool")[:, None, None, :]
+            visible = (
+                keep if visible is None else ops.logical_and(visible, keep)
+            )
+        if visible is None:
+            return None
+        return (1.0 - ops.cast(visible, "float32")) * HIDDEN_SCORE
+
+
+class PretrainingModel(ConfiguredLayer):
+    """A transformer with the heads that its family pretrains with.
+
+    Args:
+        config: TransformerConfig with a `masked_lm_head`, and with a
+            `pooler` if `num_sequence_labels` is asked for.
+        num_sequence_labels: Classes of the sequence head on the pooled
+            vector (2 for next-sentence prediction), 0 for no such head.
+
+    Call args:
+        token_ids: int32 [B, T].
+        padding_mask: int32 [B, T] or None.
+        segment_ids: int32 [B, T] or None.
+        masked_positions: int32 [B, P], or None to predict every position.
+        training: Apply dropout.
+
+    Returns:
+        Dict of `mlm`, float32 [B, P or T, V], and with a sequence head
+        `nsp`, float32 [B, num_sequence_labels].
+
+    Reference: Devlin et al., 2019, section 3.1.
+    """
+
+    config_class = TransformerConfig
+
+    def __init__(
+        self,
+        config: TransformerConfig,
+        num_sequence_labels: int = 2,
+        **kwargs: Any,
+    ) -> None:
+        """See the class."""
+        super().__init__(config, **kwargs)
+        if config.masked_lm_head is None:
+            raise ValueError(
+                "`config.masked_lm_head` is needed for masked-language-model "
+                f"pretraining. Received: None, family {config.family!r}"
+            )
+        if num_sequence_labels and config.pooler is None:
+            raise ValueError(
+                "`config.pooler` is needed for a sequence head. Received: "
+                f"None, num_sequence_labels={num_sequence_labels}"
+            )
+        self.num_sequence_labels = num_sequence_labels
+        policy = self.dtype_policy
+        self.transformer = Transformer(
+            config, name="transformer", dtype=policy
+        )
+        self.masked_lm_head = MaskedLMHead(
+            config.masked_lm_head, name="masked_lm_head", dtype=policy
+        )
+        self.pooler = self.sequence_head = None
+        if num_sequence_labels and config.pooler is not None:
+            self.pooler = Pooler(config.pooler, name="pooler", dtype=policy)
+            self.sequence_head = Linear(
+                config.hidden_size,
+                num_sequence_labels,
+                initializer_range=config.pooler.initializer_range,
+                name="sequence_head",
+                dtype="float32",
+            )
+
+    def build(self, input_shape: Any = None) -> None:
+        """Creates the weights."""
+        self.transformer.build()
+        self.masked_lm_head.build()
+        for part in (self.pooler, self.sequence_head):
+            if part is not None:
+                part.build()
+        self.built = True
+
+    def call(
+        self,
+        token_ids: Any,
+        padding_mask: Any = None,
+        segment_ids: Any = None,
+        masked_positions: Any = None,
+        training: bool = False,
+    ) -> dict[str, Any]:
+        """See the class."""
+        x = self.transformer(
+            token_ids,
+            padding_mask=padding_mask,
+            segment_ids=segment_ids,
+            training=training,
+        )
+        outputs = {
+            "mlm": self.masked_lm_head(
+                x,
+                token_table=self.transformer.embeddings.token_table,
+                positions=masked_positions,
+            )
+        }
+        if self.sequence_head is not None:
+            pooled = ops.cast(self.pooler(x), "float32")
+            outputs["nsp"] = self.sequence_head(pooled)
+        return outputs
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the JSON form of the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "num_sequence_labels": self.num_sequence_labels,
+        }

@@ -1,0 +1,338 @@
+"""Measures tfllm beside its peers, in turns, on the same work.
+
+    python -m tools.benchmark --output=results.json
+
+prints one table per work, with the ratios that count, and writes everything
+that was measured. The peers (Transformers on torch, KerasHub,
+tf-models-official) get a virtual environment each on first use, about 5 GB in
+all; the measuring itself takes about 15 minutes on 2 cores and 16 GB of
+memory. Leave the machine alone meanwhile. How a comparison is made, and what
+is not equal, is in `tools/peers/__init__.py`.
+
+Works:
+  bert_base_pretrain    step of BERT-base, 8 x 128, 20 masked slots
+  bert_base_first_step  build to the end of the first step; peak memory
+  bert_tiny_pretrain    step of BERT 2/128, 32 x 128
+  import_time           `import tfllm` over `import tensorflow, keras`
+  prepare_data          examples per second and core, memory at 1x and 10x
+"""
+
+import dataclasses
+import datetime
+import json
+import os
+import pathlib
+import platform
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from absl import flags as absl_flags
+
+from tfllm import flags
+from tools.peers import (
+    data_preparation,
+    environments,
+    imports,
+    tables,
+    training,
+)
+from tools.peers.sides import OURS, REPOSITORY, SIDES, SideSpec
+from tools.peers.worker import SideError
+
+WORKS = (
+    "bert_base_pretrain",
+    "bert_base_first_step",
+    "bert_tiny_pretrain",
+    "import_time",
+    "prepare_data",
+)
+
+_WORK = absl_flags.DEFINE_list(
+    "work", "all", f"What to measure: all, or some of {', '.join(WORKS)}."
+)
+_SIDE = absl_flags.DEFINE_list(
+    "side", "all", f"Who takes part: all, or some of {', '.join(SIDES)}."
+)
+_ENV_DIR = absl_flags.DEFINE_string(
+    "env_dir",
+    str(REPOSITORY / ".benchmark" / "envs"),
+    "Folder of the sides' virtual environments; missing ones are made.",
+)
+_PYTHON = absl_flags.DEFINE_multi_string(
+    "python",
+    [],
+    "SIDE=PATH: take this interpreter for a side instead of making an "
+    "environment. May be repeated.",
+)
+_OUTPUT = absl_flags.DEFINE_string(
+    "output",
+    str(REPOSITORY / ".benchmark" / "results.json"),
+    "Where to write the results as JSON.",
+)
+_ROUNDS = absl_flags.DEFINE_integer(
+    "rounds", 5, "Turns that each side gets.", lower_bound=1
+)
+_SECONDS_PER_TURN = absl_flags.DEFINE_float(
+    "seconds_per_turn",
+    5.0,
+    "About how long one turn takes; at least one step.",
+    lower_bound=0.0,
+)
+_REPEATS = absl_flags.DEFINE_integer(
+    "repeats", 5, "Processes per import that is timed.", lower_bound=1
+)
+_THREADS = absl_flags.DEFINE_integer(
+    "threads",
+    0,
+    "Cores that each side may use; 0: all.",
+    lower_bound=0,
+)
+_TIMEOUT = absl_flags.DEFINE_float(
+    "timeout", 900.0, "Seconds that one answer of a side may take."
+)
+_TEXT = absl_flags.DEFINE_list(
+    "text",
+    [str(REPOSITORY.parent / "shared" / "data" / "gutenberg" / "*-*.txt")],
+    "Globs of plain text for prepare_data.",
+)
+_TOKENIZER = absl_flags.DEFINE_string(
+    "tokenizer",
+    "",
+    "WordPiece folder or vocab.txt for prepare_data; trained when empty.",
+)
+_TORCH_COMPILE = absl_flags.DEFINE_bool(
+    "torch_compile",
+    False,
+    "Also try Transformers under torch.compile (needs a C++ compiler).",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchmarkConfig:
+    """The flags, checked.
+
+    Args:
+        works: some of `WORKS`, in their order.
+        specs: the sides, tfllm first.
+        env_dir: folder of environments.
+        pythons: side -> interpreter that replaces its environment.
+        output: path of the JSON.
+        repeats: processes per import that is timed.
+        training: how steps are measured.
+        data: what text is prepared.
+    """
+
+    works: tuple[str, ...]
+    specs: tuple[SideSpec, ...]
+    env_dir: pathlib.Path
+    pythons: dict[str, str]
+    output: pathlib.Path
+    repeats: int
+    training: training.TrainingConfig
+    data: data_preparation.DataConfig
+
+
+def config_from_flags() -> BenchmarkConfig:
+    """Returns the checked flags; also restricts this process to --threads."""
+    works = _choose("work", _WORK.value, WORKS)
+    specs = [SIDES[name] for name in _choose("side", _SIDE.value, SIDES)]
+    if _TORCH_COMPILE.value:
+        specs = [_with_torch_compile(spec) for spec in specs]
+    threads = _restrict_cores(_THREADS.value)
+    return BenchmarkConfig(
+        works=works,
+        specs=tuple(specs),
+        env_dir=pathlib.Path(_ENV_DIR.value).absolute(),
+        pythons=_parse_pythons(_PYTHON.value),
+        output=pathlib.Path(_OUTPUT.value),
+        repeats=_REPEATS.value,
+        training=training.TrainingConfig(
+            rounds=_ROUNDS.value,
+            seconds_per_turn=_SECONDS_PER_TURN.value,
+            threads=threads,
+            timeout=_TIMEOUT.value,
+        ),
+        data=data_preparation.DataConfig(
+            text=tuple(_TEXT.value),
+            tokenizer=_TOKENIZER.value,
+            threads=threads,
+            timeout=_TIMEOUT.value,
+        ),
+    )
+
+
+def _choose(
+    flag: str, given: Sequence[str], known: Sequence[str] | dict[str, Any]
+) -> tuple[str, ...]:
+    if list(given) == ["all"]:
+        return tuple(known)
+    for name in given:
+        if name not in known:
+            raise ValueError(
+                f"`--{flag}` must be all or some of {', '.join(known)}. "
+                f"Received: {name}."
+            )
+    return tuple(name for name in known if name in given)
+
+
+def _parse_pythons(given: Sequence[str]) -> dict[str, str]:
+    pythons = {}
+    for item in given:
+        side, _, path = item.partition("=")
+        if side not in SIDES or not os.access(path, os.X_OK):
+            raise ValueError(
+                "`--python` must be SIDE=PATH, with one of "
+                f"{', '.join(SIDES)} and an interpreter. Received: {item}."
+            )
+        pythons[side] = os.path.abspath(path)
+    return pythons
+
+
+def _with_torch_compile(spec: SideSpec) -> SideSpec:
+    if spec.name != "transformers":
+        return spec
+    compiled = (f"{spec.variants[0]}+compile",)
+    return dataclasses.replace(spec, variants=spec.variants + compiled)
+
+
+def _restrict_cores(threads: int) -> int:
+    """Limits this process, and so its children, to some cores."""
+    if not hasattr(os, "sched_setaffinity"):
+        return threads or os.cpu_count() or 1
+    cores = sorted(os.sched_getaffinity(0))
+    if threads > len(cores):
+        raise ValueError(
+            f"`--threads` must be at most the {len(cores)} cores of this "
+            f"machine. Received: {threads}."
+        )
+    if threads:
+        os.sched_setaffinity(0, cores[:threads])
+    return threads or len(cores)
+
+
+def run(config: BenchmarkConfig) -> Iterator[tuple[str, tables.Table]]:
+    """Measures work after work.
+
+    Args:
+        config: what to measure.
+
+    Yields:
+        Name and table of each work, as soon as it is done.
+    """
+    interpreters = _interpreters(config)
+    for work in ("bert_base_pretrain", "bert_tiny_pretrain"):
+        starts = "bert_base_first_step"
+        wants_starts = work == "bert_base_pretrain" and starts in config.works
+        if work not in config.works and not wants_starts:
+            continue
+        with training.Comparison(
+            training.WORKS[work], config.specs, interpreters, config.training
+        ) as comparison:
+            if wants_starts:
+                yield starts, comparison.starts()
+            if work in config.works:
+                yield work, comparison.steps()
+    if "import_time" in config.works:
+        yield (
+            "import_time",
+            imports.measure(
+                interpreters[OURS],
+                config.repeats,
+                config.training.threads,
+                config.training.timeout,
+            ),
+        )
+    if "prepare_data" in config.works:
+        yield (
+            "prepare_data",
+            data_preparation.measure(interpreters, config.data),
+        )
+
+
+def _interpreters(config: BenchmarkConfig) -> dict[str, str | SideError]:
+    """Returns side -> Python, or the reason why it has none."""
+    names = {spec.name for spec in config.specs}
+    if {"import_time", "prepare_data"} & set(config.works):
+        names.add(OURS)
+    interpreters: dict[str, str | SideError] = {}
+    for name in (name for name in SIDES if name in names):
+        try:
+            interpreters[name] = config.pythons.get(
+                name
+            ) or environments.ensure(SIDES[name], config.env_dir)
+        except (SideError, OSError) as error:
+            interpreters[name] = SideError(f"no environment: {error}")
+    return interpreters
+
+
+def describe_machine(threads: int) -> dict[str, Any]:
+    """Returns what a reader of the figures has to know.
+
+    Args:
+        threads: cores that each side used.
+    """
+    return {
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "threads_per_side": threads,
+        "load_average_before": os.getloadavg()[0],
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(
+            timespec="seconds"
+        ),
+        "command": shlex.join(sys.argv),
+    }
+
+
+def _cpu_model() -> str:
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    for line in lines:
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the benchmark.
+
+    Args:
+        argv: the program's name; everything else is flags.
+
+    Returns:
+        1 if a side failed, else 0.
+    """
+    if len(argv) > 1:
+        raise ValueError(f"Only flags are taken. Received: {argv[1]}.")
+    config = config_from_flags()
+    config.output.parent.mkdir(parents=True, exist_ok=True)
+    machine = describe_machine(config.training.threads)
+    print(
+        f"{machine['cpu']}, {machine['threads_per_side']} threads, "
+        f"{machine['date']}\n"
+    )
+    results: dict[str, Any] = {"machine": machine, "works": {}}
+    failed = False
+    for work, table in run(config):
+        print(table.render(), flush=True)
+        failed |= any(row.error for row in table.rows)
+        results["works"][work] = table.as_json()
+        # After every work, so that an interrupted run keeps what it has.
+        _write(config.output, results)
+    print(f"Results: {config.output}")
+    return int(failed)
+
+
+def _write(path: pathlib.Path, results: dict[str, Any]) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(results, indent=1) + "\n")
+    partial.replace(path)
+
+
+if __name__ == "__main__":
+    flags.run(main)

@@ -1,0 +1,31 @@
+"""tfllm and its peers, measured on the same work by `tools.benchmark`.
+
+    python -m tools.benchmark                      # everything, ~15 minutes
+    python -m tools.benchmark --work=import_time
+    python -m tools.benchmark --work=bert_tiny_pretrain --side=tfllm,keras_hub
+
+How a comparison is made
+- Each side lives in its own virtual environment (`environments.py`, versions
+  pinned in `sides.py`), made under `--env_dir` when it is missing.
+- Each side is one small file that trains the way its library's users would:
+  `tfllm_side`, `transformers_side`, `keras_hub_side`, `official_side`. It
+  runs as a worker process and answers JSON lines (`protocol.py`).
+- A side may have variants (XLA on or off, which attention kernel). All are
+  started and the fastest one is the side's figure; every one of them stands
+  in the first-step table.
+- The workers then take their steps in turns (A B C D A B C D ...), one busy
+  while the rest wait, so that a drifting machine is unfair to nobody. The
+  figure is the median over all rounds, after warm-up steps.
+- The batch (`batch.py`) is the same for all: seeded random words, every token
+  real, every masked slot used, 80 % of them [MASK].
+- A side that fails is a row that says why.
+
+What is equal: shapes, float32, dropout 0.1 in every place the published model
+has it, clipping to a global norm of 1.0, AdamW with decay, threads.
+What is not, since the libraries differ: Transformers computes logits at all
+positions; KerasHub has no next-sentence head; tf-models-official and tfllm
+update without bias correction where their BERT optimizer says so.
+
+To add a peer: write `<peer>_side.py` (see `protocol.Side`), and one entry in
+`sides.SIDES`.
+"""

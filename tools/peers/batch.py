@@ -1,0 +1,49 @@
+"""The batch that every side trains on."""
+
+import numpy as np
+
+from tools.peers.protocol import Work
+
+# The ids of BERT's English vocabulary; random tokens stay above them.
+CLS_ID, SEP_ID, MASK_ID = 101, 102, 103
+FIRST_WORD_ID = 1000
+
+
+def make_batch(work: Work) -> dict[str, np.ndarray]:
+    """Makes sentence pairs of random words, as full as a batch can be.
+
+    Args:
+        work: gives the shapes and the seed.
+
+    Returns:
+        token_ids, segment_ids, padding_mask int32 [B, T];
+        masked_positions, mlm int32 [B, P]; nsp int32 [B].
+    """
+    rng = np.random.default_rng(work.seed)
+    shape = (work.batch_size, work.seq_length)
+    middle = work.seq_length // 2
+    token_ids = rng.integers(FIRST_WORD_ID, work.vocab_size, shape)
+    token_ids[:, 0] = CLS_ID
+    token_ids[:, [middle, -1]] = SEP_ID
+    segment_ids = np.zeros(shape)
+    segment_ids[:, middle + 1 :] = 1
+    words = np.flatnonzero(token_ids[0] >= FIRST_WORD_ID)
+    masked_positions = np.sort(
+        [
+            rng.choice(words, work.num_masked, replace=False)
+            for _ in range(work.batch_size)
+        ],
+        axis=1,
+    )
+    mlm = np.take_along_axis(token_ids, masked_positions, axis=1)
+    masked = np.where(rng.random(mlm.shape) < 0.8, MASK_ID, mlm)
+    np.put_along_axis(token_ids, masked_positions, masked, axis=1)
+    batch = {
+        "token_ids": token_ids,
+        "segment_ids": segment_ids,
+        "padding_mask": np.ones(shape),
+        "masked_positions": masked_positions,
+        "mlm": mlm,
+        "nsp": rng.integers(0, 2, work.batch_size),
+    }
+    return {name: value.astype("int32") for name, value in batch.items()}

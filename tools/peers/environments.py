@@ -1,0 +1,98 @@
+"""One virtual environment per side, made when it is missing."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+from tools.peers.sides import REPOSITORY, SideSpec
+from tools.peers.worker import SideError, last_lines
+
+_MARKER = "benchmark_requirements.json"
+_INSTALL_TIMEOUT_SECONDS = 1800
+
+
+def ensure(spec: SideSpec, env_dir: pathlib.Path) -> str:
+    """Returns the interpreter of a side's environment.
+
+    The environment is made anew when it was never finished or when the
+    side's requirements changed.
+
+    Args:
+        spec: the side.
+        env_dir: folder of all environments.
+
+    Returns:
+        Path of the environment's Python.
+
+    Raises:
+        SideError: if the installation fails.
+    """
+    folder = env_dir / spec.name
+    python = folder / "bin" / "python"
+    marker = folder / _MARKER
+    wanted = json.dumps(_fingerprint(spec), indent=1)
+    if marker.exists() and marker.read_text() == wanted and python.exists():
+        return str(python)
+    print(f"{spec.name}: making {folder}", file=sys.stderr, flush=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _run(spec, [sys.executable, "-m", "venv", str(folder)])
+    _run(
+        spec,
+        [str(python), "-m", "pip", "install", "--quiet", *spec.requirements],
+    )
+    marker.write_text(wanted)
+    return str(python)
+
+
+def _fingerprint(spec: SideSpec) -> dict[str, str]:
+    """What an environment is made from, to notice when that changes."""
+    setup = REPOSITORY / "setup.py"
+    editable = "--editable" in spec.requirements
+    return {
+        "requirements": " ".join(spec.requirements),
+        "setup.py": setup.read_text() if editable and setup.exists() else "",
+    }
+
+
+def _run(spec: SideSpec, command: list[str]) -> None:
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
+        try:
+            status = subprocess.run(
+                command,
+                stdout=log,
+                stderr=log,
+                timeout=_INSTALL_TIMEOUT_SECONDS,
+                check=False,
+            ).returncode
+        except subprocess.TimeoutExpired as error:
+            raise SideError(
+                f"{spec.name}: the installation took over "
+                f"{_INSTALL_TIMEOUT_SECONDS} s"
+            ) from error
+        if status:
+            log.seek(0)
+            raise SideError(
+                f"{spec.name}: `{' '.join(command[1:4])}` exited with "
+                f"{status}: {last_lines(log.read())}"
+            )
+
+
+def child_environment(threads: int) -> dict[str, str]:
+    """Returns the environment variables of every measured process.
+
+    Args:
+        threads: cores that each side may use.
+    """
+    dropped = ("PYTHONPATH", "TF_USE_LEGACY_KERAS", "KERAS_BACKEND")
+    return {
+        **{k: v for k, v in os.environ.items() if k not in dropped},
+        "CUDA_VISIBLE_DEVICES": "",
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": str(threads),
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+    }

@@ -1,0 +1,276 @@
+"""Steps of pretraining, taken in turns by all sides."""
+
+import contextlib
+import dataclasses
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from tools.peers import environments, tables
+from tools.peers.protocol import Work
+from tools.peers.sides import OURS, REPOSITORY, SideSpec
+from tools.peers.worker import SideError, Worker
+
+WORKS = {
+    "bert_base_pretrain": Work(name="BERT-base"),
+    "bert_tiny_pretrain": Work(
+        name="BERT-tiny",
+        vocab_size=16000,
+        hidden_size=128,
+        num_layers=2,
+        num_heads=2,
+        intermediate_size=512,
+        batch_size=32,
+    ),
+}
+
+# The peak is read after this many steps; later ones do not raise it.
+_WARMUP_STEPS = 3
+# OpenMP's threads spin for a moment after their last work.
+_SETTLE_SECONDS = 0.3
+_GIB = 2**30
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """How steps are measured.
+
+    Args:
+        rounds: turns that each side gets.
+        seconds_per_turn: about how long a turn should take; a turn is at
+            least one step.
+        threads: cores that each side may use.
+        timeout: seconds that one answer of a worker may take.
+    """
+
+    rounds: int
+    seconds_per_turn: float
+    threads: int
+    timeout: float
+
+
+@dataclasses.dataclass
+class _Candidate:
+    """One variant of one side, with its process while that runs."""
+
+    spec: SideSpec
+    variant: str
+    worker: Worker | None = None
+    start: dict[str, Any] = dataclasses.field(default_factory=dict)
+    error: str = ""
+
+    def warm_step(self) -> float:
+        """Seconds of the fastest step after the first."""
+        return float(min(self.start["warmup_seconds"]))
+
+
+class Comparison:
+    """The sides on one model: their starts, then their steps.
+
+    Args:
+        work: model and batch.
+        specs: the sides.
+        interpreters: side -> its Python, or why there is none.
+        config: how to measure.
+    """
+
+    def __init__(
+        self,
+        work: Work,
+        specs: Sequence[SideSpec],
+        interpreters: dict[str, str | SideError],
+        config: TrainingConfig,
+    ) -> None:
+        """Lists the variants; entering the context starts them."""
+        self.work = dataclasses.replace(work, threads=config.threads)
+        self.config = config
+        self.interpreters = interpreters
+        self.candidates = [
+            _Candidate(spec, variant)
+            for spec in specs
+            for variant in spec.variants
+        ]
+        self.chosen: dict[str, _Candidate] = {}
+
+    def __enter__(self) -> "Comparison":
+        """Starts every variant and keeps each side's fastest running."""
+        with contextlib.ExitStack() as on_failure:
+            on_failure.callback(self.close)
+            for candidate in self.candidates:
+                self._start(candidate)
+                self._keep_faster(candidate)
+            on_failure.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ends the workers."""
+        self.close()
+
+    def close(self) -> None:
+        """Ends the workers."""
+        for candidate in self.candidates:
+            if candidate.worker is not None:
+                candidate.worker.close()
+                candidate.worker = None
+
+    def _start(self, candidate: _Candidate) -> None:
+        spec = candidate.spec
+        _say(f"{self.work.name}: starting {spec.name} ({candidate.variant})")
+        interpreter = self.interpreters[spec.name]
+        try:
+            if isinstance(interpreter, SideError):
+                raise interpreter
+            candidate.worker = Worker(
+                [interpreter, "-m", spec.module],
+                environments.child_environment(self.config.threads),
+                str(REPOSITORY),
+            )
+            candidate.start = candidate.worker.ask(
+                "start",
+                self.config.timeout,
+                work=dataclasses.asdict(self.work),
+                variant=candidate.variant,
+                warmup_steps=_WARMUP_STEPS,
+            )
+        except (SideError, OSError) as error:
+            self._fail(candidate, error)
+
+    def _fail(self, candidate: _Candidate, error: Exception) -> None:
+        candidate.error = str(error)
+        _say(f"{candidate.spec.name} failed: {error}")
+        if candidate.worker is not None:
+            candidate.worker.close()
+            candidate.worker = None
+
+    def _keep_faster(self, candidate: _Candidate) -> None:
+        side = candidate.spec.name
+        best = self.chosen.get(side)
+        loser = candidate
+        if not candidate.error and (
+            best is None
+            or best.error
+            or candidate.warm_step() < best.warm_step()
+        ):
+            self.chosen[side] = candidate
+            loser = best or candidate
+        elif best is None:
+            self.chosen[side] = candidate
+        if loser is not self.chosen[side] and loser.worker is not None:
+            loser.worker.close()
+            loser.worker = None
+
+    def steps(self) -> tables.Table:
+        """Lets the chosen variants take their steps in turns."""
+        measured: dict[str, dict[str, Any]] = {}
+        for turn in range(self.config.rounds):
+            _say(f"{self.work.name}: round {turn + 1}/{self.config.rounds}")
+            for side, candidate in self.chosen.items():
+                if candidate.error:
+                    continue
+                try:
+                    answer = self._turn(candidate)
+                except SideError as error:
+                    self._fail(candidate, error)
+                    continue
+                kept = measured.setdefault(
+                    side, {"seconds": [], "cpu_seconds": [], "losses": []}
+                )
+                for name, values in kept.items():
+                    values += answer[name]
+        return tables.Table(
+            title=(
+                f"{self.work.name} pretraining step, {self.work.batch_size} "
+                f"x {self.work.seq_length}, {self.work.num_masked} masked, "
+                f"vocabulary {self.work.vocab_size:,}, float32"
+            ),
+            rows=[
+                _step_row(candidate, measured.get(side))
+                for side, candidate in self.chosen.items()
+            ],
+            compared={"step ms": "lower"},
+            details={"work": dataclasses.asdict(self.work), "raw": measured},
+        )
+
+    def _turn(self, candidate: _Candidate) -> dict[str, Any]:
+        assert candidate.worker is not None
+        # Sized by the side's own speed, so that slow and fast sides are
+        # exposed to the same stretch of the machine's time.
+        count = max(
+            1, round(self.config.seconds_per_turn / candidate.warm_step())
+        )
+        time.sleep(_SETTLE_SECONDS)
+        answer: dict[str, Any] = candidate.worker.ask(
+            "steps", self.config.timeout, count=count
+        )
+        return answer
+
+    def starts(self) -> tables.Table:
+        """Returns import, first step and memory of every variant."""
+        # tfllm is judged by the variant that its step was measured with.
+        ordered = sorted(
+            self.candidates,
+            key=lambda c: (
+                c.spec.name == OURS and c is not self.chosen[c.spec.name]
+            ),
+        )
+        ordered.sort(key=lambda c: c.spec.name != OURS)
+        return tables.Table(
+            title=(
+                f"{self.work.name}, a fresh process: import, build to the "
+                f"end of the first step, peak memory after {_WARMUP_STEPS} "
+                "steps"
+            ),
+            rows=[_start_row(candidate) for candidate in ordered],
+            compared={"first step s": "lower", "memory GiB": "lower"},
+        )
+
+
+def _step_row(
+    candidate: _Candidate, measured: dict[str, Any] | None
+) -> tables.Row:
+    row = _row(candidate)
+    if measured is None or candidate.error:
+        row.figures = {}
+        return row
+    losses = candidate.start["losses"] + measured["losses"]
+    steps = tables.summary(measured["seconds"])
+    cpu = tables.summary(measured["cpu_seconds"])
+    row.figures = {
+        "step ms": 1000 * steps["median"],
+        "least": 1000 * steps["least"],
+        "greatest": 1000 * steps["greatest"],
+        "CPU ms": 1000 * cpu["median"],
+        "steps": len(measured["seconds"]),
+        "loss of step 1": losses[0],
+        "of the last": losses[-1],
+    }
+    return row
+
+
+def _start_row(candidate: _Candidate) -> tables.Row:
+    row = _row(candidate)
+    if candidate.start:
+        row.figures = {
+            "import s": candidate.start["import_seconds"],
+            "first step s": candidate.start["first_step_seconds"],
+            "memory GiB": candidate.start["peak_rss_bytes"] / _GIB,
+            "warm step ms": 1000 * candidate.warm_step(),
+        }
+    return row
+
+
+def _row(candidate: _Candidate) -> tables.Row:
+    versions = candidate.start.get("versions", {})
+    shown = " ".join(f"{name} {value}" for name, value in versions.items())
+    notes = [candidate.start.get("notes", ""), shown]
+    return tables.Row(
+        side=candidate.spec.name,
+        variant=candidate.variant,
+        notes="; ".join(note for note in notes if note),
+        error=candidate.error,
+    )
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
