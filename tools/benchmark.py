@@ -24,6 +24,7 @@ import os
 import pathlib
 import platform
 import shlex
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -48,6 +49,9 @@ WORKS = (
     "import_time",
     "prepare_data",
 )
+
+# Above this load something else is running.
+_QUIET_LOAD = 0.7
 
 _WORK = absl_flags.DEFINE_list(
     "work", "all", f"What to measure: all, or some of {', '.join(WORKS)}."
@@ -310,12 +314,20 @@ def main(argv: Sequence[str]) -> int:
     if len(argv) > 1:
         raise ValueError(f"Only flags are taken. Received: {argv[1]}.")
     config = config_from_flags()
+    # So that a benchmark that is stopped ends its workers.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     config.output.parent.mkdir(parents=True, exist_ok=True)
     machine = describe_machine(config.training.threads)
     print(
         f"{machine['cpu']}, {machine['threads_per_side']} threads, "
         f"{machine['date']}\n"
     )
+    if machine["load_average_before"] > _QUIET_LOAD:
+        print(
+            f"The machine is busy (load {machine['load_average_before']:.1f}):"
+            " do not trust these figures.",
+            file=sys.stderr,
+        )
     results: dict[str, Any] = {"machine": machine, "works": {}}
     failed = False
     for work, table in run(config):

@@ -16,7 +16,6 @@ from tfllm.data import corpus, corpus_sources
 from tfllm.data.cleaning import UNICODE_FORMS, CleaningConfig
 from tfllm.data.near_duplicates import NearDuplicateConfig
 
-
 _CLEANING, _FILES = CleaningConfig(), corpus_sources.FilesConfig()
 _NEAR = NearDuplicateConfig()
 

@@ -162,7 +162,7 @@ def source(tables: Mapping[str, str]) -> str:
     """Writes the tables as the source of a Python module."""
     parts = [_HEADER]
     for name, text in tables.items():
-        lines = textwrap.wrap(text, 74, break_on_hyphens=False)
+        lines = textwrap.wrap(text, 72, break_on_hyphens=False)
         body = "\n".join(f'    "{line} "' for line in lines)
         parts.append(f"{name} = (\n{body}\n)\n")
     return "\n".join(parts)

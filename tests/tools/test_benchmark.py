@@ -40,7 +40,7 @@ class FakeSide:
         if variant == "killed":
             sys.exit(3)
         self.loss = float(work.hidden_size)
-        self.fails_at = 5 if variant == "late" else None
+        self.fails_at = 25 if variant == "late" else None
         return "variant " + variant
 
     def step(self):
@@ -219,9 +219,10 @@ class TestComparison:
         rows = by_side(steps)
         assert not any(row.error for row in steps.rows)
         assert rows["tfllm"].figures["steps"] == CONFIG.rounds
-        # Three warm-up steps, then one per round.
+        # Three warm-up steps, the trial, then one per round.
+        trial = training._MAX_TRIAL_STEPS
         assert rows["tfllm"].figures["loss of step 1"] == 15.0
-        assert rows["tfllm"].figures["of the last"] == 10.0
+        assert rows["tfllm"].figures["of the last"] == 10.0 - trial
         assert set(steps.ratios()["step ms"]) == {"a", "best_peer"}
         json.dumps(steps.as_json())
 

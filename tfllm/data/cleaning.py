@@ -206,6 +206,9 @@ _LINE_RULES = {
 _RULE_HINT = re.compile(r"\d|cookie|rights reserved|javascript", re.I)
 
 
+_NUMBER = re.compile(r"\b\d+\b")
+
+
 def strip_gutenberg(text: str) -> str:
     """Removes Project Gutenberg's header, footer and licence paragraphs."""
     if "gutenberg" not in text.lower():
@@ -236,8 +239,8 @@ def line_rule(line: str) -> str:
 
 
 def line_hash(line: str) -> int:
-    """A hash of a line, blind to its digits ("Page 3" is "Page 4")."""
-    return content_hash(re.sub(r"\d+", "0", line))
+    """A hash of a line, blind to numbers ("Page 3" is "Page 4")."""
+    return content_hash(_NUMBER.sub("0", line))
 
 
 def repeatable_lines(text: str) -> Iterator[str]:
@@ -316,6 +319,7 @@ class Cleaner:
     def __init__(
         self, config: CleaningConfig, boilerplate: Collection[int] = ()
     ) -> None:
+        """Starts with no counts."""
         self.config = config
         self.boilerplate = boilerplate
         self.counts: collections.Counter[str] = collections.Counter()
@@ -355,7 +359,9 @@ class Cleaner:
         text = self._changed(
             "control_characters", text, remove_control_characters(text)
         )
-        text = self._changed("unicode_form", text, normalize_unicode(text, form))
+        text = self._changed(
+            "unicode_form", text, normalize_unicode(text, form)
+        )
         return self._changed("spaces", text, normalize_spaces(text))
 
     def remove_boilerplate(self, text: str) -> str:

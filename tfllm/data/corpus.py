@@ -109,7 +109,9 @@ class CorpusConfig:
 # --- Source -----------------------------------------------------------------
 
 
-def docstring_documents(config: CorpusConfig) -> tuple[list[str], dict[str, int]]:
+def docstring_documents(
+    config: CorpusConfig,
+) -> tuple[list[str], dict[str, int]]:
     """The docstring source: documents in content-hash order, and counts."""
     found = docstrings.collect(
         min_characters=max(200, config.cleaning.min_characters)
@@ -176,9 +178,7 @@ class _HashCounts:
         np.add.at(self.counts, inverse, weights)
 
 
-def boilerplate_threshold(
-    config: CleaningConfig, num_documents: int
-) -> int:
+def boilerplate_threshold(config: CleaningConfig, num_documents: int) -> int:
     """In how many distinct documents a line must stand to be boilerplate."""
     share = int(config.boilerplate_fraction * num_documents) + 1
     return max(config.boilerplate_min_documents, share, 2)
@@ -359,7 +359,7 @@ def _report(
         ("in", "train", "heldout"), ("documents", "characters")
     ):
         counts.setdefault(f"{split}/{unit}", 0)
-    report = {
+    report: dict[str, Any] = {
         "counts": _nested(counts),
         "settings": config.settings(),
         "runner": config.runner or "in process",

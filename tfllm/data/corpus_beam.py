@@ -1,4 +1,4 @@
-"""The corpus build as an Apache Beam pipeline, for more than one machine.
+r"""The corpus build as an Apache Beam pipeline, for more than one machine.
 
 The steps are those of `corpus.py`, from the same functions; this module only
 says how they are spread. Because no step depends on the order of documents,
@@ -8,10 +8,11 @@ large one into several. Needs the extra `beam`.
 
     records -> lines in many documents (side input)
     records -> clean -> one per content hash -> LSH buckets -> hashes to drop
-                                            \\-> documents but those -> files
+                                            \-> documents but those -> files
 """
 
 import collections
+import functools
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -52,6 +53,13 @@ def import_beam() -> Any:
 # --- The work on single elements: plain functions ---------------------------
 
 
+@functools.lru_cache(maxsize=1)
+def _hasher(
+    config: near_duplicates.NearDuplicateConfig,
+) -> near_duplicates.MinHasher:
+    return near_duplicates.MinHasher(config)
+
+
 def _read(path: str, config: CorpusConfig) -> Iterator[Record | _Count]:
     """Records of a file, then its counts as (name, count)."""
     reader = corpus_sources.RecordReader(config.files)
@@ -59,9 +67,7 @@ def _read(path: str, config: CorpusConfig) -> Iterator[Record | _Count]:
     yield from reader.counts.items()
 
 
-def _lines(
-    record: Record, config: CorpusConfig
-) -> tuple[int, tuple[int, ...]]:
+def _lines(record: Record, config: CorpusConfig) -> tuple[int, tuple[int, ...]]:
     """The hashes of a normalised document and of its repeatable lines."""
     text = cleaning.Cleaner(config.cleaning).normalize(record)
     lines = cleaning.repeatable_lines(text)
@@ -106,7 +112,7 @@ def _buckets(
     """(band, key) -> (content hash, signature), for every band."""
     identity, text = element
     settings = config.near_duplicates
-    signature = near_duplicates.MinHasher(settings).signature(text)
+    signature = _hasher(settings).signature(text)
     for band in range(settings.num_bands):
         key = near_duplicates.band_keys(signature[None], band, settings)
         yield (band, int(key[0])), (identity, signature.tobytes())

@@ -6,6 +6,7 @@ the file.
 """
 
 import collections
+import contextlib
 import dataclasses
 import gzip
 import json
@@ -79,27 +80,31 @@ def _check_text(path: str, start: bytes) -> None:
         )
 
 
-def open_text(path: str) -> IO[bytes]:
+@contextlib.contextmanager
+def open_text(path: str) -> Iterator[IO[bytes]]:
     """Opens a plain or gzip file for reading its text as bytes.
 
     Gzip is recognised by content, not by name.
 
     Raises:
-        ValueError: the file is empty, binary, UTF-16, or a broken gzip file.
+        ValueError: the file is empty, binary, UTF-16, or a damaged gzip file.
     """
-    raw = file_access.open_binary(path)
-    start = raw.read(_PROBE)
-    raw.seek(0)
-    if not start.startswith(b"\x1f\x8b"):
-        _check_text(path, start)
-        return raw
-    unzipped = cast(IO[bytes], gzip.GzipFile(fileobj=raw))
-    try:
-        _check_text(path, unzipped.read(_PROBE))
-    except (EOFError, OSError, zlib.error) as error:
-        raise _broken_gzip(path, error) from error
-    unzipped.seek(0)
-    return unzipped
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(file_access.open_binary(path))
+        start = file.read(_PROBE)
+        file.seek(0)
+        if start.startswith(b"\x1f\x8b"):
+            file = stack.enter_context(
+                cast(IO[bytes], gzip.GzipFile(fileobj=file))
+            )
+        try:
+            if isinstance(file, gzip.GzipFile):
+                start = file.read(_PROBE)
+                file.seek(0)
+            _check_text(path, start)
+            yield file
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise _broken_gzip(path, error) from error
 
 
 def _broken_gzip(path: str, error: Exception) -> ValueError:
@@ -116,13 +121,10 @@ def read_lines(path: str) -> Iterator[bytes]:
         ValueError: see `open_text`.
     """
     with open_text(path) as file:
-        try:
-            for number, line in enumerate(file):
-                if number == 0:
-                    line = line.removeprefix(b"\xef\xbb\xbf")
-                yield line.rstrip(b"\r\n")
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise _broken_gzip(path, error) from error
+        for number, line in enumerate(file):
+            if number == 0:
+                line = line.removeprefix(b"\xef\xbb\xbf")
+            yield line.rstrip(b"\r\n")
 
 
 class RecordReader:
@@ -136,6 +138,7 @@ class RecordReader:
     """
 
     def __init__(self, config: FilesConfig) -> None:
+        """Starts with no counts."""
         self.config = config
         self.counts: collections.Counter[str] = collections.Counter()
 

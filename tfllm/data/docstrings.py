@@ -26,10 +26,11 @@ _MAX_FILE_BYTES = 4_000_000  # longer ones are generated tables
 _LONG_DOCSTRING = 200
 
 # Frequent English words; text with few of them is code, data or not English.
-_ENGLISH = frozenset(
-    "the of a an to is are be and or in on if for with by this that it as from"
-    " not which will can when at should may used you".split()
+_ENGLISH_WORDS = (
+    "the of a an to is are be and or in on if for with by this that it as"
+    " from not which will can when at should may used you"
 )
+_ENGLISH = frozenset(_ENGLISH_WORDS.split())
 _MIN_ENGLISH_SHARE = 0.15
 _MIN_LETTER_SHARE = 0.7
 

@@ -67,8 +67,7 @@ class InstanceSettings:
         """Checks the values."""
         if self.seq_length < 8:
             raise ValueError(
-                "`seq_length` must be at least 8. "
-                f"Received: {self.seq_length}."
+                f"`seq_length` must be at least 8. Received: {self.seq_length}."
             )
         if self.pair_objective not in PAIR_OBJECTIVES:
             raise ValueError(

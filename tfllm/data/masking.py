@@ -167,9 +167,7 @@ class Masker:
     def _order(self, keys: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
         """Random order scores int64 [B, T], -1 where not valid."""
         bits = stateless.draw(keys, _ORDER, self._seq_length)
-        scores = tf.cast(
-            tf.bitwise.right_shift(bits, np.uint64(1)), tf.int64
-        )
+        scores = tf.cast(tf.bitwise.right_shift(bits, np.uint64(1)), tf.int64)
         return tf.where(valid, scores, np.int64(-1))
 
     def _select_tokens(
@@ -230,11 +228,14 @@ class Masker:
         )
         lengths = tf.reshape(lengths, tf.shape(unit))  # [B, units]
         order = tf.math.top_k(self._order(keys, lengths > 0), width).indices
-        taken = _take_in_order(
-            tf.gather(lengths, order, batch_dims=1), budget
+        taken = _take_in_order(tf.gather(lengths, order, batch_dims=1), budget)
+        # Back from the random order to that of the row.
+        taken = tf.tensor_scatter_nd_update(
+            tf.zeros([tf.size(unit)], tf.bool),
+            tf.reshape(order + rows * width, [-1, 1]),
+            tf.reshape(taken, [-1]),
         )
-        place = tf.argsort(order, axis=1)  # the inverse order
-        taken = tf.gather(taken, place, batch_dims=1)
+        taken = tf.reshape(taken, tf.shape(unit))
         return maskable & tf.gather(taken, unit, batch_dims=1)
 
     def _replace(
@@ -288,9 +289,7 @@ def _take_in_order(lengths: tf.Tensor, budget: tf.Tensor) -> tf.Tensor:
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         filled = tf.cumsum(tf.where(is_open, lengths, 0), axis=1)
         fits = is_open & (filled <= left)
-        left -= tf.reduce_sum(
-            tf.where(fits, lengths, 0), axis=1, keepdims=True
-        )
+        left -= tf.reduce_sum(tf.where(fits, lengths, 0), axis=1, keepdims=True)
         is_open = is_open & ~fits & (lengths <= left)
         return is_open, taken | fits, left
 

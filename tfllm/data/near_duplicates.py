@@ -111,6 +111,7 @@ class MinHasher:
     """
 
     def __init__(self, config: NearDuplicateConfig) -> None:
+        """Draws the hash functions, always the same ones."""
         self.config = config
         self._position = _constants(config.shingle_size, 1) | np.uint64(1)
         self._multiply = _constants(config.num_permutations, 2) | np.uint64(1)

@@ -219,9 +219,7 @@ class TrainingData:
                 f"`start_step` must not be negative. Received: {start_step}."
             )
         _ = self.steps_per_epoch  # raises
-        groups = self._from_generator(
-            lambda: self._training_groups(start_step)
-        )
+        groups = self._from_generator(lambda: self._training_groups(start_step))
         batches = self._batches(groups, self._config.batch_size, True)
         return _finish(batches, tf.data.INFINITE_CARDINALITY)
 
@@ -255,9 +253,7 @@ class TrainingData:
         epoch, step = divmod(start_step, self.steps_per_epoch)
         skip = step * config.batch_size
         while True:
-            units = stateless.permutation(
-                len(self._counts), config.seed, epoch
-            )
+            units = stateless.permutation(len(self._counts), config.seed, epoch)
             first = 0  # row of the epoch where the group begins
             for start in range(0, len(units), config.units_per_group):
                 group = units[start : start + config.units_per_group]

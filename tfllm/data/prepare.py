@@ -170,8 +170,7 @@ def describe_sources(blocks: list[Block]) -> list[dict[str, Any]]:
         piece.path for block in blocks for piece in block.pieces
     )
     return [
-        {"file": path, "bytes": tf.io.gfile.stat(path).length}
-        for path in paths
+        {"file": path, "bytes": tf.io.gfile.stat(path).length} for path in paths
     ]
 
 

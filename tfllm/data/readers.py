@@ -60,10 +60,12 @@ def _is_gzip(path: str) -> bool:
 
 
 def _open(path: str) -> IO[bytes]:
-    file = file_access.open_binary(path)
-    if _is_gzip(path):
+    if not _is_gzip(path):
+        return file_access.open_binary(path)
+    if file_access.is_remote(path):
+        file = file_access.open_binary(path)
         return cast(IO[bytes], gzip.GzipFile(fileobj=file, mode="rb"))
-    return file
+    return cast(IO[bytes], gzip.open(path, "rb"))  # closes the file itself
 
 
 def _refuse_binary(path: str, data: bytes, start: int) -> None:
@@ -121,9 +123,7 @@ def find_blocks(
     return blocks
 
 
-def _find_pieces(
-    path: str, block_bytes: int, filled: int
-) -> Iterator[Piece]:
+def _find_pieces(path: str, block_bytes: int, filled: int) -> Iterator[Piece]:
     """Yields the byte ranges of one file; the first fills up a block."""
     if tf.io.gfile.isdir(path):
         raise ValueError(
@@ -202,14 +202,14 @@ def _find_cut(
 
 
 class BlockReader:
-    """Reads blocks, keeping the last file open between calls.
+    """Reads blocks, keeping the last `.gz` stream open between calls.
 
     Not safe for several threads: give each its own.
     """
 
     def __init__(self) -> None:
         self._path = ""
-        self._file: IO[bytes] | None = None
+        self._stream: IO[bytes] | None = None
 
     def read(self, block: Block) -> list[Document]:
         """Reads the documents of a block.
@@ -230,15 +230,14 @@ class BlockReader:
         return documents
 
     def _read_piece(self, piece: Piece) -> bytes:
-        if self._path != piece.path or self._file is None:
-            self.close()
-            self._file, self._path = _open(piece.path), piece.path
-        try:
-            self._file.seek(piece.start)
-            data = self._file.read(piece.end - piece.start)
-        except (EOFError, gzip.BadGzipFile) as error:
-            raise ValueError(_damaged(piece.path, error)) from error
-        if len(data) != piece.end - piece.start:
+        size = piece.end - piece.start
+        if not _is_gzip(piece.path):
+            with _open(piece.path) as file:
+                file.seek(piece.start)
+                data = file.read(size)
+        else:
+            data = self._read_stream(piece)
+        if len(data) != size:
             raise ValueError(
                 "`input_files` must not change while they are read. "
                 f"Received: {piece.path}, which became shorter."
@@ -257,11 +256,16 @@ class BlockReader:
             data = data.removeprefix(_BYTE_ORDER_MARK)
         return data
 
-    def close(self) -> None:
-        """Closes the file that is open."""
-        if self._file is not None:
-            self._file.close()
-        self._file = None
+    def _read_stream(self, piece: Piece) -> bytes:
+        if self._stream is None or self._path != piece.path:
+            if self._stream is not None:
+                self._stream.close()
+            self._stream, self._path = _open(piece.path), piece.path
+        try:
+            self._stream.seek(piece.start)
+            return self._stream.read(piece.end - piece.start)
+        except (EOFError, gzip.BadGzipFile) as error:
+            raise ValueError(_damaged(piece.path, error)) from error
 
 
 def _split(data: bytes) -> Iterator[Document]:

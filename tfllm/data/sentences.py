@@ -6,26 +6,22 @@ learned: BERT's objectives need sentence-like pieces, not perfect ones.
 
 import re
 
-# Words that are followed by a full stop inside a sentence. Those in the first
-# set always are; those in the second may also end one ("... and Co."), which
-# the case of the next word decides.
-_TITLES = frozenset(
-    "mr mrs ms messrs dr prof rev hon st mt ft gen col maj capt lt sgt cmdr adm"
-    " gov sen rep pres supt mme mlle monsig fr".split()
+# Words whose full stop does not end a sentence. Words of the language that
+# are abbreviations too ("sat", "sun", "max", "no") are left out on purpose.
+_ABBREVIATION_WORDS = (
+    "mr mrs ms messrs dr prof rev hon st mt ft gen col capt lt sgt cmdr adm"
+    " gov sen rep pres supt mme mlle monsig fr e.g i.e etc cf vs viz approx"
+    " resp eq eqs eqn fig figs sec sect chap vol vols nos pp eds jr sr corp"
+    " ltd dept univ inst ave blvd jan feb apr aug sep sept oct nov dec tues"
+    " thurs a.m p.m u.s u.k u.n ph.d b.c a.d w.r.t i.i.d esp incl excl"
 )
-_ABBREVIATIONS = frozenset(
-    "e.g i.e etc cf vs viz al approx ca resp eq eqs eqn fig figs sec sect ch"
-    " chap vol vols no nos pp p ed eds jr sr co corp inc ltd dept univ est inst"
-    " ave blvd rd jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues"
-    " wed thu thurs fri sat sun a.m p.m u.s u.k u.n ph.d b.c a.d w.r.t i.i.d"
-    " esp incl excl min max def ref refs tab app art orig misc var arg args"
-    " param params ok str int doc docs".split()
-) - {"ok", "no"}
-# "no." and "fig." read as numbers follow ("No. 5"), otherwise "no" is a word.
-_BEFORE_NUMBER = frozenset(
+_ABBREVIATIONS = frozenset(_ABBREVIATION_WORDS.split())
+# Words whose full stop does not end a sentence before a number ("No. 5").
+_NUMBERED_WORDS = (
     "no nos fig figs eq eqs eqn sec sect ch chap vol vols p pp art ref refs"
-    " tab app".split()
+    " tab app"
 )
+_BEFORE_NUMBER = frozenset(_NUMBERED_WORDS.split())
 
 _CLOSERS = "\"'”’»)\\]}›」』）】〉》"
 _OPENERS = "\"'“‘«(\\[{‹¿¡「『（【〈《*_`-—"
@@ -69,8 +65,6 @@ def _ends_sentence(text: str, match: re.Match[str]) -> bool:
         # "(et al.) Then": the bracket closes the abbreviation.
         return True
     if word in _BEFORE_NUMBER and following.isdigit():
-        return False
-    if word in _TITLES:
         return False
     if word in _ABBREVIATIONS:
         return False

@@ -208,9 +208,7 @@ def read_json(path: str) -> dict[str, Any]:
             f"A JSON file cannot be read. Received: {path} ({error})."
         ) from error
     if not isinstance(content, dict):
-        raise ValueError(
-            f"A JSON file must hold an object. Received: {path}."
-        )
+        raise ValueError(f"A JSON file must hold an object. Received: {path}.")
     return content
 
 

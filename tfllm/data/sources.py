@@ -120,9 +120,7 @@ def open_shards(
                 f"shards, {drawn}. Received: {wanted_masks}. Change the "
                 "flags, or draw masks anew with --nostatic_masks."
             )
-    return ShardSource(
-        folder, manifest.counts, has_masks, tokenizer.vocab_size
-    )
+    return ShardSource(folder, manifest.counts, has_masks, tokenizer.vocab_size)
 
 
 class TextSource:

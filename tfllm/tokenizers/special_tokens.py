@@ -24,6 +24,7 @@ class SpecialTokens:
     mask: str = "[MASK]"
 
     def __post_init__(self) -> None:
+        """Checks that the tokens can be told apart."""
         names: dict[str, str] = {}
         for name, token in self.as_dict().items():
             if not isinstance(token, str) or not token.strip():

@@ -24,8 +24,7 @@ Known differences from `transformers.BertTokenizerFast`:
 from __future__ import annotations
 
 import hashlib
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -33,16 +32,15 @@ import tensorflow_text as tf_text
 
 from tfllm.tokenizers import bert_characters, normalizer_model, vocabulary
 from tfllm.tokenizers.special_tokens import SpecialTokens
+from tfllm.tokenizers.word_names import (
+    CONTINUATION,
+    WordNames,
+    is_continuation,
+    word_text,
+)
 
-CONTINUATION = "##"
 MAX_WORD_CHARS = 100
 _MAX_CHAR_BYTES = 4
-# BERT drops the whole private use area, so no text ever contains these.
-_PRIVATE_USE = (
-    range(0xE000, 0xF900),
-    range(0xF0000, 0xFFFFE),
-    range(0x100000, 0x10FFFE),
-)
 
 
 class WordPieceTokenizer(tf.Module):
@@ -95,7 +93,7 @@ class WordPieceTokenizer(tf.Module):
             )
         self.special_tokens_in_text = tuple(special_tokens_in_text)
         self.is_continuation = np.asarray(
-            [_is_continuation(token) for token in self._vocab]
+            [is_continuation(token) for token in self._vocab]
         )
         specials = set(special_tokens.all())
         self.is_special = np.asarray([t in specials for t in self._vocab])
@@ -104,7 +102,7 @@ class WordPieceTokenizer(tf.Module):
 
     def _build(self) -> None:
         """Compiles the models and tables of the ops."""
-        names = _WordNames(
+        names = WordNames(
             self._vocab, self.tokenize_chinese_chars, self.special_tokens.unk
         )
         strip = self.strip_accents
@@ -124,7 +122,7 @@ class WordPieceTokenizer(tf.Module):
         )
         self._char_counts = tf.constant(
             [
-                0 if self.is_special[i] else len(_text(token))
+                0 if self.is_special[i] else len(word_text(token))
                 for i, token in enumerate(self._vocab)
             ],
             tf.int32,
@@ -133,7 +131,7 @@ class WordPieceTokenizer(tf.Module):
         self._skips = tf.constant(self.is_special)
         self._spellings = tf.constant(
             [
-                _text(token) if self.is_continuation[i] else f" {token}"
+                word_text(token) if self.is_continuation[i] else f" {token}"
                 for i, token in enumerate(self._vocab)
             ]
         )
@@ -141,9 +139,7 @@ class WordPieceTokenizer(tf.Module):
     # Vocabulary.
 
     @classmethod
-    def from_file(
-        cls, path: str, **overrides: object
-    ) -> WordPieceTokenizer:
+    def from_file(cls, path: str, **overrides: object) -> WordPieceTokenizer:
         """Reads a vocabulary file, or a folder in the Hugging Face layout.
 
         Args:
@@ -336,6 +332,8 @@ class WordPieceTokenizer(tf.Module):
         """Tokenizes the text between special tokens, and maps those."""
         tokens = self.special_tokens_in_text
         pattern = "|".join(_quoted(token) for token in tokens)
+        # RegexSplit ends a text at U+0000; BERT drops U+0001 just the same.
+        text = tf.strings.regex_replace(text, r"\x00", "\x01")
         pieces, begins, _ = tf_text.regex_split_with_offsets(
             text, pattern, keep_delim_regex_pattern=pattern
         )
@@ -366,7 +364,9 @@ class WordPieceTokenizer(tf.Module):
     # Ids to text.
 
     def detokenize(
-        self, ids: tf.Tensor | tf.RaggedTensor, skip_special_tokens: bool = False
+        self,
+        ids: tf.Tensor | tf.RaggedTensor,
+        skip_special_tokens: bool = False,
     ) -> tf.Tensor:
         """Joins tokens into text, words separated by one space.
 
@@ -390,79 +390,10 @@ class WordPieceTokenizer(tf.Module):
         first = ids[:, :1]
         opens = tf.gather(self._continues, first.flat_values)
         marks = tf.where(opens, CONTINUATION, "")
-        prefix = tf.strings.reduce_join(
-            first.with_flat_values(marks), axis=-1
+        prefix = tf.strings.reduce_join(first.with_flat_values(marks), axis=-1)
+        return tf.strings.join(
+            [prefix, tf.strings.regex_replace(joined, "^ ", "")]
         )
-        return tf.strings.join([prefix, tf.strings.regex_replace(joined, "^ ", "")])
-
-
-class _WordNames:
-    """Spelling of the vocabulary as `FastWordpieceTokenizer` shall see it.
-
-    A character that the tokenizer isolates but BERT does not is replaced, in
-    vocabulary and text alike, by a private-use character. A token that no
-    word of BERT can contain gets a name that no text can spell, since the
-    tokenizer would match some of those across word borders.
-
-    Args:
-        vocab: The tokens.
-        split_ideographs: Whether each ideograph is a word.
-        unk: The unknown token, which keeps its name.
-    """
-
-    def __init__(self, vocab: Sequence[str], split_ideographs: bool, unk: str):
-        characters = bert_characters
-        self._isolated = characters.punctuation()
-        merged = characters.split_by_tf_text()
-        if split_ideographs:
-            self._isolated |= characters.ideographs()
-        else:
-            merged |= characters.ideographs() - characters.punctuation()
-        # What BERT isolates and the tokenizer does not.
-        self._apart = self._isolated & characters.joined_by_tf_text()
-        self._lost = characters.dropped() | characters.spaces()
-        names = itertools.chain.from_iterable(_PRIVATE_USE)
-        used = sorted(merged & set("".join(vocab)))
-        # A word with a character outside the vocabulary is unknown whatever
-        # that character is, so all of these can share one name.
-        absent = chr(next(names))
-        self._renamed = dict.fromkeys(merged, absent)
-        self._renamed.update((char, chr(next(names))) for char in used)
-        self.vocab = [
-            token if token == unk else self._name(token, names)
-            for token in vocab
-        ]
-
-    def _name(self, token: str, names: Iterator[int]) -> str:
-        continues = _is_continuation(token)
-        text = _text(token)
-        chars = set(text)
-        alone = len(text) == 1 and not continues
-        if chars & self._lost or (chars & self._isolated and not alone):
-            return chr(next(names))
-        name = "".join(self._renamed.get(char, char) for char in text)
-        return CONTINUATION + name if continues else name
-
-    def rename(self, mapping: dict[str, str]) -> dict[int, str]:
-        """Adds the names to a map of characters."""
-        spelled = dict(self._renamed)
-        spelled.update((char, f" {char} ") for char in self._apart)
-        result = {
-            ord(char): "".join(spelled.get(c, c) for c in text)
-            for char, text in mapping.items()
-        }
-        for char, text in spelled.items():
-            result.setdefault(ord(char), text)
-        return result
-
-
-def _is_continuation(token: str) -> bool:
-    return token.startswith(CONTINUATION) and len(token) > len(CONTINUATION)
-
-
-def _text(token: str) -> str:
-    """Returns the characters of a word that a token stands for."""
-    return token[len(CONTINUATION) :] if _is_continuation(token) else token
 
 
 def _quoted(text: str) -> str:

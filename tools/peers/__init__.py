@@ -23,8 +23,9 @@ How a comparison is made
 What is equal: shapes, float32, dropout 0.1 in every place the published model
 has it, clipping to a global norm of 1.0, AdamW with decay, threads.
 What is not, since the libraries differ: Transformers computes logits at all
-positions; KerasHub has no next-sentence head; tf-models-official and tfllm
-update without bias correction where their BERT optimizer says so.
+positions; KerasHub has no next-sentence head; GELU is the form that each
+library's BERT has (erf or tanh). The losses that Keras' train functions log
+(tfllm, KerasHub) are running means: they fall later than the others'.
 
 To add a peer: write `<peer>_side.py` (see `protocol.Side`), and one entry in
 `sides.SIDES`.

@@ -16,6 +16,7 @@ class TfllmSide:
         """Imports tfllm's model, task and optimizers."""
         import keras
         import tensorflow as tf
+
         import tfllm
         from tfllm.models import bert
         from tfllm.tasks import masked_lm
@@ -41,7 +42,20 @@ class TfllmSide:
             max_position_embeddings=work.max_position_embeddings,
             dropout=work.dropout,
         )
-        task = self.masked_lm.MaskedLM(config, next_sentence=True)
+        self.keras.utils.set_random_seed(work.seed)
+        task = self.masked_lm.MaskedLM(config, pair_objective="nsp")
+        optimizer = self.optimizers.create(
+            self.optimizers.OptimizerConfig(
+                name="adamw",
+                weight_decay=work.weight_decay,
+                clip_norm=work.clip_norm,
+            ),
+            work.learning_rate,
+        )
+        task.compile(optimizer, jit_compile=variant == "jit")
+        self.train_function = task.make_train_function()
+        self.iterator = self._make_iterator(work)
+        return f"jit_compile={variant == 'jit'}"
 
     def _make_iterator(self, work: Work) -> Any:
         from tools.peers import batch as batches

@@ -27,6 +27,9 @@ WORKS = {
 
 # The peak is read after this many steps; later ones do not raise it.
 _WARMUP_STEPS = 3
+# Variants whose steps are short are told apart by more of them.
+_TRIAL_SECONDS = 1.5
+_MAX_TRIAL_STEPS = 20
 # OpenMP's threads spin for a moment after their last work.
 _SETTLE_SECONDS = 0.3
 _GIB = 2**30
@@ -133,8 +136,22 @@ class Comparison:
                 variant=candidate.variant,
                 warmup_steps=_WARMUP_STEPS,
             )
+            self._try_out(candidate)
         except (SideError, OSError) as error:
             self._fail(candidate, error)
+
+    def _try_out(self, candidate: _Candidate) -> None:
+        """Adds steps to the warm-up until it has lasted long enough."""
+        assert candidate.worker is not None
+        count = int(_TRIAL_SECONDS / candidate.warm_step())
+        # The toy models of tests take no time at all.
+        count = min(count, _MAX_TRIAL_STEPS)
+        if count:
+            answer = candidate.worker.ask(
+                "steps", self.config.timeout, count=count
+            )
+            candidate.start["warmup_seconds"] += answer["seconds"]
+            candidate.start["losses"] += answer["losses"]
 
     def _fail(self, candidate: _Candidate, error: Exception) -> None:
         candidate.error = str(error)
@@ -196,9 +213,8 @@ class Comparison:
         assert candidate.worker is not None
         # Sized by the side's own speed, so that slow and fast sides are
         # exposed to the same stretch of the machine's time.
-        count = max(
-            1, round(self.config.seconds_per_turn / candidate.warm_step())
-        )
+        count = round(self.config.seconds_per_turn / candidate.warm_step())
+        count = max(count, 1)
         time.sleep(_SETTLE_SECONDS)
         answer: dict[str, Any] = candidate.worker.ask(
             "steps", self.config.timeout, count=count

@@ -1,0 +1,8 @@
+"""Tasks: a model with its head, loss and metrics, ready for `fit`."""
+
+from tfllm.tasks.masked_lm import MaskedLM
+from tfllm.tasks.task import Task
+
+TASKS: dict[str, type[Task]] = {"masked_lm": MaskedLM}
+
+__all__ = ["TASKS", "MaskedLM", "Task"]

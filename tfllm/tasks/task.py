@@ -1,0 +1,349 @@
+"""The base of every task: a Keras model that trains exactly.
+
+`fit`, `evaluate` and `predict` are Keras' own; this file replaces the one
+step they call. The gradient is that of
+
+    sum over objectives of  sum(weight * loss) / sum(weight)
+
+over the global batch: the sums run over all replicas and all micro-batches
+before anything is divided, clipped or applied. So 1 replica, N replicas and
+accumulation give the same weights on the same global batch.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfllm.tasks.micro_batches import accumulate
+
+Tensors = dict[str, tf.Tensor]
+
+# Variables that no weight decay and no L1/L2 penalty touches.
+UNDECAYED = ("bias", "scale")
+
+
+class Perplexity(keras.metrics.Mean):
+    """exp of a mean cross-entropy in nats."""
+
+    def result(self) -> Any:
+        """Returns exp(mean)."""
+        return keras.ops.exp(super().result())
+
+
+class Task(keras.Model):
+    """A model with its objectives, losses and metrics.
+
+    A subclass sets `objectives` and implements `call` (features -> dict of
+    outputs) and `objective_sums`. Batches are (x, y, sample_weight), flat
+    dicts; y and sample_weight have one entry per objective.
+
+    Args:
+        **kwargs: Keras' own `name`, `dtype` and `trainable`.
+    """
+
+    objectives: tuple[str, ...] = ()
+
+    def __init__(self, **kwargs: Any) -> None:
+        """See the class."""
+        super().__init__(**kwargs)
+        self.accumulation_steps = 1
+        self.l1 = self.l2 = 0.0
+        self.input_wait_seconds = 0.0
+
+    def create_metrics(self) -> None:
+        """Creates the running means that the logs show."""
+        self.loss_mean = keras.metrics.Mean(name="loss")
+        self.means = {
+            f"{objective}_{kind}": keras.metrics.Mean(
+                name=f"{objective}_{kind}"
+            )
+            for objective in self.objectives
+            for kind in ("loss", "accuracy")
+        }
+        self.perplexities = {
+            objective: Perplexity(name="perplexity")
+            for objective in self.objectives
+            if objective in ("mlm", "clm")
+        }
+
+    def compile(  # type: ignore[override]
+        self,
+        optimizer: Any = "adamw",
+        *,
+        accumulation_steps: int = 1,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        jit_compile: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """Sets the optimizer; losses and metrics are the task's own.
+
+        Args:
+            optimizer: A Keras optimizer or its name.
+            accumulation_steps: Micro-batches that each replica splits its
+                part of a batch into.
+            l1: Factor of the sum of absolute weights in the loss.
+            l2: Factor of the sum of squared weights in the loss. Biases and
+                normalizations are left out of both.
+            jit_compile: Compile the steps with XLA.
+            **kwargs: As `keras.Model.compile`.
+
+        Raises:
+            ValueError: `accumulation_steps` is not positive, or Keras'
+                inexact `gradient_accumulation_steps` is set as well.
+        """
+        if accumulation_steps < 1:
+            raise ValueError(
+                "`accumulation_steps` must be at least 1. "
+                f"Received: {accumulation_steps}"
+            )
+        optimizer = keras.optimizers.get(optimizer)
+        if getattr(optimizer, "gradient_accumulation_steps", None):
+            raise ValueError(
+                "`optimizer.gradient_accumulation_steps` averages over "
+                "batches and not over tokens; use `accumulation_steps` of "
+                "compile. Received: "
+                f"{optimizer.gradient_accumulation_steps}"
+            )
+        super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
+        self.accumulation_steps = accumulation_steps
+        self.l1, self.l2 = l1, l2
+        self._prepare_optimizer()
+
+    def _prepare_optimizer(self) -> None:
+        """Builds the slots and leaves the reduction to the train step."""
+        wrapped = getattr(self.optimizer, "inner_optimizer", None)
+        optimizer = wrapped or self.optimizer
+        if not optimizer.built:
+            optimizer.exclude_from_weight_decay(
+                var_list=[
+                    v for v in self.trainable_variables if not is_decayed(v)
+                ]
+            )
+        # NOTE: Keras would sum the gradients over the replicas a second
+        # time, and after clipping; ours arrive summed.
+        optimizer._all_reduce_sum_gradients = list
+        with self.distribute_strategy.scope():
+            self.optimizer.build(self.trainable_variables)
+
+    def objective_sums(
+        self, y: Tensors, outputs: Tensors, sample_weight: Tensors
+    ) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:
+        """Returns (sum of weighted losses, sum of weighted hits).
+
+        Args:
+            y: Labels by objective.
+            outputs: What `call` returned.
+            sample_weight: float32 weights by objective.
+
+        Returns:
+            Two float32 scalars by objective.
+        """
+        raise NotImplementedError
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The running means, reset by Keras where it should."""
+        return [
+            self.loss_mean,
+            *self.means.values(),
+            *self.perplexities.values(),
+        ]
+
+    def train_step(self, data: Any) -> Tensors:
+        """Updates the weights once; returns the running means."""
+        x, y, weights = self._unpack(data)
+        totals = self._reduce_sum(
+            {name: tf.reduce_sum(weights[name]) for name in self.objectives}
+        )
+        factors = {
+            name: tf.math.reciprocal(tf.maximum(total, 1e-9))
+            for name, total in totals.items()
+        }
+        gradients, sums = accumulate(
+            lambda batch: self._gradients(batch, factors),
+            (x, y, weights),
+            self.accumulation_steps,
+        )
+        gradients, sums = self._reduce_sum((gradients, sums))
+        penalty, gradients = self._penalize(gradients)
+        self.optimizer.apply(gradients, self.trainable_variables)
+        return self._update_means(sums, totals, penalty)
+
+    def test_step(self, data: Any) -> Tensors:
+        """Returns the running means with this batch in them."""
+        x, y, weights = self._unpack(data)
+        sums = self.objective_sums(y, self(x, training=False), weights)
+        totals = {
+            name: tf.reduce_sum(weights[name]) for name in self.objectives
+        }
+        sums, totals = self._reduce_sum((sums, totals))
+        return self._update_means(sums, totals, 0.0)
+
+    def make_train_function(self, force: bool = False) -> Any:
+        """Returns the function that `fit` calls with its iterator."""
+        if self.train_function is None or force:
+            self.train_function = self._make_step(self.train_step)
+        return self.train_function
+
+    def make_test_function(self, force: bool = False) -> Any:
+        """Returns the function that `evaluate` calls with its iterator."""
+        if self.test_function is None or force:
+            self.test_function = self._make_step(self.test_step)
+        return self.test_function
+
+    def _make_step(self, step: Callable[[Any], Tensors]) -> Any:
+        """Returns step(next(iterator)) on every replica.
+
+        NOTE: Keras' own reduces the logs over the replicas, which fails for
+        MultiWorkerMirroredStrategy; ours are equal on all of them.
+        """
+        strategy = self.distribute_strategy
+        if self.jit_compile and strategy.num_replicas_in_sync > 1:
+            raise ValueError(
+                "`jit_compile` does not go with more than one replica. "
+                f"Received: {strategy.num_replicas_in_sync} replicas"
+            )
+
+        def run(data: Any) -> Tensors:
+            return strategy.run(step, args=(data,))
+
+        if not self.run_eagerly:
+            run = tf.function(
+                run,
+                reduce_retracing=True,
+                jit_compile=self.jit_compile,
+                autograph=False,
+            )
+
+        def function(iterator: Iterator[Any]) -> Tensors:
+            start = tf.timestamp()
+            data = next(iterator)
+            self.input_wait_seconds += float(tf.timestamp() - start)
+            return keras.tree.map_structure(
+                lambda log: strategy.experimental_local_results(log)[0],
+                run(data),
+            )
+
+        return function
+
+    def _maybe_symbolic_build(self, *args: Any, **kwargs: Any) -> None:
+        """Does nothing: the constructor built all weights.
+
+        NOTE: Keras would average the first batch over the replicas, which
+        fails for integers and for several workers.
+        """
+
+    def _unpack(self, data: Any) -> tuple[Tensors, Tensors, Tensors]:
+        """Returns x, y and float32 weights for every objective."""
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+        missing = [name for name in self.objectives if name not in (y or {})]
+        if missing:
+            raise ValueError(
+                f"a batch must be (x, y, sample_weight) with {missing} in y. "
+                f"Received: y with {sorted(y or {})}"
+            )
+        weights = weights or {}
+        return (
+            x,
+            y,
+            {
+                name: tf.cast(weights[name], tf.float32)
+                if name in weights
+                else tf.ones(tf.shape(y[name]), tf.float32)
+                for name in self.objectives
+            },
+        )
+
+    def _gradients(self, batch: Any, factors: Tensors) -> Any:
+        """Returns the gradients and sums of one micro-batch."""
+        x, y, weights = batch
+        variables = [v.value for v in self.trainable_variables]
+        with tf.GradientTape() as tape:
+            sums = self.objective_sums(y, self(x, training=True), weights)
+            loss = tf.add_n(
+                [sums[name][0] * factors[name] for name in self.objectives]
+            )
+            scaled = self.optimizer.scale_loss(loss)
+        gradients = tape.gradient(
+            scaled, variables, unconnected_gradients="zero"
+        )
+        # A lookup gives IndexedSlices; sums over batches need dense.
+        return [tf.convert_to_tensor(g) for g in gradients], sums
+
+    def _penalize(self, gradients: list[Any]) -> tuple[Any, list[Any]]:
+        """Adds the L1 and L2 penalties, once per step."""
+        if not self.l1 and not self.l2:
+            return 0.0, gradients
+        scale = self.optimizer.scale_loss(1.0)
+        penalty = tf.zeros((), tf.float32)
+        penalized = []
+        for gradient, variable in zip(
+            gradients, self.trainable_variables, strict=True
+        ):
+            if is_decayed(variable):
+                value = tf.convert_to_tensor(variable.value)
+                penalty += self.l1 * tf.reduce_sum(tf.abs(value))
+                penalty += self.l2 * tf.reduce_sum(tf.square(value))
+                gradient += scale * (
+                    self.l1 * tf.sign(value) + 2.0 * self.l2 * value
+                )
+            penalized.append(gradient)
+        return penalty, penalized
+
+    def _reduce_sum(self, values: Any) -> Any:
+        """Returns the sums over all replicas."""
+        if self.distribute_strategy.num_replicas_in_sync == 1:
+            return values
+        flat = tf.nest.flatten(values)
+        context = tf.distribute.get_replica_context()
+        reduced = context.all_reduce(tf.distribute.ReduceOp.SUM, flat)
+        return tf.nest.pack_sequence_as(values, reduced)
+
+    def _update_means(
+        self, sums: dict[str, Any], totals: Tensors, penalty: Any
+    ) -> Tensors:
+        """Adds one global batch to the running means; returns them."""
+        loss = penalty
+        for name in self.objectives:
+            total = totals[name]
+            mean_loss = tf.math.divide_no_nan(sums[name][0], total)
+            loss += mean_loss
+            self.means[f"{name}_loss"].update_state(mean_loss, total)
+            self.means[f"{name}_accuracy"].update_state(
+                tf.math.divide_no_nan(sums[name][1], total), total
+            )
+            if name in self.perplexities:
+                self.perplexities[name].update_state(mean_loss, total)
+        self.loss_mean.update_state(loss)
+        return {metric.name: metric.result() for metric in self.metrics}
+
+
+def is_decayed(variable: keras.Variable) -> bool:
+    """Returns whether weight decay applies: not to biases and norms."""
+    return variable.path.rsplit("/", 1)[-1] not in UNDECAYED
+
+
+def cross_entropy_sums(
+    labels: tf.Tensor, logits: tf.Tensor, weights: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the weighted sums of the cross-entropy and of the hits.
+
+    Args:
+        labels: int32 [...].
+        logits: float32 [..., V].
+        weights: float32 [...].
+
+    Returns:
+        Two float32 scalars; the first in nats.
+    """
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
+        labels=labels, logits=tf.cast(logits, tf.float32)
+    )
+    hits = tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int32), labels)
+    return (
+        tf.reduce_sum(losses * weights),
+        tf.reduce_sum(tf.cast(hits, tf.float32) * weights),
+    )

@@ -1,0 +1,282 @@
+"""Optimizers by name: Keras' own where they are faithful, else ours."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from tfllm.training.schedules import Schedule, ScheduleConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """An optimizer and its settings.
+
+    Attributes:
+        name: One of `OPTIMIZERS`.
+        weight_decay: Decoupled; never on biases and normalizations.
+        clip_norm: Largest global gradient norm; 0 for no clipping.
+        beta_1: Decay of the first moment.
+        beta_2: Decay of the second moment.
+        epsilon: Added to the root of the second moment.
+        momentum: Of sgd.
+    """
+
+    name: str = "bert_adam"
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-6
+    momentum: float = 0.9
+
+    def __post_init__(self) -> None:
+        """Validates the fields."""
+        if self.name not in OPTIMIZERS:
+            raise ValueError(
+                f"`optimizer` must be one of {sorted(OPTIMIZERS)}. "
+                f"Received: {self.name!r}"
+            )
+        for field in ("weight_decay", "clip_norm"):
+            if getattr(self, field) < 0.0:
+                raise ValueError(
+                    f"`{field}` must not be negative. "
+                    f"Received: {getattr(self, field)}"
+                )
+
+
+def create(
+    config: OptimizerConfig, schedule: ScheduleConfig | float
+) -> keras.optimizers.Optimizer:
+    """Returns a Keras optimizer.
+
+    Args:
+        config: OptimizerConfig.
+        schedule: Its learning rate.
+    """
+    rate = (
+        Schedule(schedule)
+        if isinstance(schedule, ScheduleConfig)
+        else schedule
+    )
+    shared = {
+        "learning_rate": rate,
+        "weight_decay": config.weight_decay or None,
+        "global_clipnorm": config.clip_norm or None,
+    }
+    return OPTIMIZERS[config.name](config, shared)
+
+
+@keras.saving.register_keras_serializable("tfllm")
+class AdamW(keras.optimizers.Optimizer):
+    """Adam with decoupled weight decay, one fused update per variable.
+
+    Args:
+        learning_rate: float or schedule.
+        beta_1: Decay of the first moment.
+        beta_2: Decay of the second moment.
+        epsilon: Added to the root of the second moment.
+        bias_correction: Divide the moments by 1 - beta ** step. BERT as
+            published does not; its first steps differ by up to 5x.
+        **kwargs: As `keras.optimizers.Optimizer`.
+
+    Numerics: epsilon is added after the correction, as in the paper and in
+    torch, not before as in Keras and TensorFlow.
+
+    Reference: Loshchilov and Hutter, 2019, algorithm 2; Devlin et al.,
+    2019, appendix A.2.
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any = 1e-4,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-6,
+        bias_correction: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        """See the class."""
+        super().__init__(learning_rate=learning_rate, **kwargs)
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.bias_correction = bias_correction
+
+    def build(self, variables: list[keras.Variable]) -> None:
+        """Creates the moments."""
+        if not self.built:
+            super().build(variables)
+            self.first, self.second = self.add_optimizer_variables(
+                variables, ["first_moment", "second_moment"]
+            )
+
+    def update_step(
+        self, gradient: Any, variable: Any, learning_rate: Any
+    ) -> None:
+        """Updates one variable and its moments in place."""
+        dtype = variable.dtype
+        index = self._get_variable_index(variable)
+        epsilon = tf.cast(self.epsilon, dtype)
+        power_1 = power_2 = tf.zeros((), dtype)
+        if self.bias_correction:
+            step = tf.cast(self.iterations + 1, dtype)
+            power_1 = tf.pow(tf.cast(self.beta_1, dtype), step)
+            power_2 = tf.pow(tf.cast(self.beta_2, dtype), step)
+            # The op adds epsilon before the correction.
+            epsilon *= tf.sqrt(1.0 - power_2)
+        tf.raw_ops.ResourceApplyAdam(
+            var=_handle(variable),
+            m=_handle(self.first[index]),
+            v=_handle(self.second[index]),
+            beta1_power=power_1,
+            beta2_power=power_2,
+            lr=tf.cast(learning_rate, dtype),
+            beta1=tf.cast(self.beta_1, dtype),
+            beta2=tf.cast(self.beta_2, dtype),
+            epsilon=epsilon,
+            grad=tf.cast(gradient, dtype),
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the JSON form of the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "beta_1": self.beta_1,
+            "beta_2": self.beta_2,
+            "epsilon": self.epsilon,
+            "bias_correction": self.bias_correction,
+        }
+
+
+@keras.saving.register_keras_serializable("tfllm")
+class Lamb(keras.optimizers.Optimizer):
+    """LAMB: Adam's direction with one trust ratio per variable.
+
+    NOTE: not Keras' Lamb, which leaves weight decay out of the ratio.
+
+    Args:
+        learning_rate: float or schedule.
+        beta_1: Decay of the first moment.
+        beta_2: Decay of the second moment.
+        epsilon: Added to the root of the second moment.
+        decay: Weight decay, part of the direction. Not called
+            `weight_decay`, which Keras would apply apart.
+        **kwargs: As `keras.optimizers.Optimizer`.
+
+    Reference: You et al., 2020, algorithm 2.
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any = 1e-3,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-6,
+        decay: float = 0.01,
+        **kwargs: Any,
+    ) -> None:
+        """See the class."""
+        super().__init__(learning_rate=learning_rate, **kwargs)
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.decay = decay
+
+    def build(self, variables: list[keras.Variable]) -> None:
+        """Creates the moments."""
+        if not self.built:
+            super().build(variables)
+            self.first, self.second = self.add_optimizer_variables(
+                variables, ["first_moment", "second_moment"]
+            )
+
+    def update_step(
+        self, gradient: Any, variable: Any, learning_rate: Any
+    ) -> None:
+        """Updates one variable and its moments."""
+        dtype = variable.dtype
+        index = self._get_variable_index(variable)
+        first, second = self.first[index], self.second[index]
+        gradient = ops.cast(gradient, dtype)
+        step = ops.cast(self.iterations + 1, dtype)
+        self.assign_add(first, (gradient - first) * (1.0 - self.beta_1))
+        self.assign_add(
+            second, (ops.square(gradient) - second) * (1.0 - self.beta_2)
+        )
+        direction = (first / (1.0 - self.beta_1**step)) / (
+            ops.sqrt(second / (1.0 - self.beta_2**step)) + self.epsilon
+        )
+        if self._use_weight_decay(variable):
+            direction = direction + self.decay * variable
+        weight_norm = ops.sqrt(ops.sum(ops.square(variable)))
+        norm = ops.sqrt(ops.sum(ops.square(direction)))
+        ratio = ops.where(
+            ops.logical_and(weight_norm > 0.0, norm > 0.0),
+            weight_norm / ops.maximum(norm, 1e-30),
+            1.0,
+        )
+        rate = ops.cast(learning_rate, dtype)
+        self.assign_sub(variable, rate * ratio * direction)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the JSON form of the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "beta_1": self.beta_1,
+            "beta_2": self.beta_2,
+            "epsilon": self.epsilon,
+            "decay": self.decay,
+        }
+
+
+def _handle(variable: Any) -> Any:
+    """Returns the resource of a Keras or TensorFlow variable.
+
+    Inside `tf.distribute.StrategyExtended.update` a distributed variable
+    gives its part on the device of the update.
+    """
+    if isinstance(variable, keras.Variable):
+        variable = variable.value
+    return variable.handle
+
+
+def _adam(
+    bias_correction: bool,
+) -> Callable[[OptimizerConfig, dict[str, Any]], AdamW]:
+    """Returns a factory of AdamW with or without bias correction."""
+    return lambda config, shared: AdamW(
+        beta_1=config.beta_1,
+        beta_2=config.beta_2,
+        epsilon=config.epsilon,
+        bias_correction=bias_correction,
+        **shared,
+    )
+
+
+def _lamb(config: OptimizerConfig, shared: dict[str, Any]) -> Lamb:
+    """Returns LAMB; the decay is its own."""
+    return Lamb(
+        beta_1=config.beta_1,
+        beta_2=config.beta_2,
+        epsilon=config.epsilon,
+        decay=config.weight_decay,
+        **{**shared, "weight_decay": None},
+    )
+
+
+OPTIMIZERS: dict[
+    str,
+    Callable[[OptimizerConfig, dict[str, Any]], keras.optimizers.Optimizer],
+] = {
+    "adamw": _adam(bias_correction=True),
+    "bert_adam": _adam(bias_correction=False),
+    "lamb": _lamb,
+    "adafactor": lambda _, shared: keras.optimizers.Adafactor(**shared),
+    "sgd": lambda config, shared: keras.optimizers.SGD(
+        momentum=config.momentum, **shared
+    ),
+}
