@@ -32,7 +32,7 @@ def tokenizer(vocab_file: str) -> WordPieceTokenizer:
 
 @pytest.fixture(scope="session")
 def text_file(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """About 60 kB of sentences in 150 documents."""
+    """About 40 kB of sentences in 100 documents."""
     rng = random.Random(0)
 
     def sentence() -> str:
@@ -44,7 +44,7 @@ def text_file(tmp_path_factory: pytest.TempPathFactory) -> str:
 
     documents = [
         "\n".join(sentence() for _ in range(rng.randint(1, 15)))
-        for _ in range(150)
+        for _ in range(100)
     ]
     path: pathlib.Path = tmp_path_factory.mktemp("text") / "text.txt"
     path.write_text("\n\n".join(documents) + "\n", encoding="utf-8")

@@ -260,7 +260,10 @@ def test_sentences_without_tokens_are_left_out() -> None:
             return tf.ragged.boolean_mask(split, split != ord("-"))
 
     documents = [[b"ab", b"--", b"c"], [b"-"], [b"d"]]
-    ids, sentences, borders = instances.tokenize_documents(documents, Letters())
+    ids, sentences, borders = instances.tokenize_documents(
+        documents,
+        Letters(),  # type: ignore[arg-type]
+    )
     np.testing.assert_array_equal(ids, [97, 98, 99, 100])
     np.testing.assert_array_equal(sentences, [0, 2, 3, 4])
     np.testing.assert_array_equal(borders, [0, 2, 3])

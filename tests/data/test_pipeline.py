@@ -25,7 +25,7 @@ _CONFIG = DataConfig(
     batch_size=16,
     seed=5,
     dupe_factor=1,
-    block_bytes=4000,
+    block_bytes=8000,
     units_per_group=3,
 )
 
@@ -42,7 +42,7 @@ def _prepare(
             instances=InstanceSettings(
                 seq_length=32, pair_objective=objective, dupe_factor=1, seed=5
             ),
-            block_bytes=4000,
+            block_bytes=8000,
             **changes,
         )
     )

@@ -63,8 +63,8 @@ def test_damaged_shard_is_named(tmp_path: pathlib.Path, damage: str) -> None:
     data[len(data) // 2] ^= 1
     path.write_bytes(
         {
-            "cut": data[: len(data) // 2],
-            "flip": data,
+            "cut": bytes(data[: len(data) // 2]),
+            "flip": bytes(data),
             "empty": b"",
             "text": b"hello " * 50,
         }[damage]

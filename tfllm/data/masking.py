@@ -130,6 +130,7 @@ class Masker:
         seq_length: int,
         seed: int,
     ) -> None:
+        """Prepares the tables of the vocabulary."""
         self._config = config
         self._seq_length = seq_length
         self._num_slots = config.num_slots(seq_length)

@@ -162,6 +162,7 @@ class TrainingData:
     def __init__(
         self, source: UnitSource, tokenizer: Tokenizer, config: DataConfig
     ) -> None:
+        """Reads nothing yet."""
         self._source = source
         self._tokenizer = tokenizer
         self._config = config

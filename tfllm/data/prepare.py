@@ -93,6 +93,7 @@ class BlockBuilder:
         settings: InstanceSettings,
         static_masks: MaskingConfig | None = None,
     ) -> None:
+        """Opens nothing yet."""
         self._tokenizer = tokenizer
         self._settings = settings
         self._masks = static_masks

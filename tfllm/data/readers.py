@@ -208,6 +208,7 @@ class BlockReader:
     """
 
     def __init__(self) -> None:
+        """Opens nothing yet."""
         self._path = ""
         self._stream: IO[bytes] | None = None
 

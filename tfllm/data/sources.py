@@ -20,15 +20,15 @@ from tfllm.data.readers import Block, Piece, find_blocks
 
 
 class UnitSource(Protocol):
-    """Examples in units that can be loaded in any order.
+    """Examples in units that can be loaded in any order."""
 
-    Args:
-        counts: examples per unit.
-        has_masks: units hold static masks.
-    """
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Examples per unit."""
 
-    counts: tuple[int, ...]
-    has_masks: bool
+    @property
+    def has_masks(self) -> bool:
+        """Whether units hold static masks."""
 
     def load(self, index: int) -> Examples:
         """Loads one unit."""
@@ -140,6 +140,7 @@ class TextSource:
     """
 
     has_masks = False
+    counts: tuple[int, ...]
 
     def __init__(
         self,
@@ -150,6 +151,7 @@ class TextSource:
         index_dir: str | None = None,
         flag: str = "train_files",
     ) -> None:
+        """Finds the blocks and counts their examples."""
         self._builder = BlockBuilder(tokenizer, instances)
         self._lock = threading.Lock()  # the builder keeps a file open
         paths = file_access.match_files(files, flag)

@@ -36,6 +36,8 @@ ACTIVATIONS: dict[str, Activation] = {
     "gelu_pytorch_tanh": "gelu_tanh",
     "relu": "relu",
     "silu": "silu",
+    "swish": "silu",
+    "tanh": "tanh",
 }
 
 
@@ -129,6 +131,11 @@ def from_published(values: dict[str, Any]) -> TransformerConfig:
             f"`hidden_act` must be one of {sorted(ACTIVATIONS)}. "
             f"Received: {activation!r}"
         )
+    if values.get("is_decoder") or values.get("add_cross_attention"):
+        raise ValueError(
+            "`is_decoder` and `add_cross_attention` must be false: this "
+            "family is an encoder. Received: true"
+        )
     positions = values.get("position_embedding_type", "absolute")
     if positions != "absolute":
         raise ValueError(
@@ -154,9 +161,10 @@ def from_published(values: dict[str, Any]) -> TransformerConfig:
 
 def to_published(config: TransformerConfig) -> dict[str, Any]:
     """Returns the published config.json of a config."""
-    names = {ours: published for published, ours in reversed(ACTIVATIONS.items())}
+    names = {
+        ours: published for published, ours in reversed(ACTIVATIONS.items())
+    }
     return {
-        "architectures": ["BertForPreTraining"],
         "model_type": "bert",
         "vocab_size": config.vocab_size,
         "hidden_size": config.hidden_size,
@@ -197,6 +205,8 @@ def weight_map(config: TransformerConfig) -> list[Weight]:
         ),
         *_norm("bert.embeddings.LayerNorm", "transformer.embeddings.norm"),
     ]
+    attention = config.block.attention
+    width = attention.num_heads * attention.head_size
     for i in range(config.num_layers):
         theirs = f"bert.encoder.layer.{i}"
         ours = f"transformer.blocks.{i}"
@@ -204,7 +214,7 @@ def weight_map(config: TransformerConfig) -> list[Weight]:
             weights += _dense(
                 f"{theirs}.attention.self.{name}",
                 f"{ours}.attention.qkv",
-                part=(j, 3),
+                columns=(j * width, (j + 1) * width),
             )
         weights += [
             *_dense(
@@ -230,12 +240,12 @@ def weight_map(config: TransformerConfig) -> list[Weight]:
 
 
 def _dense(
-    published: str, path: str, part: tuple[int, int] | None = None
+    published: str, path: str, columns: tuple[int, int] | None = None
 ) -> list[Weight]:
     """Returns the two weights of a dense layer."""
     return [
-        Weight(f"{published}.weight", f"{path}.kernel", "transpose", part),
-        Weight(f"{published}.bias", f"{path}.bias", "copy", part),
+        Weight(f"{published}.weight", f"{path}.kernel", "transpose", columns),
+        Weight(f"{published}.bias", f"{path}.bias", "copy", columns),
     ]
 
 
@@ -256,10 +266,18 @@ FAMILY = Family(
     to_published=to_published,
     weights=weight_map,
     prefix="bert.",
-    ignored=(
-        r"bert\.embeddings\.position_ids",
-        r"cls\.predictions\.decoder\.(weight|bias)",
-    ),
+    ignored=(r"bert\.embeddings\.position_ids",),
+    tied={
+        "cls.predictions.decoder.weight": (
+            "bert.embeddings.word_embeddings.weight"
+        ),
+        "cls.predictions.decoder.bias": "cls.predictions.bias",
+    },
+    architectures={
+        "pretraining": "BertForPreTraining",
+        "masked_lm": "BertForMaskedLM",
+        "encoder": "BertModel",
+    },
     legacy_names={
         ".LayerNorm.gamma": ".LayerNorm.weight",
         ".LayerNorm.beta": ".LayerNorm.bias",

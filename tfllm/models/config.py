@@ -81,6 +81,16 @@ class TransformerConfig:
             ),
         )
 
+    def with_vocab_size(self, size: int) -> "TransformerConfig":
+        """Returns the config with tables and heads for another vocabulary."""
+        replace = dataclasses.replace
+        head = self.masked_lm_head
+        return replace(
+            self,
+            embeddings=replace(self.embeddings, vocab_size=size),
+            masked_lm_head=head and replace(head, vocab_size=size),
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Returns nested plain dicts, ready for JSON."""
         return to_dict(self)

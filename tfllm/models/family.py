@@ -15,15 +15,14 @@ class Weight:
         published: Name in the family's safetensors files.
         path: Attributes from the model to our variable, dotted.
         transform: "transpose" if the published matrix is (out, in).
-        part: (index, count) if our variable holds `count` published tensors
-            side by side on its last axis, of which this is number `index`;
-            None if it is the whole.
+        columns: (start, stop) on the last axis of our variable, if it holds
+            several published tensors side by side; None if it is the whole.
     """
 
     published: str
     path: str
     transform: Literal["copy", "transpose"] = "copy"
-    part: tuple[int, int] | None = None
+    columns: tuple[int, int] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +40,11 @@ class Family:
             `weight_map` of the family file.
         prefix: Published prefix that files of bare encoders leave out.
         ignored: Regular expressions of published names without a weight of
-            ours: buffers, tied copies.
+            ours: buffers.
+        tied: Published name of a tied copy -> of its original. Files may
+            hold the copy, the original, or both with one value.
+        architectures: "pretraining" (with a sequence head), "masked_lm" and
+            "encoder" (no head) -> published class names.
         legacy_names: Old spelling -> new, replaced in published names.
         tokenizer: Kind of tokenizer in `tfllm.tokenizers`.
     """
@@ -55,6 +58,8 @@ class Family:
     weights: Callable[[TransformerConfig], list[Weight]]
     prefix: str
     ignored: tuple[str, ...] = ()
+    tied: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    architectures: Mapping[str, str] = dataclasses.field(default_factory=dict)
     legacy_names: Mapping[str, str] = dataclasses.field(default_factory=dict)
     tokenizer: Literal["wordpiece"] = "wordpiece"
 

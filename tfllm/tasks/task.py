@@ -10,10 +10,12 @@ before anything is divided, clipped or applied. So 1 replica, N replicas and
 accumulation give the same weights on the same global batch.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfllm.tasks.micro_batches import accumulate
@@ -50,7 +52,9 @@ class Task(keras.Model):
         super().__init__(**kwargs)
         self.accumulation_steps = 1
         self.l1 = self.l2 = 0.0
+        # What the last calls of fit and evaluate read, for reports.
         self.input_wait_seconds = 0.0
+        self.tokens_seen = 0
 
     def create_metrics(self) -> None:
         """Creates the running means that the logs show."""
@@ -219,9 +223,10 @@ class Task(keras.Model):
             )
 
         def function(iterator: Iterator[Any]) -> Tensors:
-            start = tf.timestamp()
+            start = time.perf_counter()
             data = next(iterator)
-            self.input_wait_seconds += float(tf.timestamp() - start)
+            self.input_wait_seconds += time.perf_counter() - start
+            self.tokens_seen += count_tokens(strategy, data)
             return keras.tree.map_structure(
                 lambda log: strategy.experimental_local_results(log)[0],
                 run(data),
@@ -319,6 +324,15 @@ class Task(keras.Model):
                 self.perplexities[name].update_state(mean_loss, total)
         self.loss_mean.update_state(loss)
         return {metric.name: metric.result() for metric in self.metrics}
+
+
+def count_tokens(strategy: tf.distribute.Strategy, data: Any) -> int:
+    """Returns the number of real tokens in a global batch."""
+    x = data[0] if isinstance(data, tuple) else data
+    if "padding_mask" not in x:
+        return 0
+    parts = strategy.experimental_local_results(x["padding_mask"])
+    return sum(int(np.sum(part)) for part in parts)
 
 
 def is_decayed(variable: keras.Variable) -> bool:

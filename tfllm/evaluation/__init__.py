@@ -1,0 +1,1 @@
+"""Evaluation: the loop and the metrics."""

@@ -1,0 +1,44 @@
+"""The evaluate loop."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+def evaluate(task: keras.Model, dataset: tf.data.Dataset) -> dict[str, float]:
+    """Returns the means of a task's metrics over a dataset.
+
+    The training means are left as they were found reset: call it between
+    two reports.
+
+    Args:
+        task: A compiled task.
+        dataset: Finite; batches of (x, y, sample_weight).
+
+    Raises:
+        ValueError: The dataset is empty.
+    """
+    step = task.make_test_function()
+    strategy = task.distribute_strategy
+    saved = [
+        (variable, variable.numpy())
+        for metric in task.metrics
+        for variable in metric.variables
+    ]
+    task.reset_metrics()
+    logs: dict[str, Any] = {}
+    iterator = iter(strategy.experimental_distribute_dataset(dataset))
+    while True:
+        try:
+            logs = step(iterator)
+        except StopIteration:
+            break
+    values = {name: float(value) for name, value in logs.items()}
+    for variable, value in saved:
+        variable.assign(value)
+    if not values:
+        raise ValueError(
+            "`eval_files` gave no batch. Received: an empty dataset"
+        )
+    return values

@@ -1,0 +1,1 @@
+"""Published layouts: what other libraries wrote, read and written here."""

@@ -1,0 +1,224 @@
+"""Safetensors files of a folder: one, or shards with an index.
+
+Needs no TensorFlow: the JAX backend reads model folders as well.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+WEIGHTS_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+
+
+class TensorSource(Protocol):
+    """Tensors by published name, read one at a time."""
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Returns the shape of every tensor, without reading it."""
+        ...
+
+    def read(self, name: str) -> np.ndarray:
+        """Returns one tensor as float32."""
+        ...
+
+
+class SafetensorsFolder:
+    """The tensors of a model folder.
+
+    Args:
+        folder: Local folder with `model.safetensors`, or with shards and
+            their index.
+
+    Raises:
+        ValueError: The folder has no such files, or one is damaged.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        """See the class."""
+        self.folder = pathlib.Path(folder)
+        self._files: dict[str, Any] = {}
+        self._names: dict[str, str] = {}
+        for file in self._file_names():
+            with _naming(self.folder / file):
+                # A context manager would close the memory map too early.
+                opened = safetensors.safe_open(self.folder / file, "numpy")
+            self._files[file] = opened
+            self._names.update(dict.fromkeys(opened.keys(), file))
+
+    def _file_names(self) -> list[str]:
+        """Returns the safetensors files, in the order of the index."""
+        if (self.folder / WEIGHTS_FILE).is_file():
+            return [WEIGHTS_FILE]
+        index = self.folder / INDEX_FILE
+        if not index.is_file():
+            others = sorted(
+                path.name
+                for pattern in ("*.bin", "*.safetensors", "*.h5", "*.ckpt*")
+                for path in self.folder.glob(pattern)
+            )
+            raise ValueError(
+                f"model folder '{self.folder}' must hold {WEIGHTS_FILE} or "
+                f"{INDEX_FILE}. Received: {others or 'no weights at all'}. "
+                "Save it again as safetensors."
+            )
+        try:
+            files = sorted(
+                set(json.loads(index.read_bytes())["weight_map"].values())
+            )
+        except (ValueError, KeyError, AttributeError) as error:
+            raise ValueError(
+                f"'{index}' must be JSON with a `weight_map`. "
+                f"Received: {error!r}. Fetch it again."
+            ) from error
+        missing = [f for f in files if not (self.folder / f).is_file()]
+        if missing:
+            raise ValueError(
+                f"'{index}' names files that are not there. "
+                f"Received: {shortened(missing)}. Fetch them again."
+            )
+        return files
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Returns the shape of every tensor, without reading it."""
+        return {
+            name: tuple(self._files[file].get_slice(name).get_shape())
+            for name, file in self._names.items()
+        }
+
+    def read(self, name: str) -> np.ndarray:
+        """Returns one tensor as float32, from whatever it is stored as."""
+        file = self._names[name]
+        with _naming(self.folder / file):
+            tensor = self._files[file].get_tensor(name)
+        return np.asarray(tensor).astype(np.float32, copy=False)
+
+
+@contextlib.contextmanager
+def _naming(path: pathlib.Path) -> Iterator[None]:
+    """Turns an error of the safetensors package into one that says where."""
+    try:
+        yield
+    except safetensors.SafetensorError as error:
+        raise ValueError(
+            f"'{path}' must be a whole safetensors file. "
+            f"Received: {error}. Fetch or save it again."
+        ) from error
+
+
+def shortened(names: Iterable[str], limit: int = 5) -> str:
+    """Returns the first names, and how many more there are."""
+    names = list(names)
+    text = ", ".join(names[:limit])
+    return f"{text}, and {len(names) - limit} more" if names[
+        limit:
+    ] else text
+
+
+def write(
+    folder: pathlib.Path,
+    shapes: dict[str, tuple[int, ...]],
+    tensors: Iterable[tuple[str, np.ndarray]],
+    max_shard_bytes: int,
+) -> None:
+    """Writes float32 tensors as one file, or as shards with an index.
+
+    At most one shard is in memory. Files appear under their names when all
+    are complete; what an earlier save left and this one does not use goes.
+
+    Args:
+        folder: Exists.
+        shapes: Shape by name, in the order of `tensors`.
+        tensors: (name, tensor) pairs.
+        max_shard_bytes: Largest file, unless one tensor alone is larger.
+
+    Raises:
+        OSError: The disk is full, or the folder is not writable.
+    """
+    sizes = {name: 4 * int(np.prod(s)) for name, s in shapes.items()}
+    shards = _shards(sizes, max_shard_bytes)
+    count = len(shards)
+    files = (
+        [WEIGHTS_FILE]
+        if count == 1
+        else [
+            f"model-{i:05d}-of-{count:05d}.safetensors"
+            for i in range(1, count + 1)
+        ]
+    )
+    written: list[tuple[pathlib.Path, pathlib.Path]] = []
+    stream = iter(tensors)
+    try:
+        for file, names in zip(files, shards, strict=True):
+            part = dict(next(stream) for _ in names)
+            temporary = folder / f"{file}.partial"
+            written.append((temporary, folder / file))
+            with _as_os_error(temporary):
+                safetensors.numpy.save_file(
+                    part, temporary, metadata={"format": "pt"}
+                )
+        if count > 1:
+            written.append((folder / f"{INDEX_FILE}.partial", folder / INDEX_FILE))
+            written[-1][0].write_text(_index(files, shards, sizes))
+    except BaseException:
+        for temporary, _ in written:
+            temporary.unlink(missing_ok=True)
+        raise
+    for temporary, final in written:
+        temporary.replace(final)
+    _remove_stale(folder, {final.name for _, final in written})
+
+
+def _shards(sizes: dict[str, int], limit: int) -> list[list[str]]:
+    """Returns the names of each file: consecutive, up to `limit` bytes."""
+    shards: list[list[str]] = [[]]
+    total = 0
+    for name, size in sizes.items():
+        if shards[-1] and total + size > limit:
+            shards.append([])
+            total = 0
+        shards[-1].append(name)
+        total += size
+    return shards
+
+
+def _index(
+    files: list[str], shards: list[list[str]], sizes: dict[str, int]
+) -> str:
+    """Returns the JSON that says which file has which tensor."""
+    return json.dumps(
+        {
+            "metadata": {"total_size": sum(sizes.values())},
+            "weight_map": {
+                name: file
+                for file, names in zip(files, shards, strict=True)
+                for name in names
+            },
+        },
+        indent=2,
+        sort_keys=True,
+    )
+
+
+def _remove_stale(folder: pathlib.Path, current: set[str]) -> None:
+    """Removes the weights of an earlier save, which readers might prefer."""
+    for pattern in (WEIGHTS_FILE, INDEX_FILE, "model-*-of-*.safetensors"):
+        for path in folder.glob(pattern):
+            if path.name not in current:
+                path.unlink()
+
+
+@contextlib.contextmanager
+def _as_os_error(path: pathlib.Path) -> Iterator[None]:
+    """Turns an error of the safetensors package into an OSError."""
+    try:
+        yield
+    except safetensors.SafetensorError as error:
+        raise OSError(f"cannot write '{path}': {error}") from error

@@ -1,0 +1,190 @@
+"""Fills [MASK] in texts with a pretrained model.
+
+    echo "The function [MASK] a list." | \
+        python -m tfllm.predict --model_dir=runs/bert_tiny
+
+One text per line; each [MASK] gets the most probable tokens.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any, TextIO
+
+import tensorflow as tf
+from absl import flags as absl_flags
+
+from tfllm import flags
+from tfllm.data.file_access import match_files, open_binary
+from tfllm.data.packing import pack_inputs
+from tfllm.interop import model_folder
+from tfllm.tasks import MaskedLM
+from tfllm.tokenizers import WordPieceTokenizer
+
+FLAGS = absl_flags.FLAGS
+MASK = "[MASK]"
+
+
+def define() -> None:
+    """Defines the flags."""
+    group = flags.Group("Prediction")
+    group.string("model_dir", "", "Model folder, or hub id.")
+    group.string("input_files", "", "Text globs; default: standard input.")
+    group.string("output_file", "", "JSON lines; default: readable text.")
+    group.integer("batch_size", 32, "Texts at a time.")
+    group.integer("top_k", 5, "Candidates per [MASK].")
+
+
+def main(argv: list[str]) -> None:
+    """Predicts what the flags say."""
+    if len(argv) > 1:
+        raise ValueError(
+            "only flags are taken; give texts on standard input. "
+            f"Received: {argv[1:]}"
+        )
+    if not FLAGS.model_dir:
+        raise ValueError("`model_dir` is needed. Received: nothing")
+    task = model_folder.load(FLAGS.model_dir)
+    tokenizer = WordPieceTokenizer.from_file(
+        model_folder.resolve_folder(FLAGS.model_dir),
+        special_tokens_in_text=(MASK,),
+    )
+    predictor = FillMask(task, tokenizer, FLAGS.top_k)
+    texts = read_lines(FLAGS.input_files)
+    if FLAGS.output_file:
+        partial = f"{FLAGS.output_file}.tmp"
+        with open(partial, "w", encoding="utf-8") as file:
+            write_predictions(predictor, texts, file, as_json=True)
+        os.replace(partial, FLAGS.output_file)
+    else:
+        write_predictions(predictor, texts, sys.stdout, as_json=False)
+
+
+class FillMask:
+    """Most probable tokens for each [MASK].
+
+    Args:
+        task: A masked-language-model task.
+        tokenizer: Its tokenizer, with [MASK] recognised in text.
+        top_k: Candidates per [MASK].
+    """
+
+    def __init__(
+        self, task: MaskedLM, tokenizer: WordPieceTokenizer, top_k: int = 5
+    ) -> None:
+        """See the class."""
+        self.task = task
+        self.tokenizer = tokenizer
+        self.top_k = min(top_k, tokenizer.vocab_size)
+        self._probabilities = tf.function(
+            self._forward,
+            input_signature=[tf.TensorSpec([None], tf.string)],
+            autograph=False,
+        )
+
+    def __call__(self, texts: list[str]) -> list[list[list[dict[str, Any]]]]:
+        """Returns the candidates: by text, by [MASK], best first.
+
+        Raises:
+            ValueError: A text has no [MASK], or it lies behind the longest
+                sequence of the model.
+        """
+        for text in texts:
+            if MASK not in text:
+                raise ValueError(
+                    f"a text needs at least one {MASK}. Received: {text!r}"
+                )
+        ids, probabilities, rows = (
+            part.numpy() for part in self._probabilities(tf.constant(texts))
+        )
+        found: list[list[list[dict[str, Any]]]] = [[] for _ in texts]
+        for row, slot_ids, slot in zip(rows, ids, probabilities, strict=True):
+            found[row].append(
+                [
+                    {
+                        "token": self.tokenizer.id_to_token(int(token_id)),
+                        "token_id": int(token_id),
+                        "score": float(score),
+                    }
+                    for token_id, score in zip(slot_ids, slot, strict=True)
+                ]
+            )
+        for text, slots in zip(texts, found, strict=True):
+            if len(slots) != text.count(MASK):
+                raise ValueError(
+                    "a text is longer than the model's "
+                    f"{self.task.config.max_length} tokens. Received: "
+                    f"{text[:80]!r}..."
+                )
+        return found
+
+    def _forward(self, texts: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """Returns top ids, their probabilities and their rows, per mask."""
+        inputs = pack_inputs(
+            [self.tokenizer.tokenize(texts)],
+            self.task.config.max_length,
+            self.tokenizer.cls_id,
+            self.tokenizer.sep_id,
+            self.tokenizer.pad_id,
+            pad_to_longest=True,
+        )
+        where = tf.where(inputs["token_ids"] == self.tokenizer.mask_id)
+        logits = self.task(inputs, training=False)["mlm"]
+        top = tf.math.top_k(
+            tf.nn.softmax(tf.gather_nd(logits, where)), k=self.top_k
+        )
+        return top.indices, top.values, where[:, 0]
+
+
+def read_lines(patterns: str) -> Iterator[str]:
+    """Yields the lines that are not blank, of files or standard input."""
+    if not patterns:
+        yield from (line.strip() for line in sys.stdin if line.strip())
+        return
+    for path in match_files(patterns, "input_files"):
+        with open_binary(path) as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    text = line.decode("utf-8").strip()
+                except UnicodeDecodeError as error:
+                    raise ValueError(
+                        f"{path}, line {number} is not UTF-8: {error.reason}"
+                    ) from error
+                if text:
+                    yield text
+
+
+def write_predictions(
+    predictor: FillMask, texts: Iterator[str], file: TextIO, as_json: bool
+) -> None:
+    """Writes the candidates of each text, in the order of the input."""
+    batch: list[str] = []
+    for text in texts:
+        batch.append(text)
+        if len(batch) == FLAGS.batch_size:
+            _write_batch(predictor, batch, file, as_json)
+            batch = []
+    if batch:
+        _write_batch(predictor, batch, file, as_json)
+
+
+def _write_batch(
+    predictor: FillMask, texts: list[str], file: TextIO, as_json: bool
+) -> None:
+    """Writes the candidates of a batch."""
+    for text, slots in zip(texts, predictor(texts), strict=True):
+        if as_json:
+            record = {"text": text, "masks": slots}
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            continue
+        file.write(f"{text}\n")
+        for slot in slots:
+            shown = "  ".join(f"{c['token']} {c['score']:.3f}" for c in slot)
+            file.write(f"    {MASK}: {shown}\n")
+    file.flush()
+
+
+if __name__ == "__main__":
+    define()
+    flags.run(main)

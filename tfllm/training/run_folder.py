@@ -1,0 +1,152 @@
+"""The folder of a run: its settings, its results."""
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+from typing import Any
+
+import tensorflow as tf
+
+PACKAGES = ("tfllm", "tensorflow", "keras", "tensorflow-text", "numpy")
+
+
+class RunFolder:
+    """Reads and writes the records beside the model of a run.
+
+    Args:
+        path: `model_dir`.
+    """
+
+    def __init__(self, path: str) -> None:
+        """See the class."""
+        self.path = path
+
+    def open(
+        self, settings: dict[str, Any], flags: dict[str, Any], overwrite: bool
+    ) -> None:
+        """Makes the folder, or checks that it holds this very run.
+
+        Args:
+            settings: What decides the result of the run.
+            flags: All flags, written to `flags.txt` as a flag file.
+            overwrite: Delete a run that is there.
+
+        Raises:
+            ValueError: It holds a run with other settings.
+            OSError: It cannot be written.
+        """
+        if overwrite and tf.io.gfile.exists(self._join("run.json")):
+            for name in tf.io.gfile.listdir(self.path):
+                _delete(self._join(name))
+        try:
+            tf.io.gfile.makedirs(self.path)
+        except tf.errors.OpError as error:
+            raise ValueError(
+                f"`model_dir` {self.path} cannot be made: {error.message}"
+            ) from error
+        found = self.read("run.json")
+        if found is not None:
+            _check_same(self.path, found, settings)
+        else:
+            self.write("run.json", settings)
+        lines = [
+            f"--{name}={value}"
+            for name, value in sorted(flags.items())
+            if value is not None
+        ]
+        self._write_text("flags.txt", "\n".join(lines) + "\n")
+
+    def read(self, name: str) -> dict[str, Any] | None:
+        """Returns a JSON record, or None if there is none.
+
+        Raises:
+            ValueError: It is damaged.
+        """
+        path = self._join(name)
+        if not tf.io.gfile.exists(path):
+            return None
+        with tf.io.gfile.GFile(path) as file:
+            try:
+                return json.load(file)
+            except json.JSONDecodeError as error:
+                raise ValueError(
+                    f"{path} is not valid JSON ({error}); give "
+                    "--overwrite or another `model_dir`"
+                ) from error
+
+    def write(self, name: str, values: dict[str, Any]) -> None:
+        """Writes a JSON record, whole or not at all."""
+        text = json.dumps(values, indent=2, default=str) + "\n"
+        self._write_text(name, text)
+
+    def _write_text(self, name: str, text: str) -> None:
+        """Writes a file under a temporary name, then renames it."""
+        path = self._join(name)
+        partial = f"{path}.tmp"
+        try:
+            with tf.io.gfile.GFile(partial, "w") as file:
+                file.write(text)
+            tf.io.gfile.rename(partial, path, overwrite=True)
+        except tf.errors.OpError as error:
+            raise ValueError(
+                f"`model_dir`: {path} cannot be written: {error.message}"
+            ) from error
+
+    def _join(self, name: str) -> str:
+        """Returns the path of a file in the folder."""
+        return os.path.join(self.path, name)
+
+
+def environment() -> dict[str, Any]:
+    """Returns the versions and the machine, for the record."""
+    return {
+        "versions": {
+            "python": platform.python_version(),
+            **{
+                name: importlib.metadata.version(name)
+                for name in PACKAGES
+                if _installed(name)
+            },
+        },
+        "devices": [d.name for d in tf.config.list_logical_devices()],
+        "date": datetime.datetime.now(datetime.UTC).isoformat(
+            timespec="seconds"
+        ),
+    }
+
+
+def _installed(name: str) -> bool:
+    """Returns whether a distribution is installed."""
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _check_same(
+    path: str, found: dict[str, Any], settings: dict[str, Any]
+) -> None:
+    """Raises ValueError naming the settings that differ."""
+    settings = json.loads(json.dumps(settings, default=str))
+    differing = [
+        f"{name} was {found.get(name)!r}, is {settings.get(name)!r}"
+        for name in sorted({*found, *settings})
+        if found.get(name) != settings.get(name)
+    ]
+    if differing:
+        raise ValueError(
+            f"`model_dir` {path} holds a run with other settings; give "
+            "another folder, or --overwrite to delete it. Received: "
+            + "; ".join(differing)
+        )
+
+
+def _delete(path: str) -> None:
+    """Deletes a file or a folder."""
+    if tf.io.gfile.isdir(path):
+        tf.io.gfile.rmtree(path)
+    else:
+        tf.io.gfile.remove(path)

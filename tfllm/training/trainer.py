@@ -1,0 +1,233 @@
+"""One run: resume, train, evaluate, keep the best."""
+
+import dataclasses
+import logging
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+from tqdm import tqdm
+
+from tfllm.data.pipeline import TrainingData
+from tfllm.evaluation.evaluate import evaluate
+from tfllm.training import optimizers
+from tfllm.training.callbacks import Checkpointing, Evaluation, Progress
+from tfllm.training.checkpoints import Checkpoints
+from tfllm.training.schedules import ScheduleConfig
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainerConfig:
+    """Settings of a run.
+
+    Attributes:
+        model_dir: Folder of the run.
+        batch_size: Examples of a global batch.
+        schedule: Learning rate; its `total_steps` are those of the run.
+        optimizer: OptimizerConfig.
+        accumulation_steps: Micro-batches per batch and replica.
+        l1: Factor of the L1 penalty.
+        l2: Factor of the L2 penalty.
+        jit_compile: Compile the steps with XLA.
+        log_every: Steps between two reports.
+        eval_every: Steps between two evaluations.
+        checkpoint_every: Steps between two checkpoints.
+        keep_checkpoints: Newest checkpoints to keep.
+        best_metric: Metric that selects the model to keep; empty for the
+            last one.
+        early_stopping_patience: Evaluations without gain before stopping;
+            0 for never.
+    """
+
+    model_dir: str
+    batch_size: int
+    schedule: ScheduleConfig
+    optimizer: optimizers.OptimizerConfig
+    accumulation_steps: int = 1
+    l1: float = 0.0
+    l2: float = 0.0
+    jit_compile: bool = False
+    log_every: int = 20
+    eval_every: int = 500
+    checkpoint_every: int = 500
+    keep_checkpoints: int = 2
+    best_metric: str = ""
+    early_stopping_patience: int = 0
+
+    def __post_init__(self) -> None:
+        """Validates the fields."""
+        for name in (
+            "log_every",
+            "eval_every",
+            "checkpoint_every",
+            "keep_checkpoints",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"`{name}` must be at least 1. "
+                    f"Received: {getattr(self, name)}"
+                )
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the run."""
+        return self.schedule.total_steps
+
+
+@dataclasses.dataclass(frozen=True)
+class RunResult:
+    """How a run ended.
+
+    Attributes:
+        steps: Optimizer steps done.
+        seconds: Time in training, over all restarts.
+        train: Means since the last report, at the end.
+        best_step: Step of the best evaluation, 0 without one.
+        already_finished: Nothing was left to do.
+    """
+
+    steps: int
+    seconds: float
+    train: dict[str, float]
+    best_step: int
+    already_finished: bool
+
+
+class Terminated(Exception):
+    """SIGTERM ended the run; its state is saved."""
+
+
+def compile_task(task: keras.Model, config: TrainerConfig) -> None:
+    """Gives the task its optimizer."""
+    with task.distribute_strategy.scope():
+        task.compile(
+            optimizers.create(config.optimizer, config.schedule),
+            accumulation_steps=config.accumulation_steps,
+            l1=config.l1,
+            l2=config.l2,
+            jit_compile=config.jit_compile,
+        )
+
+
+def train(
+    task: keras.Model,
+    config: TrainerConfig,
+    data: TrainingData,
+    evaluation_data: tf.data.Dataset | None,
+    save_best: Callable[[], None],
+) -> RunResult:
+    """Trains a task, from the newest checkpoint if there is one.
+
+    Args:
+        task: Compiled by `compile_task`.
+        config: TrainerConfig.
+        data: Batches by step.
+        evaluation_data: Held-out batches, or None.
+        save_best: Writes the model folder of the best model.
+
+    Returns:
+        RunResult. The task has the last weights.
+
+    Raises:
+        Terminated: SIGTERM came; the state is on disk.
+        FloatingPointError: The loss is not finite.
+    """
+    folder = os.path.join(config.model_dir, "checkpoints")
+    checkpoints = Checkpoints(folder, task, config.keep_checkpoints)
+    if checkpoints.restore():
+        logger.info("Resuming after step %d.", checkpoints.progress.step)
+    start = checkpoints.progress.step
+    progress = checkpoints.progress
+    if start >= config.total_steps or _stopped_early(config, progress):
+        return RunResult(start, progress.seconds, {}, progress.best_step, True)
+    callbacks = _callbacks(
+        task, config, checkpoints, evaluation_data, save_best
+    )
+    history = task.fit(
+        data.dataset(start_step=start),
+        steps_per_epoch=config.total_steps - start,
+        epochs=1,
+        verbose=0,
+        shuffle=False,
+        callbacks=callbacks,
+    )
+    checkpoints.wait()
+    saver = callbacks[-1]
+    if saver.terminated and progress.step < config.total_steps:
+        raise Terminated(
+            f"stopped by SIGTERM after step {progress.step}; the same "
+            "command resumes"
+        )
+    last = {name: float(v[-1]) for name, v in history.history.items()}
+    return RunResult(
+        progress.step,
+        progress.seconds,
+        callbacks[0].last_report or last,
+        progress.best_step,
+        False,
+    )
+
+
+def _stopped_early(config: TrainerConfig, progress: Any) -> bool:
+    """Returns whether patience ended the run before."""
+    return bool(
+        config.early_stopping_patience
+        and progress.evaluations_without_gain
+        >= config.early_stopping_patience
+    )
+
+
+def _callbacks(
+    task: keras.Model,
+    config: TrainerConfig,
+    checkpoints: Checkpoints,
+    evaluation_data: tf.data.Dataset | None,
+    save_best: Callable[[], None],
+) -> list[Any]:
+    """Returns Progress, Evaluation (with held-out data), Checkpointing.
+
+    In this order: a checkpoint holds what the evaluation at its step found.
+    """
+    start = checkpoints.progress.step
+    log_dir = os.path.join(config.model_dir, "logs")
+    progress = Progress(
+        start,
+        config.total_steps,
+        config.log_every,
+        config.batch_size,
+        log_dir,
+    )
+    callbacks: list[Any] = [progress]
+    if evaluation_data is not None:
+
+        def report(values: dict[str, float], seconds: float) -> None:
+            progress.exclude(seconds)
+            text = "  ".join(f"{k} {v:.4f}" for k, v in values.items())
+            tqdm.write(
+                f"step {evaluation.step}: held-out {text}", file=sys.stderr
+            )
+
+        evaluation = Evaluation(
+            start,
+            config.total_steps,
+            config.eval_every,
+            lambda: evaluate(task, evaluation_data),
+            config.best_metric or "loss",
+            config.early_stopping_patience,
+            checkpoints,
+            save_best if config.best_metric else lambda: None,
+            log_dir,
+            report,
+        )
+        callbacks.append(evaluation)
+    callbacks.append(
+        Checkpointing(
+            start, config.total_steps, config.checkpoint_every, checkpoints
+        )
+    )
+    return callbacks
