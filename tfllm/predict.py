@@ -46,10 +46,10 @@ def main(argv: list[str]) -> None:
     if not FLAGS.model_dir:
         raise ValueError("`model_dir` is needed. Received: nothing")
     task = model_folder.load(FLAGS.model_dir)
-    tokenizer = WordPieceTokenizer.from_file(
-        model_folder.resolve_folder(FLAGS.model_dir),
-        special_tokens_in_text=(MASK,),
-    )
+    with model_folder.local_folder(FLAGS.model_dir) as folder:
+        tokenizer = WordPieceTokenizer.from_file(
+            str(folder), special_tokens_in_text=(MASK,)
+        )
     predictor = FillMask(task, tokenizer, FLAGS.top_k)
     texts = read_lines(FLAGS.input_files)
     if FLAGS.output_file:

@@ -18,12 +18,14 @@ from tfllm.data.corpus import ensure_docstring_corpus
 from tfllm.data.pipeline import TrainingData, open_training_data
 from tfllm.evaluation.evaluate import evaluate
 from tfllm.interop import model_folder
+from tfllm.interop.config_file import check_vocabulary, resolve_model
 from tfllm.tasks import MaskedLM
 from tfllm.tokenizers import WordPieceTokenizer
 from tfllm.train_flags import RunConfig
 from tfllm.training import distribution, run_folder, trainer
 
-logger = logging.getLogger(__name__)
+# Not __name__, which is __main__ for the verb.
+logger = logging.getLogger("tfllm.train")
 
 
 def main(argv: list[str]) -> None:
@@ -33,13 +35,25 @@ def main(argv: list[str]) -> None:
             f"only flags are taken, as --name=value. Received: {argv[1:]}"
         )
     config = RunConfig.from_flags()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    set_up_logging()
     try:
         result = run(config)
     except trainer.Terminated as stop:
         print(stop, file=sys.stderr)
         sys.exit(143)
     show(config.model_dir, result)
+
+
+def set_up_logging() -> None:
+    """Shows our messages, and of TensorFlow's only the errors."""
+    for name in ("absl", "tensorflow"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    own = logging.getLogger("tfllm")
+    own.setLevel(logging.INFO)
+    own.addHandler(handler)
+    own.propagate = False
 
 
 def run(config: RunConfig) -> dict[str, Any]:
@@ -150,12 +164,15 @@ def open_data(
 
 def create_task(config: RunConfig, tokenizer: WordPieceTokenizer) -> MaskedLM:
     """Returns the task, fresh or with the weights of --init_from."""
-    model = model_folder.resolve_model(
-        config.model,
-        vocab_size=tokenizer.vocab_size,
-        pad_token_id=tokenizer.pad_id,
-    )
-    model_folder.check_vocabulary(tokenizer, model)
+    # A size takes the vocabulary it is given; a config.json says its own.
+    own = {}
+    if not os.path.exists(config.model):
+        own = {
+            "vocab_size": tokenizer.vocab_size,
+            "pad_token_id": tokenizer.pad_id,
+        }
+    model = resolve_model(config.model, **own)
+    check_vocabulary(tokenizer, model)
     if model.max_length and config.seq_length > model.max_length:
         raise ValueError(
             f"`seq_length` must be at most {model.max_length}, the positions "
@@ -165,7 +182,7 @@ def create_task(config: RunConfig, tokenizer: WordPieceTokenizer) -> MaskedLM:
         model = model.with_dropout(config.dropout)
     task = MaskedLM(model, pair_objective=config.pair_objective)
     if config.init_from:
-        report = model_folder.initialize(task, config.init_from)
+        report = model_folder.init_from(task, config.init_from, partial=True)
         logger.info("Initialised from %s: %s", config.init_from, report)
     return task
 

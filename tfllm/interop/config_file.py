@@ -133,9 +133,10 @@ def check_vocabulary(
             f"{tokenizer.vocab_size} tokens. Use the tokenizer that belongs "
             "to the model, or a model with a larger table."
         )
-    if tokenizer.pad_id != config.pad_token_id:
+    pad_id = tokenizer.pad_id
+    if pad_id != config.pad_token_id:
         raise ValueError(
             f"`{source}` must pad with the model's `pad_token_id`, "
-            f"{config.pad_token_id}. Received: {tokenizer.pad_id}. Use the "
+            f"{config.pad_token_id}. Received: {pad_id}. Use the "
             "tokenizer that belongs to the model."
         )

@@ -238,4 +238,5 @@ def _assign_rows(
 
 def _to_numpy(variable: Any) -> np.ndarray:
     """Returns the value of a Keras variable as float32."""
-    return np.asarray(variable.numpy()).astype(np.float32, copy=False)
+    # Not keras.ops.convert_to_numpy: on TensorFlow it warns for variables.
+    return np.asarray(variable.value).astype(np.float32, copy=False)

@@ -22,7 +22,6 @@ class Progress:
         best_step: Step of the best value.
         evaluations_without_gain: Evaluations since the best value.
         seconds: Time spent training, over all restarts.
-        fingerprint: Settings that must not change within a run.
     """
 
     step: int = 0
@@ -30,24 +29,6 @@ class Progress:
     best_step: int = 0
     evaluations_without_gain: int = 0
     seconds: float = 0.0
-    fingerprint: str = ""
-
-
-class _ProgressState(tf.train.experimental.PythonState):
-    """Puts a Progress into a tf.train.Checkpoint, as JSON."""
-
-    def __init__(self, progress: Progress) -> None:
-        """Wraps `progress`, which stays the same object."""
-        self.progress = progress
-
-    def serialize(self) -> str:
-        """Returns the JSON text."""
-        return json.dumps(dataclasses.asdict(self.progress))
-
-    def deserialize(self, string_value: str | bytes) -> None:
-        """Sets the fields from the JSON text."""
-        for name, value in json.loads(string_value).items():
-            setattr(self.progress, name, value)
 
 
 class Checkpoints:
@@ -69,10 +50,12 @@ class Checkpoints:
     def __init__(self, directory: str, task: keras.Model, keep: int) -> None:
         """See the class."""
         self.progress = Progress()
+        # A string variable: asynchronous saves skip Python state.
+        self._progress_json = tf.Variable("{}", dtype=tf.string)
         self._checkpoint = tf.train.Checkpoint(
             model=_tensorflow_variables(_state_of(task)),
             optimizer=_tensorflow_variables(task.optimizer.variables),
-            progress=_ProgressState(self.progress),
+            progress=self._progress_json,
         )
         self._manager = tf.train.CheckpointManager(
             self._checkpoint, directory, max_to_keep=keep
@@ -90,6 +73,8 @@ class Checkpoints:
     def save(self) -> None:
         """Saves in the background; waits for the save before, if any."""
         if self.latest_step != self.progress.step:
+            text = json.dumps(dataclasses.asdict(self.progress))
+            self._progress_json.assign(text)
             self._manager.save(
                 checkpoint_number=self.progress.step, options=self._options
             )
@@ -111,7 +96,9 @@ class Checkpoints:
         for path in paths:
             try:
                 status = self._checkpoint.read(path)
-                status.assert_consumed()
+                status.assert_existing_objects_matched()
+                # The counter of the manager is not ours.
+                status.expect_partial()
             except (
                 tf.errors.OpError,
                 AssertionError,
@@ -125,6 +112,9 @@ class Checkpoints:
                     str(error).splitlines()[0][:200],
                 )
                 continue
+            values = json.loads(self._progress_json.numpy())
+            for name, value in values.items():
+                setattr(self.progress, name, value)
             return True
         if paths:
             raise ValueError(
