@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from absl import app
 from absl import flags as absl_flags
@@ -18,6 +18,15 @@ from absl import flags as absl_flags
 PACKAGE = Path(__file__).resolve().parent
 # In a checkout and in the installed package.
 CONFIG_FOLDERS = (PACKAGE.parent, PACKAGE)
+
+# What a file system says through TensorFlow's UnknownError and others.
+DISK_ERRORS = (
+    "No space left on device",
+    "Disk quota exceeded",
+    "File too large",
+    "Read-only file system",
+    "Input/output error",
+)
 
 # Title of a group -> names of its flags, in the order of definition.
 _GROUPS: dict[str, list[str]] = {}
@@ -77,13 +86,24 @@ def run(main: Callable[[list[str]], Any]) -> None:
     if any(argument in ("--help", "-help", "-h") for argument in argv[1:]):
         print(help_text())
         sys.exit(0)
-    app.run(lambda rest: _call(main, rest), argv=argv)
+    app.run(lambda rest: _call(main, rest), argv=argv, flags_parser=_parse)
+
+
+def _parse(argv: list[str]) -> list[str]:
+    """Parses the flags; one line for those that are wrong."""
+    try:
+        return absl_flags.FLAGS(argv)
+    except (absl_flags.Error, ValueError, OSError) as error:
+        return _fail(f"{_one_line(error)}. See --help for all flags")
 
 
 def _call(main: Callable[[list[str]], Any], argv: list[str]) -> None:
     """Calls main; turns errors of the user into one line."""
     try:
         main(argv)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
     except BrokenPipeError:
         # The reader of our output went away, as `head` does.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -101,7 +121,7 @@ def _call(main: Callable[[list[str]], Any], argv: list[str]) -> None:
         _fail(message)
 
 
-def _fail(message: str) -> None:
+def _fail(message: str) -> NoReturn:
     """Exits with status 1 and one line on standard error."""
     sys.stdout.flush()
     print(f"error: {message}", file=sys.stderr)
@@ -126,6 +146,8 @@ def _input_error(error: BaseException) -> str | None:
     """
     kind = type(error).__name__
     text = str(error)
+    if any(reason in text for reason in DISK_ERRORS):
+        return " ".join(text.split())[:500]
     if kind in ("InvalidArgumentError", "UnknownError"):
         for line in text.splitlines():
             for name in ("ValueError: ", "OSError: "):

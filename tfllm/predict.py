@@ -6,17 +6,17 @@
 One text per line; each [MASK] gets the most probable tokens.
 """
 
+import itertools
 import json
-import os
 import sys
-from collections.abc import Iterator
-from typing import Any, TextIO
+from collections.abc import Iterable, Iterator
+from typing import IO, Any
 
 import tensorflow as tf
 from absl import flags as absl_flags
 
 from tfllm import flags
-from tfllm.data.file_access import match_files, open_binary
+from tfllm.data.file_access import match_files, open_binary, write_atomically
 from tfllm.data.packing import pack_inputs
 from tfllm.interop import model_folder
 from tfllm.tasks import MaskedLM
@@ -45,20 +45,26 @@ def main(argv: list[str]) -> None:
         )
     if not FLAGS.model_dir:
         raise ValueError("`model_dir` is needed. Received: nothing")
+    for name in ("batch_size", "top_k"):
+        if not FLAGS[name].value:
+            raise ValueError(f"`{name}` must be at least 1. Received: 0")
+    files = (
+        match_files(FLAGS.input_files, "input_files")
+        if (FLAGS.input_files)
+        else []
+    )
     task = model_folder.load(FLAGS.model_dir)
     with model_folder.local_folder(FLAGS.model_dir) as folder:
         tokenizer = WordPieceTokenizer.from_file(
             str(folder), special_tokens_in_text=(MASK,)
         )
     predictor = FillMask(task, tokenizer, FLAGS.top_k)
-    texts = read_lines(FLAGS.input_files)
+    batches = in_batches(read_lines(files), FLAGS.batch_size)
     if FLAGS.output_file:
-        partial = f"{FLAGS.output_file}.tmp"
-        with open(partial, "w", encoding="utf-8") as file:
-            write_predictions(predictor, texts, file, as_json=True)
-        os.replace(partial, FLAGS.output_file)
+        with write_atomically(FLAGS.output_file) as file:
+            write_predictions(predictor, batches, file, as_json=True)
     else:
-        write_predictions(predictor, texts, sys.stdout, as_json=False)
+        write_predictions(predictor, batches, sys.stdout, as_json=False)
 
 
 class FillMask:
@@ -121,9 +127,11 @@ class FillMask:
 
     def _forward(self, texts: tf.Tensor) -> tuple[tf.Tensor, ...]:
         """Returns top ids, their probabilities and their rows, per mask."""
+        length = self.task.config.max_length
+        assert length is not None
         inputs = pack_inputs(
             [self.tokenizer.tokenize(texts)],
-            self.task.config.max_length,
+            length,
             self.tokenizer.cls_id,
             self.tokenizer.sep_id,
             self.tokenizer.pad_id,
@@ -137,13 +145,15 @@ class FillMask:
         return top.indices, top.values, where[:, 0]
 
 
-def read_lines(patterns: str) -> Iterator[str]:
-    """Yields the lines that are not blank, of files or standard input."""
-    if not patterns:
-        yield from (line.strip() for line in sys.stdin if line.strip())
-        return
-    for path in match_files(patterns, "input_files"):
-        with open_binary(path) as file:
+def read_lines(paths: list[str]) -> Iterator[str]:
+    """Yields the lines that are not blank, of files or standard input.
+
+    Raises:
+        ValueError: A line is not UTF-8; or there is none.
+    """
+    count = 0
+    for path in paths or ["standard input"]:
+        with open_binary(path) if paths else sys.stdin.buffer as file:
             for number, line in enumerate(file, 1):
                 try:
                     text = line.decode("utf-8").strip()
@@ -152,37 +162,50 @@ def read_lines(patterns: str) -> Iterator[str]:
                         f"{path}, line {number} is not UTF-8: {error.reason}"
                     ) from error
                 if text:
+                    count += 1
                     yield text
+    if not count:
+        raise ValueError(
+            "`input_files` must hold at least one line of text. Received: "
+            f"only blank text in {', '.join(paths) or 'standard input'}"
+        )
+
+
+def in_batches(texts: Iterable[str], size: int) -> Iterator[list[str]]:
+    """Yields lists of `size` texts; the last may be shorter."""
+    texts = iter(texts)
+    while batch := list(itertools.islice(texts, size)):
+        yield batch
 
 
 def write_predictions(
-    predictor: FillMask, texts: Iterator[str], file: TextIO, as_json: bool
+    predictor: FillMask,
+    batches: Iterable[list[str]],
+    file: IO[str],
+    as_json: bool,
 ) -> None:
     """Writes the candidates of each text, in the order of the input."""
-    batch: list[str] = []
-    for text in texts:
-        batch.append(text)
-        if len(batch) == FLAGS.batch_size:
-            _write_batch(predictor, batch, file, as_json)
-            batch = []
-    if batch:
-        _write_batch(predictor, batch, file, as_json)
+    for texts in batches:
+        for text, slots in zip(texts, predictor(texts), strict=True):
+            file.write(
+                _as_json(text, slots) if as_json else _shown(text, slots)
+            )
+        file.flush()
 
 
-def _write_batch(
-    predictor: FillMask, texts: list[str], file: TextIO, as_json: bool
-) -> None:
-    """Writes the candidates of a batch."""
-    for text, slots in zip(texts, predictor(texts), strict=True):
-        if as_json:
-            record = {"text": text, "masks": slots}
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
-            continue
-        file.write(f"{text}\n")
-        for slot in slots:
-            shown = "  ".join(f"{c['token']} {c['score']:.3f}" for c in slot)
-            file.write(f"    {MASK}: {shown}\n")
-    file.flush()
+def _as_json(text: str, slots: list[list[dict[str, Any]]]) -> str:
+    """Returns the candidates of one text as a JSON line."""
+    record = {"text": text, "masks": slots}
+    return json.dumps(record, ensure_ascii=False) + "\n"
+
+
+def _shown(text: str, slots: list[list[dict[str, Any]]]) -> str:
+    """Returns the candidates of one text for people."""
+    lines = [text]
+    for slot in slots:
+        shown = "  ".join(f"{c['token']} {c['score']:.3f}" for c in slot)
+        lines.append(f"    {MASK}: {shown}")
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -14,9 +14,10 @@ import keras
 import tensorflow as tf
 
 from tfllm import flags, train_flags
+from tfllm.data import shards
 from tfllm.data.corpus import ensure_docstring_corpus
+from tfllm.data.file_access import match_files
 from tfllm.data.pipeline import TrainingData, open_training_data
-from tfllm.evaluation.evaluate import evaluate
 from tfllm.interop import model_folder
 from tfllm.interop.config_file import check_vocabulary, resolve_model
 from tfllm.tasks import MaskedLM
@@ -40,14 +41,16 @@ def main(argv: list[str]) -> None:
         result = run(config)
     except trainer.Terminated as stop:
         print(stop, file=sys.stderr)
-        sys.exit(143)
-    show(config.model_dir, result)
+        # As the shell reports a program that the signal killed.
+        sys.exit(128 + stop.number)
+    show(config, result)
 
 
 def set_up_logging() -> None:
-    """Shows our messages, and of TensorFlow's only the errors."""
+    """Shows our messages, and none of TensorFlow's."""
     for name in ("absl", "tensorflow"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        # Not its errors either: they are raised as well.
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     own = logging.getLogger("tfllm")
@@ -66,19 +69,28 @@ def run(config: RunConfig) -> dict[str, Any]:
         Contents of train_results.json and eval_results.json, merged.
     """
     folder = run_folder.RunFolder(config.model_dir)
-    folder.open(config.settings, config.values, config.overwrite)
+    folder.open(config.settings, config.overwrite)
     ensure_text(config)
+    # What is quick to find wrong comes first: opening text reads all of it.
+    check_files(config)
     prepare_backend(config)
     strategy = distribution.create_strategy(config.strategy)
-    distribution.check_batch_size(
-        strategy, config.batch_size, config.accumulation_steps
+    distribution.check(
+        strategy,
+        config.batch_size,
+        config.accumulation_steps,
+        config.jit_compile,
     )
     tokenizer = WordPieceTokenizer.from_file(config.tokenizer)
-    data, held_out = open_data(config, tokenizer)
-    settings = config.trainer(config.train_steps or data.steps(config.epochs))
     with strategy.scope():
         task = create_task(config, tokenizer)
+    trainer.check_metric(config.best_metric, task)
+    data, held_out = open_data(config, tokenizer)
+    settings = config.trainer(
+        config.train_steps or data.steps(config.epochs or 1.0)
+    )
     trainer.compile_task(task, settings)
+    folder.start(config.settings, config.values, config.overwrite)
     best = os.path.join(config.model_dir, "best")
     result = trainer.train(
         task,
@@ -90,7 +102,15 @@ def run(config: RunConfig) -> dict[str, Any]:
     if config.best_metric and tf.io.gfile.exists(best):
         model_folder.load_weights(task.model, best)
     model_folder.save(task, config.model_dir, tokenizer)
-    return record(folder, config, task, result, held_out)
+    return record(folder, config, result)
+
+
+def check_files(config: RunConfig) -> None:
+    """Raises ValueError unless every pattern matches files or a folder."""
+    for flag in ("train_files", "eval_files"):
+        files = getattr(config, flag)
+        if files and not shards.is_shards_folder(files):
+            match_files(files, flag)
 
 
 def ensure_text(config: RunConfig) -> None:
@@ -190,11 +210,14 @@ def create_task(config: RunConfig, tokenizer: WordPieceTokenizer) -> MaskedLM:
 def record(
     folder: run_folder.RunFolder,
     config: RunConfig,
-    task: MaskedLM,
     result: trainer.RunResult,
-    held_out: tf.data.Dataset | None,
 ) -> dict[str, Any]:
-    """Writes train_results.json and eval_results.json; returns both."""
+    """Writes train_results.json and eval_results.json; returns both.
+
+    `seconds` is the time in training and evaluation, over all restarts;
+    means and rates (`examples_per_second`, ...) are those of the last
+    report, without evaluation and compilation.
+    """
     shared = {"seed": config.seed, **run_folder.environment()}
     results = dict(folder.read("train_results.json") or {})
     if not result.already_finished or not results:
@@ -202,28 +225,36 @@ def record(
             "steps": result.steps,
             "best_step": result.best_step,
             "seconds": round(result.seconds, 1),
-            "examples_per_second": round(
-                result.steps * config.batch_size / max(result.seconds, 1e-9), 1
-            ),
             **result.train,
             **shared,
         }
         folder.write("train_results.json", results)
-    if held_out is not None:
-        values = evaluate(task, held_out)
+    # The model in the folder is the best one, or that after the last step.
+    step, values = result.steps, result.evaluation
+    if config.best_metric and result.best_step:
+        step, values = result.best_step, result.best_evaluation
+    if values:
         folder.write(
-            "eval_results.json", {**values, "steps": result.steps, **shared}
+            "eval_results.json",
+            {
+                **values,
+                "steps": step,
+                "eval_files": config.eval_files,
+                **shared,
+            },
         )
         results |= {f"eval_{name}": value for name, value in values.items()}
     return {**results, "already_finished": result.already_finished}
 
 
-def show(model_dir: str, results: dict[str, Any]) -> None:
+def show(config: RunConfig, results: dict[str, Any]) -> None:
     """Prints what came out."""
     if results["already_finished"]:
         print(f"This run was finished before, at step {results['steps']}.")
     else:
         print(f"Trained {results['steps']} steps.")
+    if config.best_metric and results.get("best_step"):
+        print(f"The model kept is that of step {results['best_step']}.")
     for name, label in (
         ("mlm_accuracy", "masked-token accuracy"),
         ("nsp_accuracy", "sentence-pair accuracy"),
@@ -231,7 +262,7 @@ def show(model_dir: str, results: dict[str, Any]) -> None:
     ):
         if f"eval_{name}" in results:
             print(f"  held-out {label}: {results[f'eval_{name}']:.4f}")
-    print(f"Model folder: {model_dir}")
+    print(f"Model folder: {config.model_dir}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """The flags of the train verb, and the typed settings they become."""
 
 import dataclasses
-from typing import Any
+import math
+from typing import Any, Literal
 
 from absl import flags as absl_flags
 
@@ -10,7 +11,7 @@ from tfllm.data.pipeline import DataConfig
 from tfllm.flags import Group
 from tfllm.training.distribution import STRATEGIES
 from tfllm.training.optimizers import OPTIMIZERS, OptimizerConfig
-from tfllm.training.schedules import DECAYS, ScheduleConfig
+from tfllm.training.schedules import DECAYS, Decay, ScheduleConfig
 from tfllm.training.trainer import TrainerConfig
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -29,83 +30,52 @@ OPERATIONAL = (
 )
 
 
-def define() -> None:
-    """Defines the flags."""
-    group = Group("Model")
-    group.choice("task", "masked_lm", TASK_NAMES, "What to train for.")
-    group.string("model", "bert:base", "FAMILY:SIZE, or a config.json.")
-    group.string("init_from", "", "Model folder or hub id to start from.")
-    group.string("tokenizer", "", "Folder or vocab.txt.")
-    group.number("dropout", None, "Rate everywhere, instead of the model's.")
-
-    group = Group("Data")
-    group.string(
-        "train_files",
-        "",
-        "Text globs, comma-separated, or a folder of tools.prepare_data.",
-    )
-    group.string("eval_files", "", "The same, held out.")
-    group.string(
-        "corpus_source",
-        "",
-        "'docstrings': where --train_files, --eval_files or --tokenizer are "
-        "missing, build them first from the installed packages.",
-    )
-    group.integer("vocab_size", 8192, "Of a vocabulary built that way.")
-    group.integer("seq_length", 128, "Tokens per example.")
-    group.choice(
-        "pair_objective", "nsp", PAIR_OBJECTIVES, "Sentence objective."
-    )
-    group.choice("masking", "token", MASKING_UNITS, "Masked together.")
-    group.number("mask_rate", 0.15, "Share of tokens to mask.")
-    group.integer(
-        "max_predictions", 0, "Masked slots; 0: ceil(mask_rate * seq_length)."
-    )
-    group.integer("dupe_factor", 10, "Passes over text files in an epoch.")
-    group.number("short_seq_prob", 0.1, "Share of shortened examples.")
-
-    group = Group("Training")
-    group.string("model_dir", "", "Folder of the run; rerun to resume.")
-    group.integer("batch_size", 32, "Examples per step, over all replicas.")
-    group.integer("accumulation_steps", 1, "Micro-batches per step.")
-    group.integer("train_steps", None, "Steps of the run; or --epochs.")
-    group.number("epochs", None, "Passes over the examples.")
-    group.choice("optimizer", "bert_adam", sorted(OPTIMIZERS), "Update rule.")
-    group.number("learning_rate", 1e-4, "Peak.")
-    group.choice("schedule", "linear", DECAYS, "Decay after the warm-up.")
-    group.number("warmup", 0.1, "Steps, or below 1 their fraction.")
-    group.number("weight_decay", 0.01, "Decoupled; not on biases and norms.")
-    group.number("clip_norm", 1.0, "Largest global gradient norm; 0: none.")
-    group.number("l1", 0.0, "Factor of the L1 penalty.")
-    group.number("l2", 0.0, "Factor of the L2 penalty.")
-    group.choice("precision", "float32", PRECISIONS, "Of the computation.")
-    group.choice("strategy", "auto", STRATEGIES, "tf.distribute strategy.")
-    group.boolean("jit_compile", False, "Compile the steps with XLA.")
-    group.boolean("deterministic", True, "Same flags, same losses.")
-    group.integer("seed", 0, "Of weights, order, masks and dropout.")
-
-    group = Group("Evaluation and output")
-    group.integer("eval_every", 500, "Steps between evaluations.")
-    group.integer("eval_steps", 0, "Batches of an evaluation; 0: all.")
-    group.integer("checkpoint_every", 500, "Steps between checkpoints.")
-    group.integer("keep_checkpoints", 2, "Newest checkpoints to keep.")
-    group.string("best_metric", "", "Keep the best model by it, not the last.")
-    group.integer(
-        "early_stopping_patience", 0, "Evaluations without gain; 0: never."
-    )
-    group.integer("log_every", 20, "Steps between reports.")
-    group.boolean("overwrite", False, "Delete the run in --model_dir.")
-
-
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """What the flags say, checked for contradictions.
+    """What the flags of the same names say, checked for contradictions."""
 
-    Attributes:
-        values: All flags by name, for the record in the run's folder.
-    """
-
-    values: dict[str, Any]
+    task: str = "masked_lm"
+    model: str = "bert:base"
+    init_from: str = ""
+    tokenizer: str = ""
+    dropout: float | None = None
+    train_files: str = ""
+    eval_files: str = ""
+    corpus_source: str = ""
+    vocab_size: int = 8192
+    seq_length: int = 128
+    pair_objective: Literal["nsp", "sop", "none"] = "nsp"
+    masking: str = "token"
+    mask_rate: float = 0.15
+    max_predictions: int = 0
+    dupe_factor: int = 10
+    short_seq_prob: float = 0.1
+    model_dir: str = ""
+    batch_size: int = 32
+    accumulation_steps: int = 1
+    train_steps: int | None = None
+    epochs: float | None = None
+    optimizer: str = "bert_adam"
+    learning_rate: float = 1e-4
+    schedule: Decay = "linear"
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    l1: float = 0.0
+    l2: float = 0.0
+    precision: str = "float32"
+    strategy: str = "auto"
+    jit_compile: bool = False
+    deterministic: bool = True
+    seed: int = 0
+    eval_every: int = 500
+    eval_steps: int = 0
+    checkpoint_every: int = 500
+    keep_checkpoints: int = 2
+    best_metric: str = ""
+    early_stopping_patience: int = 0
+    log_every: int = 20
+    overwrite: bool = False
 
     @classmethod
     def from_flags(cls) -> "RunConfig":
@@ -114,23 +84,26 @@ class RunConfig:
         Raises:
             ValueError: Flags are missing or contradict each other.
         """
-        names = FLAGS.flag_values_dict()
-        own = {flag.name for flag in FLAGS.get_flags_for_module(_module())}
-        config = cls({k: v for k, v in names.items() if k in own})
+        values = {f.name: FLAGS[f.name].value for f in dataclasses.fields(cls)}
+        config = cls(**values)
         config._check()
         return config
 
-    def __getattr__(self, name: str) -> Any:
-        """Returns the value of a flag."""
-        try:
-            return self.__dict__["values"][name]
-        except KeyError:
-            raise AttributeError(name) from None
+    @classmethod
+    def from_record(cls, settings: dict[str, Any]) -> "RunConfig":
+        """Returns what a run.json says; defaults where it is silent."""
+        names = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{k: v for k, v in settings.items() if k in names})
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """All flags by name, for the record in the run's folder."""
+        return dataclasses.asdict(self)
 
     def _check(self) -> None:
         """Raises ValueError for flags that do not go together."""
         for name in ("model_dir", "train_files", "tokenizer"):
-            if not self.values[name]:
+            if not getattr(self, name):
                 raise ValueError(
                     f"`{name}` is needed. Received: nothing; add --{name}=..."
                 )
@@ -145,25 +118,43 @@ class RunConfig:
                 f"{self.corpus_source!r}"
             )
         for name in ("best_metric", "early_stopping_patience"):
-            if self.values[name] and not self.eval_files:
+            if getattr(self, name) and not self.eval_files:
                 raise ValueError(
                     f"`{name}` needs held-out data. Received: {name}="
-                    f"{self.values[name]} without --eval_files"
+                    f"{getattr(self, name)} without --eval_files"
                 )
-        for name in ("batch_size", "accumulation_steps", "seq_length"):
-            if not self.values[name]:
-                raise ValueError(f"`{name}` must be at least 1. Received: 0")
+        for name in (
+            "batch_size",
+            "accumulation_steps",
+            "seq_length",
+            "train_steps",
+            "epochs",
+        ):
+            if getattr(self, name) == 0:
+                raise ValueError(f"`{name}` must be positive. Received: 0")
+        for name, value in self.values.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"`{name}` must be finite. Received: {value}")
+        if self.batch_size % self.accumulation_steps:
+            raise ValueError(
+                "`batch_size` must be a multiple of `accumulation_steps`, "
+                f"{self.accumulation_steps}. Received: {self.batch_size}"
+            )
+        # Their own checks, before anything is read or built. How many steps
+        # `epochs` are is not known yet, and only `warmup` depends on it.
+        self.data()
+        self.trainer(self.train_steps or max(1, math.ceil(self.warmup)))
 
     @property
     def settings(self) -> dict[str, Any]:
         """The flags that decide the result of a run."""
         return {k: v for k, v in self.values.items() if k not in OPERATIONAL}
 
-    def data(self, batch_size: int | None = None) -> DataConfig:
+    def data(self) -> DataConfig:
         """Returns how files become batches."""
         return DataConfig(
             seq_length=self.seq_length,
-            batch_size=batch_size or self.batch_size,
+            batch_size=self.batch_size,
             pair_objective=self.pair_objective,
             masking=MaskingConfig(
                 rate=self.mask_rate,
@@ -208,6 +199,148 @@ class RunConfig:
         )
 
 
-def _module() -> str:
-    """Returns the name absl files our flags under: that of Group."""
-    return Group.__module__
+def define() -> None:
+    """Defines the flags."""
+    group = Group("Model")
+    group.choice("task", RunConfig.task, TASK_NAMES, "What to train for.")
+    group.string("model", RunConfig.model, "FAMILY:SIZE, or a config.json.")
+    group.string(
+        "init_from",
+        RunConfig.init_from,
+        "Model folder or hub id to start from.",
+    )
+    group.string("tokenizer", RunConfig.tokenizer, "Folder or vocab.txt.")
+    group.number(
+        "dropout", RunConfig.dropout, "Rate everywhere, instead of the model's."
+    )
+
+    group = Group("Data")
+    group.string(
+        "train_files",
+        RunConfig.train_files,
+        "Text globs, comma-separated, or a folder of tools.prepare_data.",
+    )
+    group.string("eval_files", RunConfig.eval_files, "The same, held out.")
+    group.string(
+        "corpus_source",
+        RunConfig.corpus_source,
+        "'docstrings': where --train_files, --eval_files or --tokenizer are "
+        "missing, build them first from the installed packages.",
+    )
+    group.integer(
+        "vocab_size", RunConfig.vocab_size, "Of a vocabulary built that way."
+    )
+    group.integer("seq_length", RunConfig.seq_length, "Tokens per example.")
+    group.choice(
+        "pair_objective",
+        RunConfig.pair_objective,
+        PAIR_OBJECTIVES,
+        "Sentence objective.",
+    )
+    group.choice(
+        "masking", RunConfig.masking, MASKING_UNITS, "Masked together."
+    )
+    group.number("mask_rate", RunConfig.mask_rate, "Share of tokens to mask.")
+    group.integer(
+        "max_predictions",
+        RunConfig.max_predictions,
+        "Masked slots; 0: ceil(mask_rate * seq_length).",
+    )
+    group.integer(
+        "dupe_factor",
+        RunConfig.dupe_factor,
+        "Passes over text files in an epoch.",
+    )
+    group.number(
+        "short_seq_prob",
+        RunConfig.short_seq_prob,
+        "Share of shortened examples.",
+    )
+
+    group = Group("Training")
+    group.string(
+        "model_dir", RunConfig.model_dir, "Folder of the run; rerun to resume."
+    )
+    group.integer(
+        "batch_size",
+        RunConfig.batch_size,
+        "Examples per step, over all replicas.",
+    )
+    group.integer(
+        "accumulation_steps",
+        RunConfig.accumulation_steps,
+        "Micro-batches per step.",
+    )
+    group.integer(
+        "train_steps", RunConfig.train_steps, "Steps of the run; or --epochs."
+    )
+    group.number("epochs", RunConfig.epochs, "Passes over the examples.")
+    group.choice(
+        "optimizer", RunConfig.optimizer, sorted(OPTIMIZERS), "Update rule."
+    )
+    group.number("learning_rate", RunConfig.learning_rate, "Peak.")
+    group.choice(
+        "schedule", RunConfig.schedule, DECAYS, "Decay after the warm-up."
+    )
+    group.number(
+        "warmup", RunConfig.warmup, "Steps, or below 1 their fraction."
+    )
+    group.number(
+        "weight_decay",
+        RunConfig.weight_decay,
+        "Decoupled; not on biases and norms.",
+    )
+    group.number(
+        "clip_norm",
+        RunConfig.clip_norm,
+        "Largest global gradient norm; 0: none.",
+    )
+    group.number("l1", RunConfig.l1, "Factor of the L1 penalty.")
+    group.number("l2", RunConfig.l2, "Factor of the L2 penalty.")
+    group.choice(
+        "precision", RunConfig.precision, PRECISIONS, "Of the computation."
+    )
+    group.choice(
+        "strategy", RunConfig.strategy, STRATEGIES, "tf.distribute strategy."
+    )
+    group.boolean(
+        "jit_compile", RunConfig.jit_compile, "Compile the steps with XLA."
+    )
+    group.boolean(
+        "deterministic", RunConfig.deterministic, "Same flags, same losses."
+    )
+    group.integer(
+        "seed", RunConfig.seed, "Of weights, order, masks and dropout."
+    )
+
+    group = Group("Evaluation and output")
+    group.integer(
+        "eval_every", RunConfig.eval_every, "Steps between evaluations."
+    )
+    group.integer(
+        "eval_steps", RunConfig.eval_steps, "Batches of an evaluation; 0: all."
+    )
+    group.integer(
+        "checkpoint_every",
+        RunConfig.checkpoint_every,
+        "Steps between checkpoints.",
+    )
+    group.integer(
+        "keep_checkpoints",
+        RunConfig.keep_checkpoints,
+        "Newest checkpoints to keep.",
+    )
+    group.string(
+        "best_metric",
+        RunConfig.best_metric,
+        "Keep the best model by it, not the last.",
+    )
+    group.integer(
+        "early_stopping_patience",
+        RunConfig.early_stopping_patience,
+        "Evaluations without gain; 0: never.",
+    )
+    group.integer("log_every", RunConfig.log_every, "Steps between reports.")
+    group.boolean(
+        "overwrite", RunConfig.overwrite, "Delete the run in --model_dir."
+    )

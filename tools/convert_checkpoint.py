@@ -1,9 +1,10 @@
-r"""Converts published checkpoints to a model folder, and back.
+"""Converts published checkpoints to a model folder, and back.
 
     python -m tools.convert_checkpoint --from=tf1_bert \
         --input=uncased_L-12_H-768_A-12 --output_dir=bert_base
-    python -m tools.convert_checkpoint --from=model_folder --to=tf1_bert \
-        --input=bert_base --output_dir=bert_base_tf1
+
+TF1 checkpoints are those of google-research/bert: `bert_model.ckpt` with
+`bert_config.json`, and `vocab.txt` which is taken along.
 """
 
 from absl import flags as absl_flags

@@ -117,9 +117,7 @@ def shortened(names: Iterable[str], limit: int = 5) -> str:
     """Returns the first names, and how many more there are."""
     names = list(names)
     text = ", ".join(names[:limit])
-    return f"{text}, and {len(names) - limit} more" if names[
-        limit:
-    ] else text
+    return f"{text}, and {len(names) - limit} more" if names[limit:] else text
 
 
 def write(
@@ -165,7 +163,9 @@ def write(
                     part, temporary, metadata={"format": "pt"}
                 )
         if count > 1:
-            written.append((folder / f"{INDEX_FILE}.partial", folder / INDEX_FILE))
+            written.append(
+                (folder / f"{INDEX_FILE}.partial", folder / INDEX_FILE)
+            )
             written[-1][0].write_text(_index(files, shards, sizes))
     except BaseException:
         for temporary, _ in written:

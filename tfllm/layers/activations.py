@@ -5,14 +5,12 @@ from typing import Any
 
 from keras import ops
 
-
-def gelu(x: Any) -> Any:
-    """Returns x * Phi(x), exact (Hendrycks and Gimpel, 2016)."""
-    return ops.gelu(x, approximate=False)
+from tfllm.layers.hand_gradients import gelu
 
 
 def gelu_tanh(x: Any) -> Any:
-    """Returns the tanh approximation of GELU (same paper, section 2)."""
+    """Returns the tanh approximation of GELU (Hendrycks and Gimpel,
+    2016, section 2)."""
     return ops.gelu(x, approximate=True)
 
 

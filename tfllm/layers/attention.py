@@ -44,7 +44,8 @@ class Attention(ConfiguredLayer):
 
     def __init__(self, config: AttentionConfig, **kwargs: Any) -> None:
         """See the class."""
-        super().__init__(config, **kwargs)
+        # Keras' autocast would round the float32 mask, in float16 to -inf.
+        super().__init__(config, autocast=False, **kwargs)
         options = {
             "use_bias": config.use_bias,
             "initializer_range": config.initializer_range,
@@ -96,7 +97,12 @@ class Attention(ConfiguredLayer):
         return queries * config.score_scale, keys, values
 
     def _attend(
-        self, queries: Any, keys: Any, values: Any, mask_bias: Any, training: bool
+        self,
+        queries: Any,
+        keys: Any,
+        values: Any,
+        mask_bias: Any,
+        training: bool,
     ) -> Any:
         """Returns the context [B, T, N * H]."""
         config = self.config
@@ -112,9 +118,7 @@ class Attention(ConfiguredLayer):
         keys = ops.transpose(keys, (0, 1, 3, 2))
         scores = ops.cast(ops.matmul(queries, keys), "float32")
         if n != k:
-            scores = ops.reshape(
-                scores, (-1, n, length, ops.shape(scores)[-1])
-            )
+            scores = ops.reshape(scores, (-1, n, length, ops.shape(scores)[-1]))
         if mask_bias is not None:
             scores = scores + mask_bias  # [B, N, T, S]
         probabilities = ops.cast(ops.softmax(scores), self.compute_dtype)

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from keras import ops
+
 from tfllm.layers.attention import Attention
 from tfllm.layers.config import BlockConfig
 from tfllm.layers.configured import ConfiguredLayer
@@ -33,7 +35,8 @@ class TransformerBlock(ConfiguredLayer):
 
     def __init__(self, config: BlockConfig, **kwargs: Any) -> None:
         """See the class."""
-        super().__init__(config, **kwargs)
+        # See Attention: the mask stays in float32.
+        super().__init__(config, autocast=False, **kwargs)
         policy = self.dtype_policy
         self.attention = Attention(
             config.attention, name="attention", dtype=policy
@@ -71,6 +74,7 @@ class TransformerBlock(ConfiguredLayer):
     ) -> tuple[Any, KVCache | None]:
         """See the class."""
         pre = self.config.norm_placement == "pre"
+        x = ops.cast(x, self.compute_dtype)
         y, cache = self.attention(
             self.attention_norm(x) if pre else x,
             mask_bias=mask_bias,

@@ -23,6 +23,7 @@ class ConfiguredLayer(keras.layers.Layer):
     """
 
     config_class: ClassVar[type]
+    config: Any
 
     def __init__(self, config: Any, **kwargs: Any) -> None:
         """See the class."""

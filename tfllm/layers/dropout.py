@@ -13,7 +13,7 @@ class Dropout(keras.layers.Layer):
 
     NOTE: 16 random bits per element instead of the usual 32: the rate is
     kept to within 2 ** -17, and drawing the numbers, most of the cost on a
-    CPU, takes half the time. The unscaled mask is the only residual.
+    CPU, takes half the time. For the gradient only the boolean mask is kept.
 
     Args:
         rate: Share of elements to drop, in [0, 1).
@@ -42,8 +42,9 @@ class Dropout(keras.layers.Layer):
         """See the class."""
         if not training or self.rate == 0.0:
             return x
-        keep = ops.cast(self._keep_mask(x), x.dtype)
-        return x * (keep * (1.0 / (1.0 - self.rate)))
+        zero = ops.zeros((), dtype=x.dtype)
+        kept = ops.where(self._keep_mask(x), x, zero)
+        return kept * (1.0 / (1.0 - self.rate))
 
     def _keep_mask(self, x: Any) -> Any:
         """Returns a boolean mask of the shape of x."""

@@ -13,6 +13,7 @@ from tfllm.layers.config import (
     check_positive,
 )
 from tfllm.layers.configured import ConfiguredLayer
+from tfllm.layers.hand_gradients import tied_logits
 from tfllm.layers.linear import Linear
 from tfllm.layers.normalization import Norm
 
@@ -161,13 +162,15 @@ class MaskedLMHead(ConfiguredLayer):
             length = ops.shape(positions)[1]
             x = gather_positions(hidden_states, positions)  # [B * P, D]
         x = self.norm(self.activation(self.dense(x)))
-        logits = ops.matmul(
+        logits = tied_logits(
             ops.cast(x, "float32"),
-            ops.transpose(ops.cast(token_table, "float32")),
+            # Reshaped, variables become tensors, which have gradients.
+            ops.reshape(
+                ops.cast(token_table, "float32"), ops.shape(token_table)
+            ),
+            ops.reshape(self.bias, (-1,)),
         )
-        return ops.reshape(
-            logits + self.bias, (-1, length, self.config.vocab_size)
-        )
+        return ops.reshape(logits, (-1, length, self.config.vocab_size))
 
 
 def gather_positions(hidden_states: Any, positions: Any) -> Any:

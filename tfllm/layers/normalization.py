@@ -4,6 +4,7 @@ from typing import Any
 
 from keras import ops
 
+from tfllm.layers import hand_gradients
 from tfllm.layers.config import NormConfig
 from tfllm.layers.configured import ConfiguredLayer
 
@@ -50,15 +51,14 @@ class Norm(ConfiguredLayer):
         if self.bias is None:
             y = _rms_norm(x, self.scale, self.config.epsilon)
         else:
-            y = _layer_norm(x, self.scale, self.bias, self.config.epsilon)
+            # Reshaped, variables become tensors, which have gradients.
+            y = hand_gradients.layer_norm(
+                x,
+                ops.reshape(self.scale, (-1,)),
+                ops.reshape(self.bias, (-1,)),
+                self.config.epsilon,
+            )
         return ops.cast(y, dtype)
-
-
-def _layer_norm(x: Any, scale: Any, bias: Any, epsilon: float) -> Any:
-    """Returns the layer normalization of float32 x [..., D]."""
-    centered = x - ops.mean(x, axis=-1, keepdims=True)
-    variance = ops.mean(ops.square(centered), axis=-1, keepdims=True)
-    return centered * ops.rsqrt(variance + epsilon) * scale + bias
 
 
 def _rms_norm(x: Any, scale: Any, epsilon: float) -> Any:

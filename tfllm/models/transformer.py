@@ -177,9 +177,7 @@ class PretrainingModel(ConfiguredLayer):
             )
         self.num_sequence_labels = num_sequence_labels
         policy = self.dtype_policy
-        self.transformer = Transformer(
-            config, name="transformer", dtype=policy
-        )
+        self.transformer = Transformer(config, name="transformer", dtype=policy)
         self.masked_lm_head = MaskedLMHead(
             config.masked_lm_head, name="masked_lm_head", dtype=policy
         )
@@ -225,7 +223,7 @@ class PretrainingModel(ConfiguredLayer):
                 positions=masked_positions,
             )
         }
-        if self.sequence_head is not None:
+        if self.pooler is not None and self.sequence_head is not None:
             pooled = ops.cast(self.pooler(x), "float32")
             outputs["nsp"] = self.sequence_head(pooled)
         return outputs

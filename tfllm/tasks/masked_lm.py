@@ -6,7 +6,8 @@ import keras
 import tensorflow as tf
 
 from tfllm.models import PretrainingModel, TransformerConfig
-from tfllm.tasks.task import Task, Tensors, cross_entropy_sums
+from tfllm.tasks.cross_entropy import cross_entropy_sums
+from tfllm.tasks.task import Task, Tensors
 
 PairObjective = Literal["nsp", "sop", "none"]
 

@@ -58,7 +58,7 @@ class Task(keras.Model):
 
     def create_metrics(self) -> None:
         """Creates the running means that the logs show."""
-        self.loss_mean = keras.metrics.Mean(name="loss")
+        self.penalty_mean = keras.metrics.Mean(name="penalty")
         self.means = {
             f"{objective}_{kind}": keras.metrics.Mean(
                 name=f"{objective}_{kind}"
@@ -151,10 +151,16 @@ class Task(keras.Model):
     def metrics(self) -> list[keras.metrics.Metric]:
         """The running means, reset by Keras where it should."""
         return [
-            self.loss_mean,
+            self.penalty_mean,
             *self.means.values(),
             *self.perplexities.values(),
         ]
+
+    @property
+    def log_names(self) -> list[str]:
+        """Names of what a step of training or evaluation returns."""
+        names = [metric.name for metric in self.metrics]
+        return sorted({"loss", *names} - {"penalty"})
 
     def train_step(self, data: Any) -> Tensors:
         """Updates the weights once; returns the running means."""
@@ -311,19 +317,23 @@ class Task(keras.Model):
         self, sums: dict[str, Any], totals: Tensors, penalty: Any
     ) -> Tensors:
         """Adds one global batch to the running means; returns them."""
-        loss = penalty
+        self.penalty_mean.update_state(penalty)
         for name in self.objectives:
             total = totals[name]
             mean_loss = tf.math.divide_no_nan(sums[name][0], total)
-            loss += mean_loss
             self.means[f"{name}_loss"].update_state(mean_loss, total)
             self.means[f"{name}_accuracy"].update_state(
                 tf.math.divide_no_nan(sums[name][1], total), total
             )
             if name in self.perplexities:
                 self.perplexities[name].update_state(mean_loss, total)
-        self.loss_mean.update_state(loss)
-        return {metric.name: metric.result() for metric in self.metrics}
+        means = {metric.name: metric.result() for metric in self.metrics}
+        # Not a mean over batches, in which a short one would count as much
+        # as a full one.
+        loss = means.pop("penalty") + tf.add_n(
+            [means[f"{name}_loss"] for name in self.objectives]
+        )
+        return {"loss": loss, **means}
 
 
 def count_tokens(strategy: tf.distribute.Strategy, data: Any) -> int:
@@ -338,26 +348,3 @@ def count_tokens(strategy: tf.distribute.Strategy, data: Any) -> int:
 def is_decayed(variable: keras.Variable) -> bool:
     """Returns whether weight decay applies: not to biases and norms."""
     return variable.path.rsplit("/", 1)[-1] not in UNDECAYED
-
-
-def cross_entropy_sums(
-    labels: tf.Tensor, logits: tf.Tensor, weights: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the weighted sums of the cross-entropy and of the hits.
-
-    Args:
-        labels: int32 [...].
-        logits: float32 [..., V].
-        weights: float32 [...].
-
-    Returns:
-        Two float32 scalars; the first in nats.
-    """
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
-        labels=labels, logits=tf.cast(logits, tf.float32)
-    )
-    hits = tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int32), labels)
-    return (
-        tf.reduce_sum(losses * weights),
-        tf.reduce_sum(tf.cast(hits, tf.float32) * weights),
-    )

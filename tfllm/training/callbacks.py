@@ -1,5 +1,6 @@
 """What happens around the steps of a run."""
 
+import contextlib
 import json
 import math
 import os
@@ -7,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -40,7 +41,7 @@ class StepCallback(keras.callbacks.Callback):
         raise NotImplementedError
 
 
-class Progress(StepCallback):
+class ProgressBar(StepCallback):
     """Progress bar, TensorBoard scalars and the log of a run.
 
     Every `log_every` steps it shows the means since the last time: losses
@@ -52,10 +53,8 @@ class Progress(StepCallback):
         total_steps: Steps of the whole run.
         log_every: Steps between two lines.
         batch_size: Examples of a global batch.
+        checkpoints: Holds the last report.
         log_dir: Folder of the TensorBoard events, and of `log.jsonl`.
-
-    Attributes:
-        last_report: What was reported last.
 
     Raises:
         FloatingPointError: The loss is not finite (from the callback).
@@ -67,6 +66,7 @@ class Progress(StepCallback):
         total_steps: int,
         log_every: int,
         batch_size: int,
+        checkpoints: Checkpoints,
         log_dir: str,
     ) -> None:
         """See the class."""
@@ -74,8 +74,8 @@ class Progress(StepCallback):
         self.total_steps = total_steps
         self.log_every = log_every
         self.batch_size = batch_size
+        self.checkpoints = checkpoints
         self.log_dir = log_dir
-        self.last_report: dict[str, float] = {}
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Opens the bar and the writers."""
@@ -89,6 +89,7 @@ class Progress(StepCallback):
             mininterval=0.5 if sys.stderr.isatty() else 30.0,
         )
         tf.io.gfile.makedirs(self.log_dir)
+        truncate_log(self.log_dir, self.step)
         self.writer = tf.summary.create_file_writer(self.log_dir)
         self._restart()
 
@@ -103,21 +104,20 @@ class Progress(StepCallback):
         if self.step % self.log_every and self.step != self.total_steps:
             return
         values = {name: float(value) for name, value in logs.items()}
-        if not math.isfinite(values["loss"]):
-            raise FloatingPointError(
-                f"the loss is {values['loss']} at step {self.step}; try a "
-                "lower `learning_rate` or another `precision`. The last "
-                "checkpoint is kept"
-            )
+        check_finite("the loss", values["loss"], self.step)
         self._report(values)
         self.model.reset_metrics()
         self._restart()
 
-    def exclude(self, seconds: float) -> None:
-        """Leaves out time that went into something else, and its input."""
-        self._start += seconds
-        self._waited = self.model.input_wait_seconds
-        self._tokens = self.model.tokens_seen
+    @contextlib.contextmanager
+    def excluded(self) -> Iterator[None]:
+        """Leaves the time and the input of the block out of the rates."""
+        start = time.perf_counter()
+        waited, tokens = self.model.input_wait_seconds, self.model.tokens_seen
+        yield
+        self._start += time.perf_counter() - start
+        self._waited += self.model.input_wait_seconds - waited
+        self._tokens += self.model.tokens_seen - tokens
 
     def _restart(self) -> None:
         """Starts a new window of measurement."""
@@ -138,7 +138,7 @@ class Progress(StepCallback):
             / seconds,
             "data_wait_share": min(waited / seconds, 1.0),
         }
-        self.last_report = values
+        self.checkpoints.progress.report = values
         shown = {
             name: f"{value:.4g}"
             for name, value in values.items()
@@ -169,7 +169,6 @@ class Evaluation(StepCallback):
         checkpoints: Holds the best value.
         save_best: Called when the value is the best so far.
         log_dir: Folder of the TensorBoard events.
-        report: Called with the metrics and the seconds it took.
     """
 
     def __init__(
@@ -183,7 +182,6 @@ class Evaluation(StepCallback):
         checkpoints: Checkpoints,
         save_best: Callable[[], None],
         log_dir: str,
-        report: Callable[[dict[str, float], float], None],
     ) -> None:
         """See the class."""
         super().__init__(start_step)
@@ -195,20 +193,16 @@ class Evaluation(StepCallback):
         self.checkpoints = checkpoints
         self.save_best = save_best
         self.log_dir = log_dir
-        self.report = report
 
     def after_step(self, logs: dict[str, Any]) -> None:
         """Evaluates every `every` steps and after the last."""
         if self.step % self.every and self.step != self.total_steps:
             return
-        start = time.perf_counter()
         values = self.evaluate()
-        if self.best_metric not in values:
-            raise ValueError(
-                f"`best_metric` must be one of {sorted(values)}. "
-                f"Received: {self.best_metric!r}"
-            )
-        self._select(values[self.best_metric])
+        text = "  ".join(f"{name} {v:.4f}" for name, v in values.items())
+        tqdm.write(f"step {self.step}: held-out {text}", file=sys.stderr)
+        self.checkpoints.progress.evaluation = values
+        self._select(values)
         writer = tf.summary.create_file_writer(self.log_dir)
         with writer.as_default(step=self.step):
             for name, value in values.items():
@@ -221,14 +215,15 @@ class Evaluation(StepCallback):
                 **{f"eval_{name}": value for name, value in values.items()},
             },
         )
-        self.report(values, time.perf_counter() - start)
 
-    def _select(self, value: float) -> None:
+    def _select(self, values: dict[str, float]) -> None:
         """Updates the best value; stops when patience is used up."""
         progress = self.checkpoints.progress
+        value = values[self.best_metric]
         if is_better(self.best_metric, value, progress.best_value):
             progress.best_value = value
             progress.best_step = self.step
+            progress.best_evaluation = values
             progress.evaluations_without_gain = 0
             self.save_best()
             return
@@ -244,7 +239,10 @@ class Evaluation(StepCallback):
 
 
 class Checkpointing(StepCallback):
-    """Saves the state of the run; stops at SIGTERM after a last save.
+    """Saves the state of the run; stops at a signal after a last save.
+
+    SIGTERM and SIGINT (Ctrl-C) end the run after the step in progress; the
+    second Ctrl-C ends it at once.
 
     Args:
         start_step: Steps done before.
@@ -253,7 +251,11 @@ class Checkpointing(StepCallback):
         checkpoints: Where to.
 
     Attributes:
-        terminated: Whether SIGTERM ended the run.
+        stop_signal: The signal that ended the run, or None.
+
+    Raises:
+        FloatingPointError: There is a value in the weights or the loss that
+            is not finite; nothing is saved then (from the callback).
     """
 
     def __init__(
@@ -268,38 +270,56 @@ class Checkpointing(StepCallback):
         self.total_steps = total_steps
         self.every = every
         self.checkpoints = checkpoints
-        self.terminated = False
+        self.stop_signal: int | None = None
+        self._previous: dict[int, Any] = {}
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Takes over SIGTERM."""
+        """Takes over the signals."""
         self._start = time.perf_counter()
         self._seconds = self.checkpoints.progress.seconds
-        self._previous: Any = None
         if threading.current_thread() is threading.main_thread():
-            self._previous = signal.signal(signal.SIGTERM, self._terminate)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._previous[number] = signal.signal(number, self._stop)
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Gives SIGTERM back."""
-        if self._previous is not None:
-            signal.signal(signal.SIGTERM, self._previous)
+        """Gives the signals back."""
+        while self._previous:
+            signal.signal(*self._previous.popitem())
 
-    def _terminate(self, *_: Any) -> None:
+    def _stop(self, number: int, _: Any) -> None:
         """Asks for a stop after the step in progress."""
-        self.terminated = True
+        if self.stop_signal == number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.stop_signal = number
 
     def after_step(self, logs: dict[str, Any]) -> None:
         """Saves every `every` steps, at the last, and when stopped."""
         progress = self.checkpoints.progress
         progress.step = self.step
         progress.seconds = self._seconds + time.perf_counter() - self._start
-        if self.terminated:
+        if self.stop_signal:
             self.model.stop_training = True
         if (
             self.step % self.every == 0
             or self.step == self.total_steps
             or self.model.stop_training
         ):
+            # A state that no run can go on from must not replace a good one.
+            check_finite("the loss", float(logs.get("loss", 0.0)), self.step)
+            for variable in self.model.trainable_variables:
+                total = float(tf.reduce_sum(0.0 * variable.value))
+                check_finite(f"a weight ({variable.path})", total, self.step)
             self.checkpoints.save()
+
+
+def check_finite(what: str, value: float, step: int) -> None:
+    """Raises FloatingPointError for inf and nan."""
+    if not math.isfinite(value):
+        raise FloatingPointError(
+            f"{what} is not finite at step {step}; try a lower "
+            "`learning_rate` or another `precision`. Received: "
+            f"{value}. The last checkpoint is kept"
+        )
 
 
 def is_better(metric: str, value: float, best: float | None) -> bool:
@@ -308,6 +328,22 @@ def is_better(metric: str, value: float, best: float | None) -> bool:
         return not np.isnan(value)
     lower = metric.endswith(("loss", "perplexity", "error"))
     return value < best if lower else value > best
+
+
+def truncate_log(log_dir: str, step: int) -> None:
+    """Drops the lines of `log.jsonl` after a step: they come again."""
+    path = os.path.join(log_dir, "log.jsonl")
+    if not tf.io.gfile.exists(path):
+        return
+    kept = []
+    with tf.io.gfile.GFile(path) as file:
+        for line in file:
+            # A line that a kill cut off has no end, and may not be JSON.
+            if line.endswith("\n") and json.loads(line)["step"] <= step:
+                kept.append(line)
+    with tf.io.gfile.GFile(f"{path}.tmp", "w") as file:
+        file.write("".join(kept))
+    tf.io.gfile.rename(f"{path}.tmp", path, overwrite=True)
 
 
 def write_log(log_dir: str, values: dict[str, Any]) -> None:

@@ -1,9 +1,12 @@
 """The state of a run on disk: kept N, written behind the training."""
 
+import contextlib
 import dataclasses
 import json
 import logging
 import os
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -22,6 +25,9 @@ class Progress:
         best_step: Step of the best value.
         evaluations_without_gain: Evaluations since the best value.
         seconds: Time spent training, over all restarts.
+        report: The last means of the training, for the results.
+        evaluation: Metrics of the last evaluation.
+        best_evaluation: Metrics of the best one.
     """
 
     step: int = 0
@@ -29,6 +35,9 @@ class Progress:
     best_step: int = 0
     evaluations_without_gain: int = 0
     seconds: float = 0.0
+    report: dict[str, float] = dataclasses.field(default_factory=dict)
+    evaluation: dict[str, float] = dataclasses.field(default_factory=dict)
+    best_evaluation: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 class Checkpoints:
@@ -49,7 +58,10 @@ class Checkpoints:
 
     def __init__(self, directory: str, task: keras.Model, keep: int) -> None:
         """See the class."""
+        self.directory = directory
         self.progress = Progress()
+        # Not the manager's newest: that may be one that cannot be read.
+        self._saved_step: int | None = None
         # A string variable: asynchronous saves skip Python state.
         self._progress_json = tf.Variable("{}", dtype=tf.string)
         self._checkpoint = tf.train.Checkpoint(
@@ -57,6 +69,7 @@ class Checkpoints:
             optimizer=_tensorflow_variables(task.optimizer.variables),
             progress=self._progress_json,
         )
+        _remove_damaged_list(directory)
         self._manager = tf.train.CheckpointManager(
             self._checkpoint, directory, max_to_keep=keep
         )
@@ -64,24 +77,57 @@ class Checkpoints:
             experimental_enable_async_checkpoint=True
         )
 
-    @property
-    def latest_step(self) -> int | None:
-        """Step of the newest checkpoint, or None."""
-        latest = self._manager.latest_checkpoint
-        return None if latest is None else int(latest.rsplit("-", 1)[1])
-
     def save(self) -> None:
-        """Saves in the background; waits for the save before, if any."""
-        if self.latest_step != self.progress.step:
-            text = json.dumps(dataclasses.asdict(self.progress))
-            self._progress_json.assign(text)
+        """Saves in the background; waits for the save before, if any.
+
+        Raises:
+            OSError: The save before failed; or this one cannot begin.
+        """
+        if self._saved_step == self.progress.step:
+            return
+        text = json.dumps(dataclasses.asdict(self.progress))
+        self._progress_json.assign(text)
+        with self._naming_the_folder():
             self._manager.save(
                 checkpoint_number=self.progress.step, options=self._options
             )
+        self._saved_step = self.progress.step
 
     def wait(self) -> None:
-        """Returns when everything saved is on disk."""
-        self._checkpoint.sync()
+        """Returns when everything saved is on disk.
+
+        Raises:
+            OSError: The last save failed.
+        """
+        with self._naming_the_folder():
+            self._checkpoint.sync()
+            # NOTE: sync leaves an error of the writing thread for the next
+            # save, or for the exit of the program.
+            writer = getattr(self._checkpoint, "_async_checkpointer_impl", None)
+            if writer is not None:
+                writer._check_async_thread_error()
+
+    @contextlib.contextmanager
+    def _naming_the_folder(self) -> Iterator[None]:
+        """Turns TensorFlow's errors of writing into an OSError."""
+        try:
+            yield
+        except tf.errors.OpError as error:
+            reason = " ".join(error.message.split())[:300]
+            raise OSError(
+                f"a checkpoint in {self.directory} cannot be written; those "
+                f"before are kept. Received: {reason}"
+            ) from error
+
+    def _paths(self) -> list[str]:
+        """Returns all checkpoints by step, also where the list is damaged."""
+        found = {
+            os.path.join(self.directory, name.removesuffix(".index"))
+            for name in tf.io.gfile.listdir(self.directory)
+            if re.fullmatch(r"ckpt-[0-9]+\.index", name)
+        }
+        found.update(self._manager.checkpoints)
+        return sorted(found, key=lambda path: int(path.rsplit("-", 1)[1]))
 
     def restore(self) -> bool:
         """Restores the newest readable checkpoint.
@@ -92,19 +138,17 @@ class Checkpoints:
         Raises:
             ValueError: There are checkpoints, and none can be read.
         """
-        paths = list(reversed(self._manager.checkpoints))
+        if not tf.io.gfile.isdir(self.directory):
+            return False
+        paths = list(reversed(self._paths()))
         for path in paths:
             try:
                 status = self._checkpoint.read(path)
                 status.assert_existing_objects_matched()
                 # The counter of the manager is not ours.
                 status.expect_partial()
-            except (
-                tf.errors.OpError,
-                AssertionError,
-                ValueError,
-                OSError,
-            ) as error:
+            # TensorFlow raises IndexError and more for damaged files.
+            except Exception as error:
                 logger.warning(
                     "Checkpoint %s is damaged or does not fit (%s); trying "
                     "the one before.",
@@ -115,14 +159,29 @@ class Checkpoints:
             values = json.loads(self._progress_json.numpy())
             for name, value in values.items():
                 setattr(self.progress, name, value)
+            self._saved_step = self.progress.step
             return True
         if paths:
             raise ValueError(
                 "no checkpoint in the folder can be read; move the folder "
                 "away to start again, or give the settings it was made "
-                f"with. Received: {os.path.dirname(paths[0])}"
+                f"with. Received: {self.directory}"
             )
         return False
+
+
+def _remove_damaged_list(directory: str) -> None:
+    """Deletes TensorFlow's list of checkpoints if it cannot be read.
+
+    The manager would fail on it; what it lists is found without it.
+    """
+    try:
+        tf.train.get_checkpoint_state(directory)
+    # UnicodeDecodeError, ValueError and more.
+    except Exception:
+        path = os.path.join(directory, "checkpoint")
+        logger.warning("%s is damaged; looking at the files instead.", path)
+        tf.io.gfile.remove(path)
 
 
 def _state_of(task: keras.Model) -> list[keras.Variable]:
@@ -132,8 +191,11 @@ def _state_of(task: keras.Model) -> list[keras.Variable]:
 
 
 def _tensorflow_variables(variables: list[Any]) -> dict[str, tf.Variable]:
-    """Returns the variables by place and name, for tf.train.Checkpoint."""
+    """Returns the variables by place, for tf.train.Checkpoint.
+
+    Not by name: Keras counts the objects of a process in its names.
+    """
     return {
-        f"{index:05d}_{variable.path.replace('/', '.')}": variable.value
+        f"{index:05d}": variable.value
         for index, variable in enumerate(variables)
     }

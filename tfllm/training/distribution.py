@@ -29,10 +29,19 @@ def create_strategy(name: str) -> tf.distribute.Strategy:
     )
 
 
-def check_batch_size(
-    strategy: tf.distribute.Strategy, batch_size: int, accumulation_steps: int
+def check(
+    strategy: tf.distribute.Strategy,
+    batch_size: int,
+    accumulation_steps: int,
+    jit_compile: bool = False,
 ) -> None:
-    """Raises ValueError if a global batch has no equal parts."""
+    """Raises ValueError for settings that do not go with a strategy."""
+    if jit_compile and strategy.num_replicas_in_sync > 1:
+        raise ValueError(
+            "`jit_compile` does not go with more than one replica. "
+            f"Received: {strategy.num_replicas_in_sync} replicas; give "
+            "--strategy=one_device, or leave --jit_compile out"
+        )
     parts = strategy.num_replicas_in_sync * accumulation_steps
     if batch_size % parts:
         raise ValueError(

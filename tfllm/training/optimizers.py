@@ -58,9 +58,7 @@ def create(
         schedule: Its learning rate.
     """
     rate = (
-        Schedule(schedule)
-        if isinstance(schedule, ScheduleConfig)
-        else schedule
+        Schedule(schedule) if isinstance(schedule, ScheduleConfig) else schedule
     )
     shared = {
         "learning_rate": rate,
@@ -72,7 +70,7 @@ def create(
 
 @keras.saving.register_keras_serializable("tfllm")
 class AdamW(keras.optimizers.Optimizer):
-    """Adam with decoupled weight decay, one fused update per variable.
+    """Adam with decoupled weight decay, in few passes over the weights.
 
     Args:
         learning_rate: float or schedule.
@@ -81,6 +79,9 @@ class AdamW(keras.optimizers.Optimizer):
         epsilon: Added to the root of the second moment.
         bias_correction: Divide the moments by 1 - beta ** step. BERT as
             published does not; its first steps differ by up to 5x.
+        decay: Weight decay. Not called `weight_decay`, which Keras would
+            apply apart, in twice the passes.
+        clip_norm: Largest global norm of the gradient; 0 for no clipping.
         **kwargs: As `keras.optimizers.Optimizer`.
 
     Numerics: epsilon is added after the correction, as in the paper and in
@@ -97,6 +98,8 @@ class AdamW(keras.optimizers.Optimizer):
         beta_2: float = 0.999,
         epsilon: float = 1e-6,
         bias_correction: bool = True,
+        decay: float = 0.01,
+        clip_norm: float = 0.0,
         **kwargs: Any,
     ) -> None:
         """See the class."""
@@ -105,6 +108,8 @@ class AdamW(keras.optimizers.Optimizer):
         self.beta_2 = beta_2
         self.epsilon = epsilon
         self.bias_correction = bias_correction
+        self.decay = decay
+        self.clip_norm = clip_norm
 
     def build(self, variables: list[keras.Variable]) -> None:
         """Creates the moments."""
@@ -114,12 +119,48 @@ class AdamW(keras.optimizers.Optimizer):
                 variables, ["first_moment", "second_moment"]
             )
 
+    def _backend_apply_gradients(
+        self, grads: list[Any], trainable_variables: list[Any]
+    ) -> None:
+        """Updates the variables one after the other.
+
+        NOTE: Keras' own writes the squares, and then all the clipped
+        gradients, to memory at once.
+        """
+        factor = tf.ones((), tf.float32)
+        if self.clip_norm:
+            norm = tf.cast(tf.linalg.global_norm(grads), tf.float32)
+            factor = self.clip_norm / tf.maximum(norm, self.clip_norm)
+        self._last_update: dict[str, Any] = {}
+        self._backend_update_step(
+            grads,
+            trainable_variables,
+            tf.stack([tf.cast(self.learning_rate, tf.float32), factor]),
+        )
+
     def update_step(
         self, gradient: Any, variable: Any, learning_rate: Any
     ) -> None:
-        """Updates one variable and its moments in place."""
+        """Updates one variable and its moments in place.
+
+        Args:
+            gradient: Before clipping.
+            variable: The variable.
+            learning_rate: float32 [2], the rate and the factor that clips.
+        """
+        # One temporary tensor at a time, on each device.
+        before = self._last_update.get(variable.device, [])
+        with tf.control_dependencies(before):
+            done = self._update(gradient, variable, learning_rate)
+        # In eager execution there is no operation, and no need of one.
+        self._last_update[variable.device] = [] if done is None else [done]
+
+    def _update(self, gradient: Any, variable: Any, settings: Any) -> Any:
+        """Returns the operation that updates one variable."""
         dtype = variable.dtype
         index = self._get_variable_index(variable)
+        rate = tf.cast(settings[0], dtype)
+        factor = tf.cast(settings[1], dtype)
         epsilon = tf.cast(self.epsilon, dtype)
         power_1 = power_2 = tf.zeros((), dtype)
         if self.bias_correction:
@@ -128,17 +169,21 @@ class AdamW(keras.optimizers.Optimizer):
             power_2 = tf.pow(tf.cast(self.beta_2, dtype), step)
             # The op adds epsilon before the correction.
             epsilon *= tf.sqrt(1.0 - power_2)
-        tf.raw_ops.ResourceApplyAdam(
+        if self.decay and self._use_weight_decay(variable):
+            # An assignment takes over the product's buffer; a subtraction
+            # would pass over the variable once more.
+            variable.assign(variable * (1.0 - rate * self.decay))
+        return tf.raw_ops.ResourceApplyAdam(
             var=_handle(variable),
             m=_handle(self.first[index]),
             v=_handle(self.second[index]),
             beta1_power=power_1,
             beta2_power=power_2,
-            lr=tf.cast(learning_rate, dtype),
+            lr=rate,
             beta1=tf.cast(self.beta_1, dtype),
             beta2=tf.cast(self.beta_2, dtype),
             epsilon=epsilon,
-            grad=tf.cast(gradient, dtype),
+            grad=tf.cast(gradient, dtype) * factor,
         )
 
     def get_config(self) -> dict[str, Any]:
@@ -149,6 +194,8 @@ class AdamW(keras.optimizers.Optimizer):
             "beta_2": self.beta_2,
             "epsilon": self.epsilon,
             "bias_correction": self.bias_correction,
+            "decay": self.decay,
+            "clip_norm": self.clip_norm,
         }
 
 
@@ -253,7 +300,9 @@ def _adam(
         beta_2=config.beta_2,
         epsilon=config.epsilon,
         bias_correction=bias_correction,
-        **shared,
+        decay=config.weight_decay,
+        clip_norm=config.clip_norm,
+        learning_rate=shared["learning_rate"],
     )
 
 

@@ -1,6 +1,7 @@
 """The folder of a run: its settings, its results."""
 
 import datetime
+import fcntl
 import importlib.metadata
 import json
 import os
@@ -9,7 +10,21 @@ from typing import Any
 
 import tensorflow as tf
 
-PACKAGES = ("tfllm", "tensorflow", "keras", "tensorflow-text", "numpy")
+import tfllm
+
+# What a run leaves in its folder; --overwrite deletes nothing else.
+OWN_FILES = (
+    "run.json",
+    "flags.txt",
+    "train_results.json",
+    "eval_results.json",
+    "checkpoints",
+    "logs",
+    "best",
+    "config.json",
+    "model*.safetensors*",
+)
+PACKAGES = ("tensorflow", "keras", "tensorflow-text", "numpy")
 
 
 class RunFolder:
@@ -23,10 +38,44 @@ class RunFolder:
         """See the class."""
         self.path = path
 
-    def open(
+    def open(self, settings: dict[str, Any], overwrite: bool) -> None:
+        """Makes the folder, or checks that it may hold this run.
+
+        The folder stays locked, on local disks, until the process ends.
+
+        Args:
+            settings: What decides the result of the run.
+            overwrite: Whether what the folder holds will be deleted.
+
+        Raises:
+            ValueError: It holds another run, or a model that no run wrote;
+                another process trains in it; or it cannot be written.
+        """
+        try:
+            tf.io.gfile.makedirs(self.path)
+        except tf.errors.OpError as error:
+            raise ValueError(
+                f"`model_dir` {self.path} cannot be made: {error.message}"
+            ) from error
+        self._lock()
+        if overwrite:
+            return
+        found = self.read("run.json")
+        if found is not None:
+            _check_same(self.path, found, settings)
+            return
+        for name in ("config.json", "checkpoints"):
+            if tf.io.gfile.exists(self._join(name)):
+                raise ValueError(
+                    f"`model_dir` {self.path} holds {name} but no run.json: "
+                    "the work of something else. Give another folder, or "
+                    "--overwrite to delete it"
+                )
+
+    def start(
         self, settings: dict[str, Any], flags: dict[str, Any], overwrite: bool
     ) -> None:
-        """Makes the folder, or checks that it holds this very run.
+        """Records the run, when all of its input was found to be right.
 
         Args:
             settings: What decides the result of the run.
@@ -34,22 +83,13 @@ class RunFolder:
             overwrite: Delete a run that is there.
 
         Raises:
-            ValueError: It holds a run with other settings.
-            OSError: It cannot be written.
+            ValueError: The folder cannot be written.
         """
-        if overwrite and tf.io.gfile.exists(self._join("run.json")):
-            for name in tf.io.gfile.listdir(self.path):
-                _delete(self._join(name))
-        try:
-            tf.io.gfile.makedirs(self.path)
-        except tf.errors.OpError as error:
-            raise ValueError(
-                f"`model_dir` {self.path} cannot be made: {error.message}"
-            ) from error
-        found = self.read("run.json")
-        if found is not None:
-            _check_same(self.path, found, settings)
-        else:
+        if overwrite:
+            for pattern in OWN_FILES:
+                for path in tf.io.gfile.glob(self._join(pattern)):
+                    _delete(path)
+        if self.read("run.json") is None:
             self.write("run.json", settings)
         lines = [
             f"--{name}={value}"
@@ -57,6 +97,29 @@ class RunFolder:
             if value is not None
         ]
         self._write_text("flags.txt", "\n".join(lines) + "\n")
+
+    def _lock(self) -> None:
+        """Keeps a second process out; a kill leaves no lock behind."""
+        if "://" in self.path:
+            return
+        path = self._join("run.lock")
+        try:
+            # Held by the open file.
+            self._lock_file = open(path, "a")  # noqa: SIM115
+        except OSError as error:
+            raise ValueError(
+                f"`model_dir` {self.path} cannot be written: {error.strerror}"
+            ) from error
+        try:
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(
+                f"`model_dir` {self.path} is in use: another process trains "
+                "in it. Give another folder, or end that process"
+            ) from error
+        except OSError:
+            # A file system without locks.
+            return
 
     def read(self, name: str) -> dict[str, Any] | None:
         """Returns a JSON record, or None if there is none.
@@ -67,14 +130,21 @@ class RunFolder:
         path = self._join(name)
         if not tf.io.gfile.exists(path):
             return None
-        with tf.io.gfile.GFile(path) as file:
-            try:
-                return json.load(file)
-            except json.JSONDecodeError as error:
-                raise ValueError(
-                    f"{path} is not valid JSON ({error}); give "
-                    "--overwrite or another `model_dir`"
-                ) from error
+        with tf.io.gfile.GFile(path, "rb") as file:
+            data = file.read()
+        try:
+            values = json.loads(data)
+        except ValueError as error:
+            raise ValueError(
+                f"{path} is not valid JSON ({error}); give "
+                "--overwrite or another `model_dir`"
+            ) from error
+        if not isinstance(values, dict):
+            raise ValueError(
+                f"{path} must hold a JSON object; give --overwrite or "
+                f"another `model_dir`. Received: {type(values).__name__}"
+            )
+        return values
 
     def write(self, name: str, values: dict[str, Any]) -> None:
         """Writes a JSON record, whole or not at all."""
@@ -104,6 +174,7 @@ def environment() -> dict[str, Any]:
     return {
         "versions": {
             "python": platform.python_version(),
+            "tfllm": tfllm.__version__,
             **{
                 name: importlib.metadata.version(name)
                 for name in PACKAGES

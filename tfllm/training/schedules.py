@@ -95,9 +95,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         rate = config.peak * self._decay(done)
         if not warmup:
             return rate
-        return ops.where(
-            step < warmup, config.peak * (step / warmup), rate
-        )
+        return ops.where(step < warmup, config.peak * (step / warmup), rate)
 
     def _decay(self, done: Any) -> Any:
         """Returns the factor on the peak; `done` in [0, 1]."""

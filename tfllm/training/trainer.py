@@ -1,21 +1,21 @@
 """One run: resume, train, evaluate, keep the best."""
 
 import dataclasses
+import difflib
 import logging
 import os
-import sys
+import signal
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
-from tqdm import tqdm
 
 from tfllm.data.pipeline import TrainingData
 from tfllm.evaluation.evaluate import evaluate
 from tfllm.training import optimizers
-from tfllm.training.callbacks import Checkpointing, Evaluation, Progress
-from tfllm.training.checkpoints import Checkpoints
+from tfllm.training.callbacks import Checkpointing, Evaluation, ProgressBar
+from tfllm.training.checkpoints import Checkpoints, Progress
 from tfllm.training.schedules import ScheduleConfig
 
 logger = logging.getLogger(__name__)
@@ -86,20 +86,37 @@ class RunResult:
     Attributes:
         steps: Optimizer steps done.
         seconds: Time in training, over all restarts.
-        train: Means since the last report, at the end.
+        train: The last report: means and rates since the one before.
+        evaluation: Metrics of the last evaluation, after the last step.
         best_step: Step of the best evaluation, 0 without one.
+        best_evaluation: Its metrics.
         already_finished: Nothing was left to do.
     """
 
     steps: int
     seconds: float
     train: dict[str, float]
+    evaluation: dict[str, float]
     best_step: int
+    best_evaluation: dict[str, float]
     already_finished: bool
 
 
 class Terminated(Exception):
-    """SIGTERM ended the run; its state is saved."""
+    """A signal ended the run; its state is saved.
+
+    Args:
+        number: The signal.
+        step: Steps that are saved.
+    """
+
+    def __init__(self, number: int, step: int) -> None:
+        """See the class."""
+        super().__init__(
+            f"stopped by {signal.Signals(number).name} after step {step}; "
+            "the same command resumes"
+        )
+        self.number = number
 
 
 def compile_task(task: keras.Model, config: TrainerConfig) -> None:
@@ -134,9 +151,12 @@ def train(
         RunResult. The task has the last weights.
 
     Raises:
-        Terminated: SIGTERM came; the state is on disk.
+        ValueError: `best_metric` is no metric of the task.
+        Terminated: SIGTERM or SIGINT came; the state is on disk.
         FloatingPointError: The loss is not finite.
+        OSError: A checkpoint could not be written.
     """
+    check_metric(config.best_metric, task)
     folder = os.path.join(config.model_dir, "checkpoints")
     checkpoints = Checkpoints(folder, task, config.keep_checkpoints)
     if checkpoints.restore():
@@ -144,41 +164,61 @@ def train(
     start = checkpoints.progress.step
     progress = checkpoints.progress
     if start >= config.total_steps or _stopped_early(config, progress):
-        return RunResult(start, progress.seconds, {}, progress.best_step, True)
+        return _result(progress, already_finished=True)
     callbacks = _callbacks(
         task, config, checkpoints, evaluation_data, save_best
     )
-    history = task.fit(
-        data.dataset(start_step=start),
-        steps_per_epoch=config.total_steps - start,
-        epochs=1,
-        verbose=0,
-        shuffle=False,
-        callbacks=callbacks,
-    )
-    checkpoints.wait()
-    saver = callbacks[-1]
-    if saver.terminated and progress.step < config.total_steps:
-        raise Terminated(
-            f"stopped by SIGTERM after step {progress.step}; the same "
-            "command resumes"
+    try:
+        task.fit(
+            data.dataset(start_step=start),
+            steps_per_epoch=config.total_steps - start,
+            epochs=1,
+            verbose=0,
+            shuffle=False,
+            callbacks=callbacks,
         )
-    last = {name: float(v[-1]) for name, v in history.history.items()}
+    except BaseException:
+        # Keras does not tell the callbacks of a failure.
+        for callback in callbacks:
+            callback.on_train_end()
+        raise
+    finally:
+        checkpoints.wait()
+    number = callbacks[-1].stop_signal
+    if number and progress.step < config.total_steps:
+        raise Terminated(number, progress.step)
+    return _result(progress, already_finished=False)
+
+
+def _result(progress: Progress, already_finished: bool) -> RunResult:
+    """Returns how a run ended, from what its checkpoint holds."""
     return RunResult(
         progress.step,
         progress.seconds,
-        callbacks[0].last_report or last,
+        progress.report,
+        progress.evaluation,
         progress.best_step,
-        False,
+        progress.best_evaluation,
+        already_finished,
     )
 
 
-def _stopped_early(config: TrainerConfig, progress: Any) -> bool:
+def check_metric(name: str, task: keras.Model) -> None:
+    """Raises ValueError unless a metric is empty or one of the task's."""
+    names = task.log_names
+    if name and name not in names:
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
+        raise ValueError(
+            f"`best_metric` must be one of {names}. Received: {name!r}. Did "
+            f"you mean {near[0]!r}?"
+        )
+
+
+def _stopped_early(config: TrainerConfig, progress: Progress) -> bool:
     """Returns whether patience ended the run before."""
     return bool(
         config.early_stopping_patience
-        and progress.evaluations_without_gain
-        >= config.early_stopping_patience
+        and progress.evaluations_without_gain >= config.early_stopping_patience
     )
 
 
@@ -189,42 +229,40 @@ def _callbacks(
     evaluation_data: tf.data.Dataset | None,
     save_best: Callable[[], None],
 ) -> list[Any]:
-    """Returns Progress, Evaluation (with held-out data), Checkpointing.
+    """Returns ProgressBar, Evaluation (with held-out data), Checkpointing.
 
     In this order: a checkpoint holds what the evaluation at its step found.
     """
     start = checkpoints.progress.step
     log_dir = os.path.join(config.model_dir, "logs")
-    progress = Progress(
+    bar = ProgressBar(
         start,
         config.total_steps,
         config.log_every,
         config.batch_size,
+        checkpoints,
         log_dir,
     )
-    callbacks: list[Any] = [progress]
+    callbacks: list[Any] = [bar]
     if evaluation_data is not None:
 
-        def report(values: dict[str, float], seconds: float) -> None:
-            progress.exclude(seconds)
-            text = "  ".join(f"{k} {v:.4f}" for k, v in values.items())
-            tqdm.write(
-                f"step {evaluation.step}: held-out {text}", file=sys.stderr
-            )
+        def evaluate_aside() -> dict[str, float]:
+            with bar.excluded():
+                return evaluate(task, evaluation_data)
 
-        evaluation = Evaluation(
-            start,
-            config.total_steps,
-            config.eval_every,
-            lambda: evaluate(task, evaluation_data),
-            config.best_metric or "loss",
-            config.early_stopping_patience,
-            checkpoints,
-            save_best if config.best_metric else lambda: None,
-            log_dir,
-            report,
+        callbacks.append(
+            Evaluation(
+                start,
+                config.total_steps,
+                config.eval_every,
+                evaluate_aside,
+                config.best_metric or "loss",
+                config.early_stopping_patience,
+                checkpoints,
+                save_best if config.best_metric else lambda: None,
+                log_dir,
+            )
         )
-        callbacks.append(evaluation)
     callbacks.append(
         Checkpointing(
             start, config.total_steps, config.checkpoint_every, checkpoints

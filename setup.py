@@ -1,0 +1,58 @@
+"""Installs tfllm; the settings of its tools stand in pyproject.toml."""
+
+import pathlib
+import re
+
+import setuptools
+
+ROOT = pathlib.Path(__file__).parent
+VERSION = re.search(
+    r'^__version__ = "(.+)"$',
+    (ROOT / "tfllm" / "__init__.py").read_text(encoding="utf-8"),
+    re.MULTILINE,
+)[1]
+
+# TensorFlow, its text ops and the model garden are released together.
+REQUIRED = [
+    "tensorflow~=2.20.0",
+    "tensorflow-text~=2.20.0",
+    "tf-models-official~=2.20.0",
+    "keras>=3.15,<4",
+    "keras-nlp>=0.32",
+    "absl-py>=1.4",
+    "flatbuffers>=24.3.25",
+    "huggingface_hub>=0.34",
+    "numpy>=1.26",
+    "safetensors>=0.5",
+    "tokenizers>=0.21",
+    "tqdm>=4.66",
+]
+TEST = ["pytest>=8.4"]
+EXTRAS = {
+    "cuda": ["tensorflow[and-cuda]~=2.20.0"],
+    # Older releases pin numpy or protobuf below what TensorFlow takes.
+    "beam": ["apache-beam>=2.77,<3"],
+    "test": TEST,
+    "dev": [*TEST, "mypy>=1.18", "pre-commit>=4", "ruff>=0.14"],
+    # Records and checks parity with the reference implementations.
+    "parity": ["torch==2.13.0", "transformers==5.23.*"],
+}
+
+setuptools.setup(
+    name="tfllm",
+    version=VERSION,
+    description="Language models for TensorFlow, from raw text to serving",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    # tensorflow-text 2.20 has wheels for no later Python.
+    python_requires=">=3.11,<3.14",
+    packages=[
+        *setuptools.find_packages(include=["tfllm", "tfllm.*"]),
+        "tfllm.configs",
+    ],
+    # The flag files, so that --flagfile=configs/... works without a checkout.
+    package_dir={"tfllm.configs": "configs"},
+    package_data={"tfllm.configs": ["*.flags"]},
+    install_requires=REQUIRED,
+    extras_require=EXTRAS,
+)

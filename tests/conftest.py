@@ -1,0 +1,73 @@
+"""What all tests share. Imports no TensorFlow: test-jax runs without it."""
+
+import os
+import pathlib
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+
+import pytest
+
+# Before TensorFlow is imported, here and in processes that tests start.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+ROOT = pathlib.Path(__file__).parents[1]
+_TEXT = """
+a about all and are as at be but by can day do for from good had has
+have he her him his house in is it know light like little long made man
+many may more night no not now of old on one only or other out over
+river said see she so some than that the their them then there they this
+time to tree two up was water we well were what when which white who
+will with word work would year you
+"""
+WORDS = _TEXT.split()
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def documents() -> list[list[str]]:
+    """60 documents of English words, as lists of sentences."""
+    rng = random.Random(0)
+    return [
+        [
+            " ".join(rng.choices(WORDS, k=rng.randint(4, 16))).capitalize()
+            + "."
+            for _ in range(rng.randint(4, 12))
+        ]
+        for _ in range(60)
+    ]
+
+
+@pytest.fixture(scope="session")
+def run_command() -> Run:
+    """Runs a command as a user would, outside the checkout."""
+
+    def run(
+        command: list[str],
+        folder: pathlib.Path,
+        environment: Mapping[str, str] | None = None,
+        stdin: str = "",
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
+            cwd=folder,
+            env={
+                **os.environ,
+                # So that `python` is the one that runs the tests.
+                "PATH": os.pathsep.join(
+                    [str(pathlib.Path(sys.executable).parent)]
+                    + os.environ.get("PATH", "").split(os.pathsep)
+                ),
+                "PYTHONPATH": str(ROOT),
+                "CUDA_VISIBLE_DEVICES": "-1",
+                **(environment or {}),
+            },
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return run

@@ -1,0 +1,60 @@
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from tfllm.layers import EmbeddingConfig, Embeddings, NormConfig
+
+
+def build(**options: Any) -> Embeddings:
+    layer = Embeddings(EmbeddingConfig(11, 4, **options))
+    layer.build()
+    rng = np.random.default_rng(0)
+    for variable in layer.trainable_variables:
+        variable.assign(rng.normal(size=variable.shape))
+    return layer
+
+
+def value(variable: Any) -> np.ndarray:
+    return np.asarray(variable.value)
+
+
+TOKENS = np.array([[1, 5, 10], [0, 0, 3]], "int32")
+SEGMENTS = np.array([[0, 1, 1], [0, 0, 0]], "int32")
+
+
+def test_tokens_alone() -> None:
+    layer = build()
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(layer(TOKENS)), value(layer.token_table)[TOKENS]
+    )
+    assert len(layer.trainable_variables) == 1
+
+
+def test_sum_of_three_tables() -> None:
+    layer = build(max_position_embeddings=6, num_segments=2)
+    expected = (
+        value(layer.token_table)[TOKENS]
+        + value(layer.positions.table)[:3]
+        + value(layer.segment_table)[SEGMENTS]
+    )
+    y = layer(TOKENS, segment_ids=SEGMENTS)
+    np.testing.assert_allclose(ops.convert_to_numpy(y), expected, atol=1e-6)
+
+
+def test_no_segments_means_the_first() -> None:
+    layer = build(num_segments=2)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(layer(TOKENS)),
+        ops.convert_to_numpy(layer(TOKENS, segment_ids=0 * SEGMENTS)),
+        atol=1e-6,
+    )
+
+
+def test_norm_comes_last() -> None:
+    layer = build(num_segments=2, norm=NormConfig(4))
+    layer.norm.scale.assign(np.ones(4))
+    layer.norm.bias.assign(np.zeros(4))
+    y = ops.convert_to_numpy(layer(TOKENS, segment_ids=SEGMENTS))
+    np.testing.assert_allclose(y.mean(-1), 0.0, atol=1e-6)
+    np.testing.assert_allclose(y.std(-1), 1.0, atol=1e-5)

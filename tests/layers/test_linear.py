@@ -1,0 +1,26 @@
+import numpy as np
+import pytest
+from keras import ops
+
+from tfllm.layers import Linear
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (2, 5, 3), (2, 4, 5, 3)])
+def test_equals_numpy(shape: tuple[int, ...]) -> None:
+    layer = Linear(3, 7)
+    layer.build()
+    rng = np.random.default_rng(0)
+    layer.bias.assign(rng.normal(size=7))
+    x = rng.normal(size=shape).astype("float32")
+    expected = x @ np.asarray(layer.kernel.value) + np.asarray(layer.bias.value)
+    y = ops.convert_to_numpy(layer(x))
+    np.testing.assert_allclose(y, expected, atol=1e-6)
+
+
+def test_config_round_trip() -> None:
+    layer = Linear(3, 7, use_bias=False, initializer_range=0.5, name="x")
+    config = layer.get_config()
+    copy = Linear.from_config(config)
+    assert copy.get_config() == config
+    copy.build()
+    assert [tuple(v.shape) for v in copy.weights] == [(3, 7)]

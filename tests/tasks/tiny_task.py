@@ -1,0 +1,158 @@
+"""A task of a few thousand weights and batches for it.
+
+Run as a program it trains on two logical CPUs and prints, as JSON, how far
+the weights are from those of one replica.
+"""
+
+import json
+import sys
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfllm.models import FAMILIES, TransformerConfig
+from tfllm.tasks import MaskedLM
+from tfllm.training.optimizers import OptimizerConfig, create
+from tfllm.training.schedules import ScheduleConfig
+
+STEPS = 10
+BATCH, LENGTH, SLOTS, VOCABULARY = 8, 8, 3, 40
+
+Batch = tuple[dict[str, Any], dict[str, Any], dict[str, Any]]
+
+
+def model_config(dropout: float = 0.0) -> TransformerConfig:
+    return FAMILIES["bert"].config(
+        num_layers=1,
+        hidden_size=16,
+        num_heads=2,
+        vocab_size=VOCABULARY,
+        max_position_embeddings=LENGTH,
+        dropout=dropout,
+    )
+
+
+def batches(count: int = STEPS) -> list[Batch]:
+    """Batches whose first rows have far fewer weighted tokens."""
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(count):
+        ids = rng.integers(5, VOCABULARY, (BATCH, LENGTH)).astype("int32")
+        lengths = rng.integers(3, LENGTH + 1, (BATCH, 1))
+        shares = np.linspace(0.1, 1.0, BATCH)[:, np.newaxis]
+        weights = rng.random((BATCH, SLOTS)) < shares
+        weights[-1, 0] = True
+        x = {
+            "token_ids": ids,
+            "segment_ids": (ids > 20).astype("int32"),
+            "padding_mask": (np.arange(LENGTH) < lengths).astype("int32"),
+            "masked_positions": np.sort(
+                rng.integers(0, 3, (BATCH, SLOTS)), axis=1
+            ).astype("int32"),
+        }
+        y = {
+            "mlm": rng.integers(0, VOCABULARY, (BATCH, SLOTS)).astype("int32"),
+            "nsp": rng.integers(0, 2, BATCH).astype("int32"),
+        }
+        sample_weight = {
+            "mlm": weights.astype("float32"),
+            "nsp": np.ones(BATCH, "float32"),
+        }
+        found.append((x, y, sample_weight))
+    return found
+
+
+def dataset(found: list[Batch]) -> tf.data.Dataset:
+    def spec(value: np.ndarray) -> tf.TensorSpec:
+        return tf.TensorSpec(value.shape, value.dtype)
+
+    return tf.data.Dataset.from_generator(
+        lambda: iter(found),
+        output_signature=tf.nest.map_structure(spec, found[0]),
+    ).apply(tf.data.experimental.assert_cardinality(len(found)))
+
+
+def optimizer_of(name: str, clip_norm: float = 1.0) -> Any:
+    if name == "keras":
+        return keras.optimizers.AdamW(1e-3, global_clipnorm=clip_norm)
+    return create(
+        OptimizerConfig(name, clip_norm=clip_norm),
+        ScheduleConfig(1e-2, STEPS, warmup=2),
+    )
+
+
+def train(
+    optimizer: str = "bert_adam",
+    strategy: Any = None,
+    policy: str = "float32",
+    found: list[Batch] | None = None,
+    dropout: float = 0.0,
+    **options: Any,
+) -> tuple[MaskedLM, dict[str, list[float]]]:
+    """Returns a trained task and the history of its fit."""
+    keras.utils.set_random_seed(1)
+    keras.config.set_dtype_policy(policy)
+    try:
+        with (strategy or tf.distribute.get_strategy()).scope():
+            task = MaskedLM(model_config(dropout))
+            task.compile(optimizer_of(optimizer), **options)
+        history = task.fit(
+            dataset(found or batches()), verbose=0, shuffle=False
+        )
+    finally:
+        keras.config.set_dtype_policy("float32")
+    return task, history.history
+
+
+def difference(first: MaskedLM, second: MaskedLM) -> float:
+    """Returns the largest difference of two weights."""
+    return max(
+        float(np.abs(np.asarray(a.value) - np.asarray(b.value)).max())
+        for a, b in zip(
+            first.trainable_variables, second.trainable_variables, strict=True
+        )
+    )
+
+
+def compare_on_two_replicas() -> dict[str, Any]:
+    """Returns differences from one replica, by optimizer and setting."""
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(
+        cpu, [tf.config.LogicalDeviceConfiguration()] * 2
+    )
+
+    def mirrored() -> tf.distribute.Strategy:
+        return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+    found: dict[str, Any] = {}
+    for name in ("bert_adam", "adamw", "lamb", "sgd", "keras", "adafactor"):
+        one, history = train(name, l2=1e-3)
+        both, again = train(name, mirrored(), accumulation_steps=2, l2=1e-3)
+        found[f"{name} 2 x 2"] = difference(one, both)
+        found[f"{name} loss"] = abs(history["loss"][-1] - again["loss"][-1])
+    one, _ = train()
+    two, _ = train(strategy=mirrored())
+    found["bert_adam 2 x 1"] = difference(one, two)
+    evaluated = [t.evaluate(dataset(batches()), verbose=0) for t in (one, two)]
+    found["evaluate"] = abs(evaluated[0] - evaluated[1])
+    halves, _ = train(strategy=mirrored(), policy="mixed_float16")
+    whole, _ = train(policy="mixed_float16")
+    found["mixed_float16 2 x 1"] = difference(whole, halves)
+    # Scaled past float16: the step must be left out on both replicas.
+    before = [w.numpy() for w in halves.trainable_variables]
+    halves.optimizer.dynamic_scale.assign(2.0**120)
+    halves.fit(dataset(batches(1)), verbose=0)
+    found["scale"] = float(np.log2(halves.optimizer.dynamic_scale.numpy()))
+    found["skipped"] = max(
+        float(np.abs(w.numpy() - b).max())
+        for w, b in zip(halves.trainable_variables, before, strict=True)
+    )
+    _, history = train(strategy=mirrored(), dropout=0.1)
+    found["dropout loss"] = history["loss"][-1]
+    return found
+
+
+if __name__ == "__main__":
+    print(json.dumps(compare_on_two_replicas()), file=sys.stdout)

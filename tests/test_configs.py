@@ -1,0 +1,146 @@
+"""Every flag file through the real command line, at tiny size."""
+
+import json
+import math
+import pathlib
+import re
+import sys
+from collections.abc import Callable
+
+import pytest
+
+CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
+FILES = sorted(CONFIGS.glob("*.flags"))
+HEADER = ("Command:", "Data:", "Hardware:", "Time:", "Metric:")
+MODEL_FILES = {
+    "config.json",
+    "model.safetensors",
+    "vocab.txt",
+    "tokenizer_config.json",
+    "flags.txt",
+    "run.json",
+    "train_results.json",
+    "eval_results.json",
+}
+# The run that is repeated from its flags.txt; one, since it takes a while.
+REPLAYED = "bert_tiny_pretrain"
+TINY = {
+    "model": "bert:tiny",
+    "seq_length": 32,
+    "batch_size": 8,
+    "max_predictions": 0,
+    "dupe_factor": 2,
+    "train_steps": 3,
+    "warmup": 1,
+    "eval_every": 2,
+    "eval_steps": 2,
+    "checkpoint_every": 2,
+    # Emulated in software on most CPUs, and not what is tested.
+    "precision": "float32",
+}
+
+
+def flags_in(file: pathlib.Path) -> dict[str, str]:
+    """The flags of a file, checking that each has a line of its own."""
+    found: dict[str, str] = {}
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if line.strip() and not line.startswith("#"):
+            match = re.fullmatch(r"--(\w+)=(\S*)", line)
+            assert match, line
+            assert match[1] not in found, f"{match[1]} twice in {file}"
+            found[match[1]] = match[2]
+    return found
+
+
+def _plain(value: str) -> str | float:
+    """A number as one, so that 1e-4 is 0.0001."""
+    try:
+        return float(value)
+    except ValueError:
+        return value
+
+
+@pytest.fixture(scope="module")
+def inputs(
+    tmp_path_factory: pytest.TempPathFactory, documents: list[list[str]]
+) -> dict[str, pathlib.Path]:
+    """Text and a vocabulary that stand in for those of the files."""
+    folder = tmp_path_factory.mktemp("inputs")
+    text = "\n\n".join("\n".join(document) for document in documents)
+    (folder / "train.txt").write_text(text + "\n")
+    (folder / "heldout.txt").write_text(text[: len(text) // 4] + "\n")
+    words = sorted(set(re.findall(r"\w+", text.lower())))
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", *words]
+    (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
+    return {
+        "train_files": folder / "train.txt",
+        "eval_files": folder / "heldout.txt",
+        "tokenizer": folder / "vocab.txt",
+    }
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_header_says_what_to_expect(file: pathlib.Path) -> None:
+    header = [
+        line
+        for line in file.read_text(encoding="utf-8").splitlines()
+        if line.startswith("#")
+    ]
+    for word in HEADER:
+        assert any(line.startswith(f"# {word}") for line in header), word
+    assert any(
+        f"python -m tfllm.train --flagfile=configs/{file.name}" in line
+        for line in header
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_runs_and_replays(
+    file: pathlib.Path,
+    inputs: dict[str, pathlib.Path],
+    tmp_path: pathlib.Path,
+    run_command: Callable,
+) -> None:
+    def train(flagfile: str, model_dir: str, *flags: str) -> dict:
+        command = [sys.executable, "-m", "tfllm.train"]
+        command += [f"--flagfile={flagfile}", f"--model_dir={model_dir}"]
+        done = run_command([*command, *flags], tmp_path)
+        assert done.returncode == 0, done.stderr[-4000:]
+        assert f"Model folder: {model_dir}" in done.stdout
+        folder = tmp_path / model_dir
+        return {
+            kind: json.loads((folder / f"{kind}_results.json").read_text())
+            for kind in ("train", "eval")
+        }
+
+    # No folder `configs` is here: the one of the package is found.
+    tiny = [f"--{k}={v}" for k, v in {**inputs, **TINY}.items()]
+    first = train(f"configs/{file.name}", "first", *tiny)
+
+    found = {path.name for path in (tmp_path / "first").iterdir()}
+    assert found >= MODEL_FILES
+    objectives = ["mlm"]
+    if flags_in(file).get("pair_objective") != "none":
+        objectives.append("nsp")
+    for name in objectives:
+        assert math.isfinite(first["eval"][f"{name}_loss"])
+        assert 0.0 <= first["eval"][f"{name}_accuracy"] <= 1.0
+    assert first["eval"]["perplexity"] > 1.0
+    for kind in ("train", "eval"):
+        assert first[kind]["steps"] == TINY["train_steps"]
+        assert first[kind]["seed"] == int(flags_in(file).get("seed", 0))
+        assert "tensorflow" in first[kind]["versions"]
+
+    # flags.txt is the whole run, as a flag file.
+    recorded = flags_in(tmp_path / "first" / "flags.txt")
+    expected = flags_in(file) | {k: str(v) for k, v in TINY.items()}
+    for name in flags_in(file).keys() - {*inputs, "model_dir"}:
+        assert _plain(recorded[name]) == _plain(expected[name]), name
+    if file.stem != REPLAYED:
+        return
+    again = train("first/flags.txt", "again")
+    for kind in ("train", "eval"):
+        for name, value in first[kind].items():
+            if name.endswith(("loss", "accuracy", "perplexity")):
+                assert again[kind][name] == value, name

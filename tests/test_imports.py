@@ -1,0 +1,173 @@
+"""Which module may import which, and what an import may load."""
+
+import ast
+import json
+import pathlib
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+PACKAGE = ROOT / "tfllm"
+MODULES = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for path in PACKAGE.rglob("*.py")
+    if path.name != "__init__.py"
+)
+
+# Part of tfllm -> the parts it may import besides itself. Verbs may import
+# everything. What is imported inside a function counts as well.
+ALLOWED: dict[str, set[str]] = {
+    "layers": set(),
+    "models": {"layers"},
+    "tokenizers": set(),
+    "data": {"tokenizers"},
+    "tasks": {"models", "data", "tokenizers"},
+    "interop": {"models", "tasks", "tokenizers"},
+    "evaluation": {"tasks", "models", "data", "tokenizers"},
+    "generation": {"tasks", "models"},
+    "training": {"evaluation", "tasks", "models", "data", "tokenizers"},
+    "serving": {"interop", "tasks", "models", "data", "tokenizers"},
+    "flags": set(),
+}
+# Files are opened and listed in one place, which imports nothing of tfllm.
+FILE_ACCESS = "tfllm.data.file_access"
+READ_FILES = {
+    "interop": {FILE_ACCESS},
+    "tokenizers": {FILE_ACCESS, "tfllm.data.corpus_sources"},
+}
+# `layers` and `models` also run where there is no TensorFlow.
+PURE = {"keras", "numpy", *sys.stdlib_module_names}
+HEAVY = ("tf_keras", "official", "torch", "keras_hub", "keras_nlp")
+# One of its own, or none: a machine may lack these.
+OPTIONAL = ("apache_beam", "transformers", "jax", "tokenizers")
+
+
+def imported(path: pathlib.Path) -> Iterator[str]:
+    """The absolute names that a file imports, `a.b` for `from a import b`."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield from (f"{node.module}.{a.name}" for a in node.names)
+
+
+def part_of(name: str) -> str:
+    """`data` for tfllm.data.pipeline."""
+    return (name.split(".") + [""])[1]
+
+
+def files_of(part: str) -> list[pathlib.Path]:
+    """The files of a part of tfllm."""
+    single = PACKAGE / f"{part}.py"
+    return (
+        [single] if single.is_file() else sorted((PACKAGE / part).rglob("*.py"))
+    )
+
+
+def test_every_part_has_a_rule() -> None:
+    folders = {
+        path.name
+        for path in PACKAGE.iterdir()
+        if path.is_dir() and path.name != "__pycache__"
+    }
+    assert folders <= set(ALLOWED)
+
+
+@pytest.mark.parametrize("part", sorted(ALLOWED))
+def test_imports_point_one_way(part: str) -> None:
+    parts = {path.stem for path in PACKAGE.iterdir()}
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in files_of(part)
+        for name in imported(path)
+        if name.startswith("tfllm.")
+        and part_of(name) in parts - {"__init__", part} - ALLOWED[part]
+        and not any(name.startswith(r) for r in READ_FILES.get(part, ()))
+    ]
+    assert not wrong
+
+
+def test_files_are_opened_below_everything() -> None:
+    names = imported(PACKAGE / "data" / "file_access.py")
+    assert not [name for name in names if name.startswith("tfllm")]
+    sources = imported(PACKAGE / "data" / "corpus_sources.py")
+    ours = [name for name in sources if name.startswith("tfllm")]
+    assert ours == [FILE_ACCESS]
+
+
+@pytest.mark.parametrize("part", ["layers", "models"])
+def test_layers_and_models_are_pure_keras(part: str) -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in files_of(part)
+        for name in imported(path)
+        if name.split(".")[0] not in {*PURE, "tfllm"}
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize("part", ["layers", "models"])
+def test_layers_and_models_read_no_files_and_flags(part: str) -> None:
+    banned = {"os", "io", "pathlib", "json", "absl", "argparse"}
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in files_of(part)
+        for name in imported(path)
+        if name.split(".")[0] in banned
+    ]
+    assert not wrong
+
+
+def test_generation_knows_no_text() -> None:
+    for path in files_of("generation"):
+        for name in imported(path):
+            assert "tokenizer" not in name, path
+            assert name.split(".")[0] != "tensorflow_text", path
+
+
+def loaded_by(code: str) -> dict:
+    """Runs code in a fresh interpreter; returns what it printed as JSON."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_import_tfllm_loads_nothing_heavy() -> None:
+    names = loaded_by(
+        "import json, sys, tfllm; print(json.dumps(list(sys.modules)))"
+    )
+    assert not set(HEAVY) & set(names)
+
+
+# TensorFlow's own flags (absl's logging, its test helpers) are not ours.
+IMPORT_ALL = """
+import importlib, json, sys
+from absl import flags
+
+for name in {modules!r}:
+    importlib.import_module(name)
+own = {{
+    module: [flag.name for flag in found]
+    for module, found in flags.FLAGS.flags_by_module_dict().items()
+    if module.startswith("tfllm")
+}}
+print(json.dumps({{"modules": list(sys.modules), "flags": own}}))
+"""
+
+
+@pytest.mark.slow
+def test_every_module_imports_without_the_heavy_ones() -> None:
+    found = loaded_by(IMPORT_ALL.format(modules=MODULES))
+    assert not {*HEAVY, *OPTIONAL} & set(found["modules"])
+    # Flags exist once a verb calls define(), not because it was imported.
+    assert found["flags"] == {}

@@ -1,0 +1,79 @@
+"""Runs verbs, each in a fork of this process, which imports TensorFlow once.
+
+A fork starts as `python -m tfllm.VERB` does, five seconds earlier. Requests
+and answers are JSON lines: {"verb", "argv", "stdin", "stdout", "stderr",
+"file_size"} gives {"pid"}, and at its end {"status"}.
+"""
+
+import atexit
+import importlib
+import json
+import os
+import resource
+import sys
+import traceback
+import warnings
+
+from tfllm import flags, train_flags
+
+MODULES = {
+    verb: importlib.import_module(f"tfllm.{verb}")
+    for verb in ("train", "predict", "evaluate")
+}
+
+
+def run_verb(request: dict) -> int:
+    """Returns the exit status of a verb."""
+    module = MODULES[request["verb"]]
+    if request["file_size"]:
+        limit = (request["file_size"], request["file_size"])
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    sys.modules["__main__"].__doc__ = module.__doc__
+    sys.argv = [f"tfllm.{request['verb']}", *request["argv"]]
+    (train_flags if request["verb"] == "train" else module).define()
+    try:
+        flags.run(module.main)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else bool(stop.code)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def fork(request: dict) -> int:
+    """Returns the id of a new process that runs a verb."""
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        os.setsid()
+        for descriptor, name, mode in (
+            (0, "stdin", os.O_RDONLY),
+            (1, "stdout", os.O_WRONLY | os.O_CREAT),
+            (2, "stderr", os.O_WRONLY | os.O_CREAT),
+        ):
+            os.dup2(os.open(request[name], mode), descriptor)
+        status = run_verb(request)
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(status)
+
+
+def serve() -> None:
+    """Serves until standard input ends."""
+    print(json.dumps({"ready": True}), flush=True)
+    for line in sys.stdin:
+        with warnings.catch_warnings(action="ignore"):
+            pid = fork(json.loads(line))
+        print(json.dumps({"pid": pid}), flush=True)
+        _, status = os.waitpid(pid, 0)
+        status = os.waitstatus_to_exitcode(status)
+        print(json.dumps({"status": status}), flush=True)
+
+
+if __name__ == "__main__":
+    serve()

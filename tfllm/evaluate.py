@@ -1,0 +1,118 @@
+"""Evaluates a model folder on held-out text.
+
+    python -m tfllm.evaluate --model_dir=runs/bert_tiny
+
+The settings of the data are those of the run that made the folder, so its
+last figures come out again.
+"""
+
+import dataclasses
+import os
+
+import keras
+import tensorflow as tf
+from absl import flags as absl_flags
+
+from tfllm import flags
+from tfllm.data.pipeline import DataConfig, open_training_data
+from tfllm.evaluation.evaluate import evaluate
+from tfllm.interop import model_folder
+from tfllm.tasks import TASKS, MaskedLM
+from tfllm.tokenizers import WordPieceTokenizer
+from tfllm.train_flags import RunConfig
+from tfllm.training.run_folder import RunFolder, environment
+
+FLAGS = absl_flags.FLAGS
+
+
+def define() -> None:
+    """Defines the flags."""
+    group = flags.Group("Evaluation")
+    group.string("model_dir", "", "Model folder, or hub id.")
+    group.choice("task", "masked_lm", sorted(TASKS), "What to evaluate.")
+    group.string("eval_files", "", "Text globs or shards [those of the run].")
+    group.integer("batch_size", None, "Examples at a time [as in the run].")
+    group.string("output_dir", "", "For eval_results.json [--model_dir].")
+
+
+def main(argv: list[str]) -> None:
+    """Evaluates what the flags say."""
+    if len(argv) > 1:
+        raise ValueError(
+            f"only flags are taken, as --name=value. Received: {argv[1:]}"
+        )
+    if not FLAGS.model_dir:
+        raise ValueError("`model_dir` is needed. Received: nothing")
+    if FLAGS.batch_size == 0:
+        raise ValueError("`batch_size` must be at least 1. Received: 0")
+    record = RunFolder(FLAGS.model_dir).read("run.json") or {}
+    config = RunConfig.from_record(record)
+    if FLAGS.eval_files:
+        config = dataclasses.replace(config, eval_files=FLAGS.eval_files)
+    if FLAGS.batch_size:
+        config = dataclasses.replace(config, batch_size=FLAGS.batch_size)
+    if not config.eval_files:
+        raise ValueError(
+            f"`eval_files` is needed: {FLAGS.model_dir} has no run.json that "
+            "says which. Received: nothing"
+        )
+    output_dir = FLAGS.output_dir or FLAGS.model_dir
+    if not tf.io.gfile.isdir(output_dir):
+        tf.io.gfile.makedirs(output_dir)
+    values = run(config, FLAGS.model_dir)
+    path = os.path.join(output_dir, "eval_results.json")
+    RunFolder(output_dir).write(
+        "eval_results.json",
+        {
+            **values,
+            "model_dir": FLAGS.model_dir,
+            "eval_files": config.eval_files,
+            "seed": config.seed,
+            **environment(),
+        },
+    )
+    for name, value in sorted(values.items()):
+        print(f"{name}: {value:.4f}")
+    print(f"Results: {path}")
+
+
+def run(config: RunConfig, model_dir: str) -> dict[str, float]:
+    """Returns the metrics of a model folder.
+
+    Args:
+        config: RunConfig with the held-out files and how they are read.
+        model_dir: Model folder, or hub id.
+    """
+    keras.utils.set_random_seed(config.seed)
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    keras.config.set_dtype_policy(config.precision)
+    task = model_folder.load(model_dir)
+    with model_folder.local_folder(model_dir) as folder:
+        tokenizer = WordPieceTokenizer.from_file(str(folder))
+    task.compile("sgd", jit_compile=config.jit_compile)
+    data = open_training_data(
+        config.eval_files,
+        tokenizer,
+        data_config(config, task),
+        flag="eval_files",
+    )
+    batches = data.evaluation_dataset(max_steps=config.eval_steps or None)
+    return evaluate(task, batches)
+
+
+def data_config(config: RunConfig, task: MaskedLM) -> DataConfig:
+    """Returns how the files become batches that fit the task."""
+    length = config.seq_length
+    if task.config.max_length is not None:
+        length = min(length, task.config.max_length)
+    return dataclasses.replace(
+        config.evaluation_data(),
+        seq_length=length,
+        pair_objective=task.pair_objective,
+    )
+
+
+if __name__ == "__main__":
+    define()
+    flags.run(main)
