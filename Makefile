@@ -6,6 +6,8 @@ VENV := .venv
 VENV_JAX := .venv-jax
 CONFIG := configs/bert_tiny_pretrain.flags
 MODEL_DIR := runs/bert_tiny_pretrain
+# For pytest, as in: make test ARGS="-k masking"
+ARGS :=
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
@@ -33,7 +35,7 @@ quickstart: $(VENV)/.installed
 	@echo "Model folder: $(CURDIR)/$(MODEL_DIR)"
 
 test: $(VENV)/.installed-test
-	$(VENV)/bin/python -m tools.check test
+	$(VENV)/bin/python -m tools.check test $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(VENV)/bin/python -m tools.check all

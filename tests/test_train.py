@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
+
 from tests import verbs
 from tests.verbs import Finished, Workplace, signal_at
-
 from tfllm.data.prepare import PrepareConfig, prepare
 from tfllm.tokenizers import WordPieceTokenizer
 

@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -42,7 +43,7 @@ class Finished:
         return [
             line
             for line in lines
-            if line.strip() and "it/s]" not in line and "B/s]" not in line
+            if line.strip() and not re.search(r"(step|B)/s", line)
         ]
 
 
@@ -160,14 +161,14 @@ class Workplace:
         """Returns the path of a file or folder in it."""
         return str(self.folder / name)
 
-    def flags(self, model_dir: str, **changes: Any) -> list[str]:
+    def flags(self, model_dir: str | None, **changes: Any) -> list[str]:
         """Returns the flags of a short run; None leaves a flag out."""
         flags = {
             "model": self.path("config.json"),
             "tokenizer": self.path("vocab.txt"),
             "train_files": self.path("train.txt"),
             "eval_files": self.path("heldout.txt"),
-            "model_dir": self.path(model_dir),
+            "model_dir": model_dir and self.path(model_dir),
             "seq_length": 32,
             "batch_size": 8,
             "dupe_factor": 2,
@@ -181,12 +182,10 @@ class Workplace:
         }
         return [f"--{k}={v}" for k, v in flags.items() if v is not None]
 
-    def train(self, model_dir: str, **changes: Any) -> Finished:
+    def train(self, model_dir: str | None, **changes: Any) -> Finished:
         """Runs the train verb."""
         options = {
-            k: changes.pop(k)
-            for k in ("during", "file_size")
-            if k in changes
+            k: changes.pop(k) for k in ("during", "file_size") if k in changes
         }
         return run("train", *self.flags(model_dir, **changes), **options)
 

@@ -93,6 +93,9 @@ def _parse(argv: list[str]) -> list[str]:
     """Parses the flags; one line for those that are wrong."""
     try:
         return absl_flags.FLAGS(argv)
+    except UnicodeDecodeError:
+        files = [a for a in argv if a.lstrip("-").startswith("flagfile=")]
+        return _fail(f"a flag file must be UTF-8 text. Received: {files}")
     except (absl_flags.Error, ValueError, OSError) as error:
         return _fail(f"{_one_line(error)}. See --help for all flags")
 

@@ -46,7 +46,7 @@ def on_two_replicas() -> dict[str, float]:
 
 @pytest.mark.dist
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["bert_adam", "adamw", "lamb", "sgd", "keras"])
+@pytest.mark.parametrize("name", ["adamw", "lamb", "sgd", "keras"])
 def test_replicas_with_accumulation_are_exact(
     on_two_replicas: dict[str, float], name: str
 ) -> None:
@@ -109,7 +109,7 @@ def test_loss_is_weighted_by_the_tokens_of_the_whole_batch(
     task = MaskedLM(tiny_task.model_config())
     expected = losses(task, found[0])
     task.compile("sgd", accumulation_steps=accumulation_steps)
-    history = task.fit(dataset(found), verbose=0).history
+    history = task.fit(dataset(found), verbose=0, shuffle=False).history
     for name, value in expected.items():
         assert history[name][0] == pytest.approx(value, abs=2e-5), name
 
@@ -124,9 +124,7 @@ def test_the_clip_sees_the_global_gradient() -> None:
         loss = sum(
             sums[name][0] / tf.reduce_sum(weights[name]) for name in sums
         )
-    gradients = tape.gradient(
-        loss, [v.value for v in task.trainable_variables]
-    )
+    gradients = tape.gradient(loss, [v.value for v in task.trainable_variables])
     gradients = [np.asarray(tf.convert_to_tensor(g)) for g in gradients]
     norm = np.sqrt(sum(np.sum(g**2) for g in gradients))
     clip = 0.1 * float(norm)
@@ -134,7 +132,7 @@ def test_the_clip_sees_the_global_gradient() -> None:
     task.compile(
         keras.optimizers.SGD(1.0, global_clipnorm=clip), accumulation_steps=4
     )
-    task.fit(dataset(found), verbose=0)
+    task.fit(dataset(found), verbose=0, shuffle=False)
     for old, new, g in zip(
         before, task.trainable_variables, gradients, strict=True
     ):
@@ -151,7 +149,9 @@ def test_penalties() -> None:
         task = MaskedLM(tiny_task.model_config())
         before = [v.numpy() for v in task.trainable_variables]
         task.compile(keras.optimizers.SGD(1.0), accumulation_steps=2, **options)
-        logged[name] = task.fit(dataset(found), verbose=0).history["loss"][0]
+        logged[name] = task.fit(
+            dataset(found), verbose=0, shuffle=False
+        ).history["loss"][0]
         moved[name] = [v.numpy() for v in task.trainable_variables]
     penalty = 0.0
     for old, plain, both, variable in zip(
@@ -180,7 +180,7 @@ def test_decay_leaves_biases_and_norms() -> None:
         tiny_task.OptimizerConfig("adamw", weight_decay=0.5), 0.1
     )
     task.compile(optimizer)
-    task.fit(dataset([(x, y, weights)]), verbose=0)
+    task.fit(dataset([(x, y, weights)]), verbose=0, shuffle=False)
     names = {True: set(), False: set()}
     for variable in task.trainable_variables:
         values = np.unique(variable.numpy())
@@ -204,7 +204,7 @@ def test_float16_scales_and_skips() -> None:
     assert task.optimizer.dynamic_scale.numpy() == 2.0**15
     before = [v.numpy() for v in task.trainable_variables]
     task.optimizer.dynamic_scale.assign(2.0**120)
-    task.fit(dataset(batches(1)), verbose=0)
+    task.fit(dataset(batches(1)), verbose=0, shuffle=False)
     assert task.optimizer.dynamic_scale.numpy() == 2.0**119
     for old, new in zip(before, task.trainable_variables, strict=True):
         np.testing.assert_array_equal(old, new.numpy())
@@ -218,6 +218,8 @@ def test_xla_gives_the_same_losses(trained: Any) -> None:
         )
 
 
+# Keras 3.15 with NumPy 2, in its own loading of variables.
+@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")
 def test_save_and_load(trained: Any, tmp_path: pathlib.Path) -> None:
     task = trained[0]
     path = tmp_path / "task.keras"
@@ -267,4 +269,4 @@ def test_settings_that_are_not_exact() -> None:
         task.compile(optimizer)
     task.compile("sgd", accumulation_steps=3)
     with pytest.raises(ValueError, match=r"accumulation_steps=3, batch 8"):
-        task.fit(dataset(batches(1)), verbose=0)
+        task.fit(dataset(batches(1)), verbose=0, shuffle=False)

@@ -343,3 +343,24 @@ def test_detokenize():
     assert tokenizer.is_continuation.tolist() == [False] * 6 + [True] * 2 + [
         False
     ]
+
+
+@pytest.mark.parametrize("lowercase", [True, False])
+def test_reads_a_folder_with_tokenizer_json_alone(tmp_path, lowercase):
+    """Transformers 5 writes no vocab.txt."""
+    tokenizer = WordPieceTokenizer(_vocab(lowercase), lowercase=lowercase)
+    tokenizer.save(str(tmp_path))
+    for name in ("vocab.txt", "tokenizer_config.json"):
+        (tmp_path / name).unlink()
+    read = WordPieceTokenizer.from_file(str(tmp_path))
+    assert read.vocab == tokenizer.vocab
+    assert read.lowercase == lowercase
+    text = tf.constant(["Naïve CAFÉ 日本語"])
+    assert (
+        read.tokenize(text).to_list() == tokenizer.tokenize(text).to_list()
+    )
+    damaged = json.loads((tmp_path / "tokenizer.json").read_text())
+    damaged["model"]["type"] = "BPE"
+    (tmp_path / "tokenizer.json").write_text(json.dumps(damaged))
+    with pytest.raises(ValueError, match="WordPiece.*'BPE'"):
+        WordPieceTokenizer.from_file(str(tmp_path))

@@ -138,9 +138,7 @@ def test_after_a_fall_back_the_step_is_saved_again(
 
 
 @pytest.mark.parametrize("damage", [flip, empty, pathlib.Path.unlink])
-def test_damaged_list_of_checkpoints(
-    folder: pathlib.Path, damage: Any
-) -> None:
+def test_damaged_list_of_checkpoints(folder: pathlib.Path, damage: Any) -> None:
     damage(folder / "checkpoint")
     assert restored_step(folder) == 30
 

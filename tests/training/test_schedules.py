@@ -72,9 +72,7 @@ def test_stairs_of_a_number_of_steps() -> None:
 
 
 def test_config_round_trip() -> None:
-    config = ScheduleConfig(
-        1e-3, 7, "polynomial", 0.5, 1e-5, 3.0, 0.1, 0.2
-    )
+    config = ScheduleConfig(1e-3, 7, "polynomial", 0.5, 1e-5, 3.0, 0.1, 0.2)
     again = Schedule.from_config(Schedule(config).get_config())
     assert again.config == config
 

@@ -32,14 +32,13 @@ def gelu(x: Any) -> Any:
 
     def gradient(*args: Any, upstream: Any = None) -> Any:
         density = ops.exp(ops.square(x) * -0.5) * _INVERSE_SQRT_2_PI
-        return (density * x + _normal_cdf(x)) * _upstream(args, upstream)
+        # In another form than below: graph optimizers merge equal
+        # expressions, and would keep the first one's result until here.
+        cdf = 0.5 - ops.erf(x * -_SQRT_HALF) * 0.5
+        return (density * x + cdf) * _upstream(args, upstream)
 
-    return x * _normal_cdf(x), gradient
-
-
-def _normal_cdf(x: Any) -> Any:
-    """Returns Phi(x)."""
-    return ops.erf(x * _SQRT_HALF) * 0.5 + 0.5
+    cdf = ops.erf(x * _SQRT_HALF) * 0.5 + 0.5
+    return x * cdf, gradient
 
 
 def layer_norm(x: Any, scale: Any, bias: Any, epsilon: float) -> Any:

@@ -34,6 +34,30 @@ class Perplexity(keras.metrics.Mean):
         return keras.ops.exp(super().result())
 
 
+class TotalLoss(keras.metrics.Mean):
+    """The sum of the mean losses, and of the mean penalty it is given.
+
+    NOTE: not a mean over batches, in which a short last one would count as
+    much as a full one.
+
+    Args:
+        losses: Means of the objectives' losses.
+        **kwargs: As `keras.metrics.Mean`.
+    """
+
+    def __init__(
+        self, losses: list[keras.metrics.Metric], **kwargs: Any
+    ) -> None:
+        """See the class."""
+        super().__init__(**kwargs)
+        # In a function, so that Keras does not count their variables twice.
+        self._losses = lambda: losses
+
+    def result(self) -> Any:
+        """Returns the sum."""
+        return super().result() + sum(m.result() for m in self._losses())
+
+
 class Task(keras.Model):
     """A model with its objectives, losses and metrics.
 
@@ -58,7 +82,6 @@ class Task(keras.Model):
 
     def create_metrics(self) -> None:
         """Creates the running means that the logs show."""
-        self.penalty_mean = keras.metrics.Mean(name="penalty")
         self.means = {
             f"{objective}_{kind}": keras.metrics.Mean(
                 name=f"{objective}_{kind}"
@@ -66,6 +89,10 @@ class Task(keras.Model):
             for objective in self.objectives
             for kind in ("loss", "accuracy")
         }
+        self.total_loss = TotalLoss(
+            [self.means[f"{name}_loss"] for name in self.objectives],
+            name="loss",
+        )
         self.perplexities = {
             objective: Perplexity(name="perplexity")
             for objective in self.objectives
@@ -116,6 +143,21 @@ class Task(keras.Model):
         self.l1, self.l2 = l1, l2
         self._prepare_optimizer()
 
+    def get_compile_config(self) -> dict[str, Any]:
+        """Returns the JSON form of what `compile` was given."""
+        return {
+            "optimizer": keras.saving.serialize_keras_object(self.optimizer),
+            "accumulation_steps": self.accumulation_steps,
+            "l1": self.l1,
+            "l2": self.l2,
+            "jit_compile": self.jit_compile,
+        }
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles with what `get_compile_config` returned."""
+        optimizer = keras.saving.deserialize_keras_object(config["optimizer"])
+        self.compile(**{**config, "optimizer": optimizer})
+
     def _prepare_optimizer(self) -> None:
         """Builds the slots and leaves the reduction to the train step."""
         wrapped = getattr(self.optimizer, "inner_optimizer", None)
@@ -151,16 +193,10 @@ class Task(keras.Model):
     def metrics(self) -> list[keras.metrics.Metric]:
         """The running means, reset by Keras where it should."""
         return [
-            self.penalty_mean,
+            self.total_loss,
             *self.means.values(),
             *self.perplexities.values(),
         ]
-
-    @property
-    def log_names(self) -> list[str]:
-        """Names of what a step of training or evaluation returns."""
-        names = [metric.name for metric in self.metrics]
-        return sorted({"loss", *names} - {"penalty"})
 
     def train_step(self, data: Any) -> Tensors:
         """Updates the weights once; returns the running means."""
@@ -317,7 +353,7 @@ class Task(keras.Model):
         self, sums: dict[str, Any], totals: Tensors, penalty: Any
     ) -> Tensors:
         """Adds one global batch to the running means; returns them."""
-        self.penalty_mean.update_state(penalty)
+        self.total_loss.update_state(penalty)
         for name in self.objectives:
             total = totals[name]
             mean_loss = tf.math.divide_no_nan(sums[name][0], total)
@@ -327,13 +363,7 @@ class Task(keras.Model):
             )
             if name in self.perplexities:
                 self.perplexities[name].update_state(mean_loss, total)
-        means = {metric.name: metric.result() for metric in self.metrics}
-        # Not a mean over batches, in which a short one would count as much
-        # as a full one.
-        loss = means.pop("penalty") + tf.add_n(
-            [means[f"{name}_loss"] for name in self.objectives]
-        )
-        return {"loss": loss, **means}
+        return {metric.name: metric.result() for metric in self.metrics}
 
 
 def count_tokens(strategy: tf.distribute.Strategy, data: Any) -> int:

@@ -74,8 +74,9 @@ def read(path: str) -> tuple[list[str], dict[str, Any]]:
     """Reads a vocabulary file or a tokenizer folder.
 
     Args:
-        path: A file of one token per line, or a folder with `vocab.txt` and
-            perhaps `tokenizer_config.json` and `special_tokens_map.json`.
+        path: A file of one token per line, or a folder with `vocab.txt` or
+            `tokenizer.json`, and perhaps `tokenizer_config.json` and
+            `special_tokens_map.json`.
 
     Returns:
         The tokens, and the arguments of the tokenizer that the folder sets.
@@ -89,6 +90,14 @@ def read(path: str) -> tuple[list[str], dict[str, Any]]:
     if tf.io.gfile.isdir(path):
         file = os.path.join(path, VOCAB_FILE)
         arguments = _read_arguments(path)
+        whole = os.path.join(path, TOKENIZER_FILE)
+        if not tf.io.gfile.exists(file) and tf.io.gfile.exists(whole):
+            # Transformers 5 writes the vocabulary nowhere else.
+            vocab, own = _read_tokenizer_file(whole)
+            arguments = {**own, **arguments}
+            special_tokens = arguments.get("special_tokens", SpecialTokens())
+            _check_tokens(vocab, f"tokenizer file {whole!r}", special_tokens)
+            return vocab, arguments
     if not tf.io.gfile.exists(file):
         raise ValueError(
             "`path` must be a vocabulary file, or a folder that has one. "
@@ -125,6 +134,35 @@ def _read_tokens(file: str) -> list[str]:
     # Not splitlines: tokens may hold U+2028 or U+0085.
     lines = text.replace("\r\n", "\n").split("\n")
     return lines[:-1] if not lines[-1] else lines
+
+
+def _read_tokenizer_file(file: str) -> tuple[list[str], dict[str, Any]]:
+    """Returns the tokens and arguments that a tokenizer.json holds."""
+    content = _read_json(file)
+    model = content.get("model") or {}
+    ids = model.get("vocab")
+    if model.get("type") != "WordPiece" or not isinstance(ids, dict):
+        raise ValueError(
+            f"tokenizer file {file!r} must hold a WordPiece model. Received: "
+            f"{model.get('type')!r}. Give the tokenizer of a BERT model."
+        )
+    vocab = sorted(ids, key=ids.__getitem__)
+    if [ids[token] for token in vocab] != list(range(len(vocab))):
+        raise ValueError(
+            f"tokenizer file {file!r} must number its tokens from 0 without "
+            "gaps. Received: other ids. Add the missing tokens."
+        )
+    normalizer = content.get("normalizer") or {}
+    names = {
+        "lowercase": "lowercase",
+        "strip_accents": "strip_accents",
+        "tokenize_chinese_chars": "handle_chinese_chars",
+    }
+    return vocab, {
+        ours: normalizer[theirs]
+        for ours, theirs in names.items()
+        if theirs in normalizer
+    }
 
 
 def _read_arguments(folder: str) -> dict[str, Any]:

@@ -205,7 +205,7 @@ def _result(progress: Progress, already_finished: bool) -> RunResult:
 
 def check_metric(name: str, task: keras.Model) -> None:
     """Raises ValueError unless a metric is empty or one of the task's."""
-    names = task.log_names
+    names = sorted(metric.name for metric in task.metrics)
     if name and name not in names:
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
         raise ValueError(
