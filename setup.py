@@ -23,7 +23,7 @@ REQUIRED = [
     "flatbuffers>=24.3.25",
     "huggingface_hub>=0.34",
     "numpy>=1.26",
-    "safetensors>=0.5",
+    "safetensors>=0.8",
     "tokenizers>=0.21",
     "tqdm>=4.66",
 ]

@@ -162,6 +162,9 @@ def write(
                 safetensors.numpy.save_file(
                     part, temporary, metadata={"format": "pt"}
                 )
+                # The package lets none but the owner read; a server may be
+                # another user.
+                temporary.chmod(0o666 & ~_umask())
         if count > 1:
             written.append(
                 (folder / f"{INDEX_FILE}.partial", folder / INDEX_FILE)
@@ -174,6 +177,13 @@ def write(
     for temporary, final in written:
         temporary.replace(final)
     _remove_stale(folder, {final.name for _, final in written})
+
+
+def _umask() -> int:
+    """Returns the umask, which can only be read by setting it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
 
 
 def _shards(sizes: dict[str, int], limit: int) -> list[list[str]]:
