@@ -16,8 +16,8 @@ import tensorflow as tf
 from absl import flags as absl_flags
 
 from tfllm import flags
-from tfllm.data.file_access import match_files, open_binary, write_atomically
 from tfllm.data.packing import pack_inputs
+from tfllm.file_access import match_files, open_binary, write_atomically
 from tfllm.interop import model_folder
 from tfllm.tasks import MaskedLM
 from tfllm.tokenizers import WordPieceTokenizer

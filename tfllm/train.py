@@ -16,8 +16,8 @@ import tensorflow as tf
 from tfllm import flags, train_flags
 from tfllm.data import shards
 from tfllm.data.corpus import ensure_docstring_corpus
-from tfllm.data.file_access import match_files
 from tfllm.data.pipeline import TrainingData, open_training_data
+from tfllm.file_access import match_files
 from tfllm.interop import model_folder
 from tfllm.interop.config_file import check_vocabulary, resolve_model
 from tfllm.tasks import MaskedLM
@@ -128,7 +128,7 @@ def ensure_text(config: RunConfig) -> None:
         ensure_docstring_corpus(corpus)
     if not tf.io.gfile.exists(config.tokenizer):
         # Only here: it loads the `tokenizers` package.
-        from tfllm.tokenizers import train_wordpiece
+        from tfllm.data import train_wordpiece
 
         logger.info(
             "No vocabulary in %s: training one of %d entries on %s.",

@@ -9,7 +9,7 @@ Writes vocab.txt and tokenizer_config.json, which tfllm and Transformers read.
 from absl import flags as absl_flags
 
 from tfllm import flags
-from tfllm.tokenizers import train_wordpiece
+from tfllm.data import train_wordpiece
 
 _DEFAULT = train_wordpiece.WordPieceTrainingConfig()
 _KINDS = ("wordpiece",)

@@ -356,9 +356,7 @@ def test_reads_a_folder_with_tokenizer_json_alone(tmp_path, lowercase):
     assert read.vocab == tokenizer.vocab
     assert read.lowercase == lowercase
     text = tf.constant(["Naïve CAFÉ 日本語"])
-    assert (
-        read.tokenize(text).to_list() == tokenizer.tokenize(text).to_list()
-    )
+    assert read.tokenize(text).to_list() == tokenizer.tokenize(text).to_list()
     damaged = json.loads((tmp_path / "tokenizer.json").read_text())
     damaged["model"]["type"] = "BPE"
     (tmp_path / "tokenizer.json").write_text(json.dumps(damaged))

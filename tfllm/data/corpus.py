@@ -24,11 +24,11 @@ from typing import Any
 import numpy as np
 import tqdm
 
+from tfllm import file_access
 from tfllm.data import (
     cleaning,
     corpus_sources,
     docstrings,
-    file_access,
     near_duplicates,
 )
 from tfllm.data.cleaning import CleaningConfig

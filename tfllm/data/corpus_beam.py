@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 
+from tfllm import file_access
 from tfllm.data import (
     cleaning,
     corpus,
     corpus_sources,
-    file_access,
     near_duplicates,
 )
 from tfllm.data.corpus import CorpusConfig, Record

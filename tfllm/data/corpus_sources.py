@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterator
 from typing import IO, cast
 
-from tfllm.data import file_access
+from tfllm import file_access
 
 DOCUMENT_PER = ("blank_line", "line", "file")
 ON_BAD_RECORD = ("error", "skip")

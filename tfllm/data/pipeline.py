@@ -197,7 +197,8 @@ class TrainingData:
 
     def steps(self, epochs: float) -> int:
         """Batches in a number of epochs."""
-        return math.ceil(epochs * self.steps_per_epoch)
+        # Rounded first: 0.1 * 30 is a little more than 3.
+        return math.ceil(round(epochs * self.steps_per_epoch, 6))
 
     def epochs(self, steps: int) -> float:
         """Epochs in a number of batches."""

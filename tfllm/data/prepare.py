@@ -21,7 +21,8 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from tfllm.data import file_access, shards
+from tfllm import file_access
+from tfllm.data import shards
 from tfllm.data.instances import (
     Examples,
     InstanceSettings,

@@ -23,7 +23,7 @@ from typing import IO, cast
 
 import tensorflow as tf
 
-from tfllm.data import file_access
+from tfllm import file_access
 
 DEFAULT_BLOCK_BYTES = 1 << 20
 

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfllm.data import file_access
+from tfllm import file_access
 from tfllm.data.instances import Examples, StaticMasks
 
 FORMAT_VERSION = 1

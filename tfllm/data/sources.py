@@ -12,7 +12,8 @@ from typing import Any, Protocol
 import tensorflow as tf
 from tqdm import tqdm
 
-from tfllm.data import file_access, shards
+from tfllm import file_access
+from tfllm.data import shards
 from tfllm.data.instances import Examples, InstanceSettings, Tokenizer
 from tfllm.data.masking import MaskingConfig
 from tfllm.data.prepare import BlockBuilder

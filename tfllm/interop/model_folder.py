@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import tfllm
-from tfllm.data import file_access
+from tfllm import file_access
 from tfllm.interop import tensor_files, weights
 from tfllm.interop.config_file import (
     CONFIG_FILE,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfllm.data import file_access
+from tfllm import file_access
 from tfllm.interop import model_folder, weights
 from tfllm.interop.tensor_files import shortened
 from tfllm.interop.weights import LoadReport

@@ -9,8 +9,7 @@ from tfllm.layers.hand_gradients import gelu
 
 
 def gelu_tanh(x: Any) -> Any:
-    """Returns the tanh approximation of GELU (Hendrycks and Gimpel,
-    2016, section 2)."""
+    """Returns the tanh form of GELU (Hendrycks and Gimpel, 2016, sec. 2)."""
     return ops.gelu(x, approximate=True)
 
 

@@ -37,9 +37,7 @@ class Embeddings(ConfiguredLayer):
         """See the class."""
         super().__init__(config, **kwargs)
         self.positions = (
-            LearnedPositions(
-                config, name="positions", dtype=self.dtype_policy
-            )
+            LearnedPositions(config, name="positions", dtype=self.dtype_policy)
             if config.max_position_embeddings
             else None
         )

@@ -70,6 +70,9 @@ class Task(keras.Model):
     """
 
     objectives: tuple[str, ...] = ()
+    # Keras sets them; their types are ours.
+    train_function: Any
+    test_function: Any
 
     def __init__(self, **kwargs: Any) -> None:
         """See the class."""

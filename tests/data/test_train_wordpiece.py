@@ -9,8 +9,8 @@ import sys
 import pytest
 import tokenizers
 
-from tfllm.tokenizers import train_wordpiece
-from tfllm.tokenizers.train_wordpiece import WordPieceTrainingConfig
+from tfllm.data import train_wordpiece
+from tfllm.data.train_wordpiece import WordPieceTrainingConfig
 
 _TEXT = [
     "Naïve readers read Réading rooms, 3 times a day (or more)!",
@@ -49,7 +49,7 @@ def test_two_processes_give_the_same_bytes(tmp_path: pathlib.Path) -> None:
                      for c in "klmnop")  # fmt: skip
     (tmp_path / "a.txt").write_text(text)
     program = (
-        "import sys; from tfllm.tokenizers import train_wordpiece as t;"
+        "import sys; from tfllm.data import train_wordpiece as t;"
         "t.train(sys.argv[1], sys.argv[2],"
         "t.WordPieceTrainingConfig(vocab_size=150, limit_alphabet=12))"
     )

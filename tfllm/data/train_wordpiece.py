@@ -18,7 +18,8 @@ from typing import Any
 
 import tqdm
 
-from tfllm.data import corpus_sources, file_access
+from tfllm import file_access
+from tfllm.data import corpus_sources
 
 # The order gives [PAD] id 0, as sequences are padded with zeros.
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
