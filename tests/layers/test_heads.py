@@ -53,18 +53,6 @@ def test_logits_equal_numpy() -> None:
     np.testing.assert_allclose(y, expected, atol=1e-4, rtol=1e-5)
 
 
-def test_positions_choose_rows() -> None:
-    head = build_head()
-    positions = np.array([[4, 0, 0], [1, 3, 2]], "int32")
-    whole = ops.convert_to_numpy(head(X, token_table=TABLE))
-    chosen = head(X, token_table=TABLE, positions=positions)
-    np.testing.assert_allclose(
-        ops.convert_to_numpy(chosen),
-        np.take_along_axis(whole, positions[..., None], axis=1),
-        atol=1e-5,
-    )
-
-
 def test_logits_are_float32_under_bfloat16() -> None:
     head = build_head("mixed_bfloat16")
     y = head(ops.cast(X, "bfloat16"), token_table=ops.cast(TABLE, "bfloat16"))

@@ -25,7 +25,9 @@ class Attention(ConfiguredLayer):
         config: AttentionConfig.
 
     Call args:
-        x: float [B, T, D], compute dtype.
+        x: float [B, S, D], compute dtype.
+        queries_from: float [B, T, D], the rows that attend to x; None for x
+            itself.
         mask_bias: float32 [B, 1, 1 or T, S] added to the scores (0 keeps,
             `HIDDEN_SCORE` hides), or None.
         cache: KVCache of the positions before x, or None.
@@ -74,12 +76,16 @@ class Attention(ConfiguredLayer):
     def call(
         self,
         x: Any,
+        queries_from: Any = None,
         mask_bias: Any = None,
         cache: KVCache | None = None,
         training: bool = False,
     ) -> tuple[Any, KVCache | None]:
         """See the class."""
-        queries, keys, values = self._project(x)
+        if queries_from is None:
+            queries, keys, values = self._project(x)
+        else:
+            queries, keys, values = self._project_apart(queries_from, x)
         if cache is not None:
             cache = cache.append(keys, values)
             keys, values = cache.keys, cache.values
@@ -88,13 +94,28 @@ class Attention(ConfiguredLayer):
 
     def _project(self, x: Any) -> tuple[Any, Any, Any]:
         """Returns queries [B, N, T, H], keys and values [B, K, T, H]."""
-        config = self.config
-        n, k, h = config.num_heads, config.kv_heads, config.head_size
-        length = x.shape[1] if x.shape[1] is not None else ops.shape(x)[1]
-        qkv = ops.reshape(self.qkv(x), (-1, length, n + 2 * k, h))
-        qkv = ops.transpose(qkv, (0, 2, 1, 3))  # [B, N + 2K, T, H]
+        n, k = self.config.num_heads, self.config.kv_heads
+        qkv = self._split_heads(self.qkv(x))  # [B, N + 2K, T, H]
         queries, keys, values = ops.split(qkv, (n, n + k), axis=1)
-        return queries * config.score_scale, keys, values
+        return queries * self.config.score_scale, keys, values
+
+    def _project_apart(self, rows: Any, x: Any) -> tuple[Any, Any, Any]:
+        """Returns the queries of `rows`, the keys and values of x."""
+        n, k = self.config.num_heads, self.config.kv_heads
+        middle = n * self.config.head_size
+        queries = self._split_heads(self.qkv(rows, columns=(0, middle)))
+        keys_values = self._split_heads(
+            self.qkv(x, columns=(middle, self.qkv.output_size))
+        )
+        keys, values = ops.split(keys_values, (k,), axis=1)
+        return queries * self.config.score_scale, keys, values
+
+    def _split_heads(self, x: Any) -> Any:
+        """Returns [B, heads, T, H] for [B, T, heads * H]."""
+        length = x.shape[1] if x.shape[1] is not None else ops.shape(x)[1]
+        width = self.config.head_size
+        x = ops.reshape(x, (-1, length, x.shape[-1] // width, width))
+        return ops.transpose(x, (0, 2, 1, 3))
 
     def _attend(
         self,

@@ -10,6 +10,7 @@ from tfllm.layers.configured import ConfiguredLayer
 from tfllm.layers.dropout import Dropout
 from tfllm.layers.feed_forward import FeedForward
 from tfllm.layers.kv_cache import KVCache
+from tfllm.layers.linear import take_positions
 from tfllm.layers.normalization import Norm
 
 
@@ -21,12 +22,15 @@ class TransformerBlock(ConfiguredLayer):
 
     Call args:
         x: float [B, T, D].
+        positions: int32 [B, P], the positions whose output is wanted, or
+            None for all. The others only serve as keys and values.
         mask_bias: float32 [B, 1, 1 or T, S] or None; see Attention.
         cache: KVCache or None.
         training: Apply dropout.
 
     Returns:
-        float [B, T, D] and the cache with x appended (None without one).
+        float [B, P or T, D] and the cache with x appended (None without
+        one).
 
     Reference: Vaswani et al., 2017, section 3.1; Xiong et al., 2020.
     """
@@ -68,6 +72,7 @@ class TransformerBlock(ConfiguredLayer):
     def call(
         self,
         x: Any,
+        positions: Any = None,
         mask_bias: Any = None,
         cache: KVCache | None = None,
         training: bool = False,
@@ -75,8 +80,14 @@ class TransformerBlock(ConfiguredLayer):
         """See the class."""
         pre = self.config.norm_placement == "pre"
         x = ops.cast(x, self.compute_dtype)
+        source = self.attention_norm(x) if pre else x
+        rows = None
+        if positions is not None:
+            rows = take_positions(source, positions)
+            x = take_positions(x, positions) if pre else rows
         y, cache = self.attention(
-            self.attention_norm(x) if pre else x,
+            source,
+            queries_from=rows,
             mask_bias=mask_bias,
             cache=cache,
             training=training,

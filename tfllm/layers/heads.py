@@ -105,7 +105,7 @@ class Pooler(ConfiguredLayer):
 
 
 class MaskedLMHead(ConfiguredLayer):
-    """Logits over the vocabulary at chosen positions.
+    """Logits over the vocabulary.
 
     Args:
         config: MaskedLMHeadConfig.
@@ -113,10 +113,9 @@ class MaskedLMHead(ConfiguredLayer):
     Call args:
         hidden_states: float [B, T, D].
         token_table: The tied table, float [V, E].
-        positions: int32 [B, P] to predict at, or None for all T.
 
     Returns:
-        float32 [B, P, V], or [B, T, V] without positions.
+        float32 [B, T, V].
 
     Numerics: logits in float32 under any policy.
 
@@ -151,16 +150,10 @@ class MaskedLMHead(ConfiguredLayer):
         )
         self.built = True
 
-    def call(
-        self, hidden_states: Any, token_table: Any, positions: Any = None
-    ) -> Any:
+    def call(self, hidden_states: Any, token_table: Any) -> Any:
         """See the class."""
-        if positions is None:
-            length = ops.shape(hidden_states)[1]
-            x = ops.reshape(hidden_states, (-1, self.config.hidden_size))
-        else:
-            length = ops.shape(positions)[1]
-            x = gather_positions(hidden_states, positions)  # [B * P, D]
+        length = ops.shape(hidden_states)[1]
+        x = ops.reshape(hidden_states, (-1, self.config.hidden_size))
         x = self.norm(self.activation(self.dense(x)))
         logits = tied_logits(
             ops.cast(x, "float32"),
@@ -171,21 +164,3 @@ class MaskedLMHead(ConfiguredLayer):
             ops.reshape(self.bias, (-1,)),
         )
         return ops.reshape(logits, (-1, length, self.config.vocab_size))
-
-
-def gather_positions(hidden_states: Any, positions: Any) -> Any:
-    """Returns the hidden states at some positions.
-
-    Args:
-        hidden_states: float [B, T, D].
-        positions: int32 [B, P].
-
-    Returns:
-        float [B * P, D].
-    """
-    batch, length, width = ops.shape(hidden_states)
-    first = ops.expand_dims(ops.arange(batch, dtype="int32") * length, 1)
-    flat = ops.reshape(hidden_states, (-1, width))
-    return ops.take(
-        flat, ops.reshape(ops.cast(positions, "int32") + first, (-1,)), axis=0
-    )

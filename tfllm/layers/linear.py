@@ -23,9 +23,10 @@ class Linear(keras.layers.Layer):
 
     Call args:
         x: float [..., input_size].
+        columns: (start, stop) to compute only these outputs, or None.
 
     Returns:
-        float [..., output_size], compute dtype.
+        float [..., output_size or stop - start], compute dtype.
     """
 
     def __init__(
@@ -61,16 +62,20 @@ class Linear(keras.layers.Layer):
         )
         self.built = True
 
-    def call(self, x: Any) -> Any:
+    def call(self, x: Any, columns: tuple[int, int] | None = None) -> Any:
         """See the class."""
+        start, stop = columns or (0, self.output_size)
+        part = (stop - start) < self.output_size
         shape = x.shape
         flat = ops.reshape(x, (-1, self.input_size)) if len(shape) != 2 else x
-        y = ops.matmul(flat, self.kernel)
+        y = ops.matmul(
+            flat, self.kernel[:, start:stop] if part else self.kernel
+        )
         if self.bias is not None:
-            y = ops.add(y, self.bias)
+            y = ops.add(y, self.bias[start:stop] if part else self.bias)
         if len(shape) == 2:
             return y
-        return ops.reshape(y, leading_shape(x) + (self.output_size,))
+        return ops.reshape(y, leading_shape(x) + (stop - start,))
 
     def get_config(self) -> dict[str, Any]:
         """Returns the JSON form of the constructor's arguments."""
@@ -96,6 +101,26 @@ def leading_shape(x: Any) -> tuple[Any, ...]:
     if unknown == 1:
         return tuple(-1 if size is None else size for size in static)
     return tuple(ops.shape(x)[:-1])
+
+
+def take_positions(x: Any, positions: Any) -> Any:
+    """Returns x at some positions.
+
+    Args:
+        x: float [B, T, D].
+        positions: int32 [B, P], in [0, T).
+
+    Returns:
+        float [B, P, D].
+    """
+    batch, length, width = ops.shape(x)
+    first = ops.expand_dims(ops.arange(batch, dtype="int32") * length, 1)
+    # One lookup in a table of B * T rows, whose gradient is one sum.
+    return ops.take(
+        ops.reshape(x, (-1, width)),
+        ops.cast(positions, "int32") + first,
+        axis=0,
+    )
 
 
 def num_elements(shape: tuple[int | None, ...]) -> int | None:

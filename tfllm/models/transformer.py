@@ -28,11 +28,13 @@ class Transformer(ConfiguredLayer):
             with a cache; None if all are real.
         segment_ids: int32 [B, T] or None.
         position_ids: int32 [B, T] or None.
+        positions: int32 [B, P] whose hidden states are wanted, or None for
+            all; not for a decoder. The last block is computed only there.
         cache: One KVCache per block, or None.
         training: Apply dropout.
 
     Returns:
-        float [B, T, D]; with a cache, this and the new caches.
+        float [B, P or T, D]; with a cache, this and the new caches.
 
     Reference: Vaswani et al., 2017; Devlin et al., 2019.
     """
@@ -71,10 +73,16 @@ class Transformer(ConfiguredLayer):
         padding_mask: Any = None,
         segment_ids: Any = None,
         position_ids: Any = None,
+        positions: Any = None,
         cache: list[KVCache] | None = None,
         training: bool = False,
     ) -> Any:
         """See the class."""
+        if positions is not None and self.config.block.attention.causal:
+            raise ValueError(
+                "`positions` need an encoder: the mask of a decoder goes by "
+                "position. Received: a config with causal=True"
+            )
         start = 0 if cache is None else cache[0].index
         x = self.embeddings(
             token_ids,
@@ -90,6 +98,7 @@ class Transformer(ConfiguredLayer):
         for i, block in enumerate(self.blocks):
             x, block_cache = block(
                 x,
+                positions=positions if block is self.blocks[-1] else None,
                 mask_bias=mask_bias,
                 cache=None if cache is None else cache[i],
                 training=training,
@@ -210,17 +219,22 @@ class PretrainingModel(ConfiguredLayer):
         training: bool = False,
     ) -> dict[str, Any]:
         """See the class."""
+        positions = masked_positions
+        if positions is not None and self.sequence_head is not None:
+            # The pooler reads the first token.
+            first = ops.zeros_like(positions[:, :1])
+            positions = ops.concatenate([first, positions], axis=1)
         x = self.transformer(
             token_ids,
             padding_mask=padding_mask,
             segment_ids=segment_ids,
+            positions=positions,
             training=training,
         )
+        masked = x if positions is masked_positions else x[:, 1:]
         outputs = {
             "mlm": self.masked_lm_head(
-                x,
-                token_table=self.transformer.embeddings.token_table,
-                positions=masked_positions,
+                masked, token_table=self.transformer.embeddings.token_table
             )
         }
         if self.pooler is not None and self.sequence_head is not None:

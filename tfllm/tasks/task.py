@@ -146,8 +146,10 @@ class Task(keras.Model):
         self.l1, self.l2 = l1, l2
         self._prepare_optimizer()
 
-    def get_compile_config(self) -> dict[str, Any]:
-        """Returns the JSON form of what `compile` was given."""
+    def get_compile_config(self) -> dict[str, Any] | None:
+        """Returns the JSON form of what `compile` was given, if it was."""
+        if not self.compiled:
+            return None
         return {
             "optimizer": keras.saving.serialize_keras_object(self.optimizer),
             "accumulation_steps": self.accumulation_steps,
