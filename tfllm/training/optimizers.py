@@ -131,11 +131,23 @@ class AdamW(keras.optimizers.Optimizer):
         if self.clip_norm:
             norm = tf.cast(tf.linalg.global_norm(grads), tf.float32)
             factor = self.clip_norm / tf.maximum(norm, self.clip_norm)
+        power_1 = power_2 = tf.zeros((), tf.float32)
+        if self.bias_correction:
+            step = tf.cast(self.iterations + 1, tf.float32)
+            power_1 = tf.pow(tf.constant(self.beta_1), step)
+            power_2 = tf.pow(tf.constant(self.beta_2), step)
         self._last_update: dict[str, Any] = {}
         self._backend_update_step(
             grads,
             trainable_variables,
-            tf.stack([tf.cast(self.learning_rate, tf.float32), factor]),
+            tf.stack(
+                [
+                    tf.cast(self.learning_rate, tf.float32),
+                    factor,
+                    power_1,
+                    power_2,
+                ]
+            ),
         )
 
     def update_step(
@@ -146,7 +158,8 @@ class AdamW(keras.optimizers.Optimizer):
         Args:
             gradient: Before clipping.
             variable: The variable.
-            learning_rate: float32 [2], the rate and the factor that clips.
+            learning_rate: float32 [4]: the rate, the factor that clips, and
+                the decays to the power of the step.
         """
         # One temporary tensor at a time, on each device.
         before = self._last_update.get(variable.device, [])
@@ -159,16 +172,9 @@ class AdamW(keras.optimizers.Optimizer):
         """Returns the operation that updates one variable."""
         dtype = variable.dtype
         index = self._get_variable_index(variable)
-        rate = tf.cast(settings[0], dtype)
-        factor = tf.cast(settings[1], dtype)
-        epsilon = tf.cast(self.epsilon, dtype)
-        power_1 = power_2 = tf.zeros((), dtype)
-        if self.bias_correction:
-            step = tf.cast(self.iterations + 1, dtype)
-            power_1 = tf.pow(tf.cast(self.beta_1, dtype), step)
-            power_2 = tf.pow(tf.cast(self.beta_2, dtype), step)
-            # The op adds epsilon before the correction.
-            epsilon *= tf.sqrt(1.0 - power_2)
+        rate, factor, power_1, power_2 = tf.unstack(tf.cast(settings, dtype))
+        # The op adds epsilon before the correction.
+        epsilon = self.epsilon * tf.sqrt(1.0 - power_2)
         if self.decay and self._use_weight_decay(variable):
             # An assignment takes over the product's buffer; a subtraction
             # would pass over the variable once more.
