@@ -70,6 +70,12 @@ _PYTHON = absl_flags.DEFINE_multi_string(
     "SIDE=PATH: take this interpreter for a side instead of making an "
     "environment. May be repeated.",
 )
+_VARIANT = absl_flags.DEFINE_multi_string(
+    "variant",
+    [],
+    "SIDE=VARIANT: take this variant of a side instead of trying all, which "
+    "a busy machine may judge wrongly. May be repeated.",
+)
 _OUTPUT = absl_flags.DEFINE_string(
     "output",
     str(REPOSITORY / ".benchmark" / "results.json"),
@@ -144,6 +150,7 @@ def config_from_flags() -> BenchmarkConfig:
     specs = [SIDES[name] for name in _choose("side", _SIDE.value, SIDES)]
     if _TORCH_COMPILE.value:
         specs = [_with_torch_compile(spec) for spec in specs]
+    specs = _with_variants(specs, _VARIANT.value)
     threads = _restrict_cores(_THREADS.value)
     return BenchmarkConfig(
         works=works,
@@ -192,6 +199,28 @@ def _parse_pythons(given: Sequence[str]) -> dict[str, str]:
             )
         pythons[side] = os.path.abspath(path)
     return pythons
+
+
+def _with_variants(
+    specs: Sequence[SideSpec], given: Sequence[str]
+) -> list[SideSpec]:
+    """Returns the sides with only the variants asked for."""
+    chosen = {}
+    for item in given:
+        side, _, variant = item.partition("=")
+        if side not in SIDES or variant not in SIDES[side].variants:
+            known = [f"{s}={v}" for s in SIDES for v in SIDES[s].variants]
+            raise ValueError(
+                f"`--variant` must be one of {', '.join(known)}. "
+                f"Received: {item}."
+            )
+        chosen[side] = variant
+    return [
+        dataclasses.replace(spec, variants=(chosen[spec.name],))
+        if spec.name in chosen
+        else spec
+        for spec in specs
+    ]
 
 
 def _with_torch_compile(spec: SideSpec) -> SideSpec:

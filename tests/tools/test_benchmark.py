@@ -337,6 +337,14 @@ class TestCommandLine:
         with pytest.raises(ValueError, match="Received: tfllm=/no/python"):
             benchmark._parse_pythons(["tfllm=/no/python"])
 
+    def test_variants_asked_for(self):
+        specs = [benchmark.SIDES["tfllm"], benchmark.SIDES["official"]]
+        ours, theirs = benchmark._with_variants(specs, ["tfllm=jit"])
+        assert ours.variants == ("jit",)
+        assert theirs == specs[1]
+        with pytest.raises(ValueError, match="Received: tfllm=fast"):
+            benchmark._with_variants(specs, ["tfllm=fast"])
+
     def test_failed_installation_is_a_side_error(self, tmp_path, monkeypatch):
         calls = []
 
