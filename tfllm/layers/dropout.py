@@ -12,8 +12,8 @@ class Dropout(keras.layers.Layer):
     """Sets a share `rate` of the elements to zero and scales the rest.
 
     NOTE: 16 random bits per element instead of the usual 32: the rate is
-    kept to within 2 ** -17, and drawing the numbers, most of the cost on a
-    CPU, takes half the time. For the gradient only the boolean mask is kept.
+    kept to within 2 ** -17, and half as many numbers are drawn. For the
+    gradient only the boolean mask is kept.
 
     Args:
         rate: Share of elements to drop, in [0, 1).

@@ -2,8 +2,7 @@
 
 Automatic differentiation keeps and passes over more intermediate tensors
 than these functions need. Elementwise work is bound by memory, so fewer
-passes are a gain in time as well as in space: measured on CPU, GELU forward
-and backward takes 0.7x, layer normalization 0.75x.
+passes are a gain in time as well as in space.
 """
 
 import math
@@ -24,20 +23,16 @@ def _upstream(args: tuple[Any, ...], upstream: Any) -> Any:
 def gelu(x: Any) -> Any:
     """Returns x * Phi(x) with the exact normal distribution function.
 
-    d/dx = Phi(x) + x * phi(x). Phi is computed again for the gradient: of
-    the widest tensor of a block, only x is kept.
+    d/dx = Phi(x) + x * phi(x); Phi is kept from the forward pass.
 
     Reference: Hendrycks and Gimpel, 2016, section 2.
     """
+    cdf = ops.erf(x * _SQRT_HALF) * 0.5 + 0.5
 
     def gradient(*args: Any, upstream: Any = None) -> Any:
         density = ops.exp(ops.square(x) * -0.5) * _INVERSE_SQRT_2_PI
-        # In another form than below: graph optimizers merge equal
-        # expressions, and would keep the first one's result until here.
-        cdf = 0.5 - ops.erf(x * -_SQRT_HALF) * 0.5
         return (density * x + cdf) * _upstream(args, upstream)
 
-    cdf = ops.erf(x * _SQRT_HALF) * 0.5 + 0.5
     return x * cdf, gradient
 
 

@@ -11,8 +11,8 @@ class Linear(keras.layers.Layer):
     """Affine map of the last axis: `x @ kernel + bias`.
 
     NOTE: not `keras.layers.Dense`. The leading axes are folded into one, so
-    that the product is one 2-D GEMM forward and backward; on CPU that is
-    measurably faster than a batched product with a broadcast kernel.
+    that the product is one 2-D GEMM forward and backward, and not a batched
+    one with a broadcast kernel.
 
     Args:
         input_size: Width of the input.

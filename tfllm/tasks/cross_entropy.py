@@ -12,8 +12,7 @@ def cross_entropy_sums(
 
     A hit is a label whose logit is the largest. Over a vocabulary the
     passes over the logits are what counts: the maximum serves both sums, the
-    exponentials both directions. Measured on CPU, forward and backward take
-    0.4x the time of TensorFlow's op with an argmax.
+    exponentials both directions.
 
     Args:
         labels: int32 [...].
