@@ -1,80 +1,26 @@
+"""What a model folder holds, written and read."""
+
 import dataclasses
 import json
 import pathlib
-import shutil
 from typing import Any
 
 import numpy as np
 import pytest
 import safetensors.numpy
 
+from tests.interop.small_folder import (
+    OFF_DEFAULT,
+    SPECIALS,
+    assert_same_weights,
+    small_task,
+    tensors_of,
+    write_tensors,
+)
 from tfllm.interop import model_folder, tensor_files
 from tfllm.models import FAMILIES, Transformer
 from tfllm.tasks import MaskedLM
 from tfllm.tokenizers.wordpiece import WordPieceTokenizer
-
-SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-SMALL = {
-    "num_layers": 2,
-    "hidden_size": 24,
-    "num_heads": 3,
-    "intermediate_size": 56,
-    "vocab_size": 53,
-    "max_position_embeddings": 19,
-}
-# Every argument of BERT's config, none at its default.
-OFF_DEFAULT = {
-    **SMALL,
-    "num_segments": 3,
-    "activation": "gelu_tanh",
-    "dropout": 0.2,
-    "attention_dropout": 0.3,
-    "epsilon": 1e-5,
-    "initializer_range": 0.1,
-    "pad_token_id": 4,
-}
-
-
-def small_task(pair_objective: str = "nsp", **numbers: Any) -> MaskedLM:
-    config = FAMILIES["bert"].config(**{**SMALL, **numbers})
-    task = MaskedLM(config, pair_objective=pair_objective)
-    rng = np.random.default_rng(0)
-    for v in task.model.trainable_variables:
-        v.assign(0.5 + 0.2 * rng.normal(size=v.shape))
-    return task
-
-
-def assert_same_weights(first: Any, second: Any) -> None:
-    for a, b in zip(
-        first.trainable_variables, second.trainable_variables, strict=True
-    ):
-        np.testing.assert_array_equal(a.numpy(), b.numpy())
-
-
-def tensors_of(folder: pathlib.Path) -> dict[str, np.ndarray]:
-    return safetensors.numpy.load_file(folder / "model.safetensors")
-
-
-def write_tensors(folder: pathlib.Path, tensors: dict[str, np.ndarray]) -> None:
-    safetensors.numpy.save_file(tensors, folder / "model.safetensors")
-
-
-@pytest.fixture(scope="module")
-def task() -> MaskedLM:
-    return small_task()
-
-
-@pytest.fixture(scope="module")
-def saved(task: MaskedLM, tmp_path_factory: Any) -> pathlib.Path:
-    folder = tmp_path_factory.mktemp("saved")
-    model_folder.save(task, folder)
-    return folder
-
-
-@pytest.fixture
-def folder(saved: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
-    """A copy of the saved folder, to damage."""
-    return pathlib.Path(shutil.copytree(saved, tmp_path / "folder"))
 
 
 @pytest.mark.parametrize("pair_objective", ["nsp", "sop", "none"])
@@ -266,140 +212,6 @@ def test_half_precision_files(folder: pathlib.Path, dtype: str) -> None:
     )
 
 
-def test_three_lists(folder: pathlib.Path, task: MaskedLM) -> None:
-    tensors = tensors_of(folder)
-    del tensors["cls.seq_relationship.weight"]
-    del tensors["cls.seq_relationship.bias"]
-    tensors["cls.predictions.bias"] = np.ones(7, "float32")
-    tensors["adapter.weight"] = np.ones(3, "float32")
-    write_tensors(folder, tensors)
-    fresh = MaskedLM(task.config)
-    before = [v.numpy() for v in fresh.model.trainable_variables]
-    with pytest.raises(ValueError, match="must match the model") as error:
-        model_folder.load_weights(fresh, folder)
-    for text in (
-        "2 missing: cls.seq_relationship.bias, cls.seq_relationship.weight",
-        "1 unexpected: adapter.weight",
-        "1 misshaped: cls.predictions.bias: (7,), not (53,)",
-    ):
-        assert text in str(error.value)
-    # Refused means untouched.
-    after = [v.numpy() for v in fresh.model.trainable_variables]
-    for a, b in zip(before, after, strict=True):
-        np.testing.assert_array_equal(a, b)
-
-    report = model_folder.load_weights(fresh, folder, partial=True)
-    assert report.missing == [
-        "cls.seq_relationship.bias",
-        "cls.seq_relationship.weight",
-    ]
-    assert report.unexpected == ["adapter.weight"]
-    assert len(report.misshaped) == 1
-    assert_same_weights(task.model.transformer, fresh.model.transformer)
-
-
-def test_partial_does_not_leave_out_the_body(folder: pathlib.Path) -> None:
-    tensors = tensors_of(folder)
-    del tensors["bert.encoder.layer.1.output.dense.weight"]
-    write_tensors(folder, tensors)
-    with pytest.raises(ValueError, match=r"body.*layer\.1\.output\.dense"):
-        model_folder.load(folder, partial=True)
-
-
-@pytest.mark.parametrize("partial", [False, True])
-def test_folder_that_matches_nothing(
-    folder: pathlib.Path, task: MaskedLM, partial: bool
-) -> None:
-    write_tensors(folder, {"h.0.ln_1.weight": np.ones(3, "float32")})
-    with pytest.raises(ValueError, match=r"no tensor of.*matches") as error:
-        model_folder.init_from(task, folder, partial=partial)
-    assert str(folder) in str(error.value)
-    assert "1 unexpected: h.0.ln_1.weight" in str(error.value)
-
-
-def test_init_from_another_size(
-    folder: pathlib.Path,
-) -> None:
-    other = MaskedLM(FAMILIES["bert"].config(**{**SMALL, "num_heads": 4}))
-    with pytest.raises(ValueError, match=r"num_heads` 3 in the folder, 4 in"):
-        model_folder.init_from(other, folder)
-    deeper = MaskedLM(FAMILIES["bert"].config(**{**SMALL, "num_layers": 3}))
-    with pytest.raises(ValueError, match=r"16 missing: .*layer\.2"):
-        model_folder.init_from(deeper, folder)
-
-
-@pytest.mark.parametrize("keep", [0, 5, 1000])
-def test_damaged_weights_are_named(folder: pathlib.Path, keep: int) -> None:
-    file = folder / "model.safetensors"
-    file.write_bytes(file.read_bytes()[:keep])
-    with pytest.raises(ValueError, match="whole safetensors file") as error:
-        model_folder.load(folder)
-    assert str(file) in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("{", "must be JSON"),
-        ("[1]", "must hold a JSON object"),
-        ('{"model_type": "gpt_none"}', r"one of \['bert'.*'gpt_none'"),
-        ("{}", r"`model_type`.*Received: None"),
-        (
-            '{"model_type": "bert", "hidden_act": "mish"}',
-            "`hidden_act` must be.*mish",
-        ),
-        (
-            '{"model_type": "bert", "hidden_size": "wide"}',
-            r"must be right",
-        ),
-    ],
-)
-def test_bad_config_is_named(
-    folder: pathlib.Path, text: str, message: str
-) -> None:
-    (folder / "config.json").write_text(text)
-    with pytest.raises(ValueError, match=message) as error:
-        model_folder.load(folder)
-    assert str(folder / "config.json") in str(error.value)
-
-
-def test_folder_of_another_family(
-    folder: pathlib.Path, task: MaskedLM, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    other = dataclasses.replace(FAMILIES["bert"], name="other")
-    monkeypatch.setitem(FAMILIES, "other", other)
-    config = json.loads((folder / "config.json").read_text())
-    config["model_type"] = "other"
-    (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match="'bert'.*family 'other'"):
-        model_folder.load_weights(task, folder)
-
-
-def test_folder_without_weights(folder: pathlib.Path) -> None:
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(ValueError, match=r"\['pytorch_model.bin'\]"):
-        model_folder.load(folder)
-
-
-def test_unknown_task(folder: pathlib.Path) -> None:
-    config = json.loads((folder / "config.json").read_text())
-    config["tfllm"]["task"] = "juggling"
-    (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match="masked_lm.*juggling"):
-        model_folder.load(folder)
-
-
-def test_folder_of_others_gets_its_task_from_its_heads(
-    folder: pathlib.Path, task: MaskedLM
-) -> None:
-    config = json.loads((folder / "config.json").read_text())
-    del config["tfllm"]
-    (folder / "config.json").write_text(json.dumps(config))
-    loaded = model_folder.load(folder)
-    assert loaded.pair_objective == "nsp"
-    assert_same_weights(task, loaded)
-
-
 def test_no_such_folder(tmp_path: pathlib.Path) -> None:
     with pytest.raises(ValueError, match="must exist.*nowhere"):
         model_folder.load(tmp_path / "nowhere")
@@ -470,96 +282,3 @@ def test_vocabulary_that_does_not_fit(
     other = WordPieceTokenizer(SPECIALS[::-1])
     with pytest.raises(ValueError, match=r"`pad_token_id`, 0\. Received: 4"):
         model_folder.check_vocabulary(other, task.config)
-
-
-def test_resolve_model(folder: pathlib.Path) -> None:
-    family = FAMILIES["bert"]
-    resolve = model_folder.resolve_model
-    assert resolve("bert:tiny") == family.size("tiny")
-    config = resolve("bert:mini", vocab_size=100, dropout=0.0)
-    assert config == family.size("mini", vocab_size=100, dropout=0.0)
-    small = family.config(**SMALL)
-    assert resolve(str(folder)) == small
-    assert resolve(str(folder / "config.json"), dropout=None) == small
-    assert resolve(
-        str(folder / "config.json"), vocab_size=9, dropout=0.0
-    ) == family.config(**{**SMALL, "vocab_size": 9, "dropout": 0.0})
-
-
-@pytest.mark.parametrize(
-    ("spec", "near"),
-    [
-        ("bert:tinny", "bert:tiny"),
-        ("brt:large", "bert:large"),
-        ("bert", "bert:"),
-        ("", "bert:"),
-    ],
-)
-def test_unknown_model(spec: str, near: str) -> None:
-    with pytest.raises(ValueError, match=f"Did you mean '{near}") as error:
-        model_folder.resolve_model(spec)
-    assert repr(spec) in str(error.value)
-
-
-def test_overrides_that_a_file_cannot_take(folder: pathlib.Path) -> None:
-    with pytest.raises(ValueError, match="`num_layers` cannot be set"):
-        model_folder.resolve_model(str(folder), num_layers=3)
-    with pytest.raises(ValueError, match=r"missing\.json"):
-        model_folder.resolve_model("missing.json")
-
-
-@pytest.mark.live_parity
-class TestTransformers:
-    """Our folder there, and theirs here."""
-
-    def inputs(self) -> dict[str, np.ndarray]:
-        rng = np.random.default_rng(0)
-        mask = (np.arange(9) < np.array([[9], [5]])).astype("int32")
-        return {
-            "token_ids": rng.integers(1, 53, (2, 9)).astype("int32"),
-            "segment_ids": (np.arange(9) > 4) * mask,
-            "padding_mask": mask,
-        }
-
-    def theirs(self, model: Any) -> list[np.ndarray]:
-        torch = pytest.importorskip("torch")
-        x = {k: torch.tensor(v).long() for k, v in self.inputs().items()}
-        with torch.no_grad():
-            out = model.eval()(
-                input_ids=x["token_ids"],
-                token_type_ids=x["segment_ids"],
-                attention_mask=x["padding_mask"],
-            )
-        return [out.prediction_logits.numpy(), out.seq_relationship_logits]
-
-    def assert_same_logits(self, task: MaskedLM, model: Any) -> None:
-        ours = task(self.inputs())
-        for name, value in zip(("mlm", "nsp"), self.theirs(model), strict=True):
-            np.testing.assert_allclose(
-                ours[name].numpy(), np.asarray(value), atol=1e-4, rtol=0
-            )
-
-    def test_ours_there(self, saved: pathlib.Path, task: MaskedLM) -> None:
-        transformers = pytest.importorskip("transformers")
-        pytest.importorskip("torch")
-        model, info = transformers.BertForPreTraining.from_pretrained(
-            saved, output_loading_info=True
-        )
-        assert not any(info[k] for k in info if k.endswith("_keys"))
-        self.assert_same_logits(task, model)
-
-    def test_theirs_here(self, tmp_path: pathlib.Path) -> None:
-        transformers = pytest.importorskip("transformers")
-        pytest.importorskip("torch")
-        config = transformers.BertConfig(
-            hidden_size=24,
-            num_hidden_layers=2,
-            num_attention_heads=3,
-            intermediate_size=56,
-            vocab_size=53,
-            max_position_embeddings=19,
-            hidden_act="gelu_new",
-        )
-        model = transformers.BertForPreTraining(config)
-        model.save_pretrained(tmp_path)
-        self.assert_same_logits(model_folder.load(tmp_path), model)
