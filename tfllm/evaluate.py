@@ -35,12 +35,8 @@ def define() -> None:
     group.string("output_dir", "", "For eval_results.json [--model_dir].")
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Evaluates what the flags say."""
-    if len(argv) > 1:
-        raise ValueError(
-            f"only flags are taken, as --name=value. Received: {argv[1:]}"
-        )
     if not FLAGS.model_dir:
         raise ValueError("`model_dir` is needed. Received: nothing")
     if FLAGS.batch_size == 0:

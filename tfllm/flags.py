@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from absl import app
 from absl import flags as absl_flags
@@ -71,7 +71,7 @@ class Group:
         absl_flags.DEFINE_enum(name, default, list(values), text)
 
 
-def run(main: Callable[[list[str]], Any]) -> None:
+def run(main: Callable[[], int | None]) -> None:
     """Parses the command line, calls main and exits.
 
     An error that a user can mend (ValueError, OSError, ...) ends the
@@ -79,8 +79,8 @@ def run(main: Callable[[list[str]], Any]) -> None:
     traceback.
 
     Args:
-        main: Called with the arguments that are not flags, after the name
-            of the program.
+        main: Called when all arguments are flags, and parsed; returns the
+            exit status, None for 0.
     """
     argv = [sys.argv[0], *map(_locate_flagfile, sys.argv[1:])]
     if any(argument in ("--help", "-help", "-h") for argument in argv[1:]):
@@ -100,10 +100,20 @@ def _parse(argv: list[str]) -> list[str]:
         return _fail(f"{_one_line(error)}. See --help for all flags")
 
 
-def _call(main: Callable[[list[str]], Any], argv: list[str]) -> None:
-    """Calls main; turns errors of the user into one line."""
+def _call(main: Callable[[], int | None], rest: list[str]) -> int | None:
+    """Returns what main returns; turns errors of the user into one line.
+
+    Args:
+        main: Takes nothing.
+        rest: What was left of the command line: the name of the program.
+    """
     try:
-        main(argv)
+        if rest[1:]:
+            raise ValueError(
+                "only flags are taken: write --name=value, quote globs. "
+                f"Received: {' '.join(rest[1:])}"
+            )
+        return main()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

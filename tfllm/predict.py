@@ -36,13 +36,8 @@ def define() -> None:
     group.integer("top_k", 5, "Candidates per [MASK].")
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Predicts what the flags say."""
-    if len(argv) > 1:
-        raise ValueError(
-            "only flags are taken; give texts on standard input. "
-            f"Received: {argv[1:]}"
-        )
     if not FLAGS.model_dir:
         raise ValueError("`model_dir` is needed. Received: nothing")
     for name in ("batch_size", "top_k"):

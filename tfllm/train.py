@@ -29,12 +29,8 @@ from tfllm.training import distribution, run_folder, trainer
 logger = logging.getLogger("tfllm.train")
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Trains what the flags say."""
-    if len(argv) > 1:
-        raise ValueError(
-            f"only flags are taken, as --name=value. Received: {argv[1:]}"
-        )
     config = RunConfig.from_flags()
     set_up_logging()
     try:

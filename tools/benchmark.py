@@ -331,17 +331,12 @@ def _cpu_model() -> str:
     return platform.machine()
 
 
-def main(argv: Sequence[str]) -> int:
+def main() -> int:
     """Runs the benchmark.
-
-    Args:
-        argv: the program's name; everything else is flags.
 
     Returns:
         1 if a side failed, else 0.
     """
-    if len(argv) > 1:
-        raise ValueError(f"Only flags are taken. Received: {argv[1]}.")
     config = config_from_flags()
     # So that a benchmark that is stopped ends its workers.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

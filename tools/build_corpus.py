@@ -139,13 +139,8 @@ def corpus_config() -> corpus.CorpusConfig:
     )
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Builds the corpus that the flags say."""
-    if len(argv) > 1:
-        raise ValueError(
-            f"Only flags are taken. Received: {' '.join(argv[1:])}. "
-            "Quote globs, and write --name=value."
-        )
     config = corpus_config()
     report = corpus.build(config)
     if report["reused"]:

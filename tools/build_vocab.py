@@ -39,13 +39,8 @@ _LIMIT_ALPHABET = absl_flags.DEFINE_integer(
 )
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Trains the vocabulary that the flags say."""
-    if len(argv) > 1:
-        raise ValueError(
-            f"Only flags are taken. Received: {' '.join(argv[1:])}. "
-            "Quote globs, and write --name=value."
-        )
     if _KIND.value not in _KINDS:
         raise ValueError(
             f"`kind` must be one of {', '.join(_KINDS)}. "

@@ -31,13 +31,8 @@ _OUTPUT_DIR = absl_flags.DEFINE_string(
 )
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Converts what the flags say."""
-    if len(argv) > 1:
-        raise ValueError(
-            f"Only flags are taken. Received: {' '.join(argv[1:])}. "
-            "Write --name=value."
-        )
     for name, flag in (("input", _INPUT), ("output_dir", _OUTPUT_DIR)):
         if not flag.value:
             raise ValueError(

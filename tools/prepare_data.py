@@ -8,8 +8,6 @@ continues when the same command is given again. Train on the folder with
 `--train_files=shards`.
 """
 
-from collections.abc import Sequence
-
 from absl import flags as absl_flags
 from absl import logging
 
@@ -103,9 +101,8 @@ def read_config() -> PrepareConfig:
     )
 
 
-def main(argv: Sequence[str]) -> None:
+def main() -> None:
     """Prepares shards as the flags say."""
-    del argv
     manifest = prepare(read_config())
     logging.info(
         "%d examples in %d shards: %s",

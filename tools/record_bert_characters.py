@@ -168,9 +168,8 @@ def source(tables: Mapping[str, str]) -> str:
     return "\n".join(parts)
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Writes the module."""
-    del argv
     print(f"unicodedata {unicodedata.unidata_version}")
     with open(_OUTPUT.value, "w", encoding="ascii") as output:
         output.write(source(record()))

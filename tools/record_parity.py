@@ -145,13 +145,8 @@ def _inputs(
     }
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Records every reference model."""
-    if len(argv) > 1:
-        raise ValueError(
-            f"Only flags are taken. Received: {' '.join(argv[1:])}. "
-            "Write --name=value."
-        )
     folder = pathlib.Path(_OUTPUT_DIR.value)
     folder.mkdir(parents=True, exist_ok=True)
     for recording in RECORDINGS:
