@@ -56,6 +56,11 @@ def numeric(
     return found
 
 
+def numpy_gelu_tanh(x: np.ndarray) -> np.ndarray:
+    inner = math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)
+    return x * 0.5 * (1.0 + np.tanh(inner))
+
+
 def numpy_gelu(x: np.ndarray) -> np.ndarray:
     return x * 0.5 * (1.0 + np.vectorize(math.erf)(x / math.sqrt(2.0)))
 
@@ -74,6 +79,12 @@ CASES: list[Any] = [
         numpy_gelu,
         [np.linspace(-5.0, 5.0, 21).reshape(3, 7)],
         id="gelu",
+    ),
+    pytest.param(
+        hand_gradients.gelu_tanh,
+        numpy_gelu_tanh,
+        [np.linspace(-5.0, 5.0, 21).reshape(3, 7)],
+        id="gelu_tanh",
     ),
     pytest.param(
         lambda x, s, b: hand_gradients.layer_norm(x, s, b, 1e-3),

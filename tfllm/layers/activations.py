@@ -5,13 +5,7 @@ from typing import Any
 
 from keras import ops
 
-from tfllm.layers.hand_gradients import gelu
-
-
-def gelu_tanh(x: Any) -> Any:
-    """Returns the tanh form of GELU (Hendrycks and Gimpel, 2016, sec. 2)."""
-    return ops.gelu(x, approximate=True)
-
+from tfllm.layers.hand_gradients import gelu, gelu_tanh
 
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "gelu": gelu,

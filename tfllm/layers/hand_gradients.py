@@ -12,6 +12,8 @@ from keras import ops
 
 _SQRT_HALF = math.sqrt(0.5)
 _INVERSE_SQRT_2_PI = 1.0 / math.sqrt(2.0 * math.pi)
+_SQRT_2_OVER_PI = math.sqrt(2.0 / math.pi)
+_CUBIC = 0.044715
 
 
 def _upstream(args: tuple[Any, ...], upstream: Any) -> Any:
@@ -34,6 +36,30 @@ def gelu(x: Any) -> Any:
         return (density * x + cdf) * _upstream(args, upstream)
 
     return x * cdf, gradient
+
+
+@ops.custom_gradient
+def gelu_tanh(x: Any) -> Any:
+    """Returns GELU with the tanh approximation of Phi.
+
+    With u = sqrt(2 / pi) * (x + 0.044715 x^3) and t = tanh(u), y is
+    x * (1 + t) / 2 and dy/dx is (1 + t) / 2 + x * (1 - t^2) / 2 * du/dx;
+    t is kept from the forward pass.
+
+    Reference: Hendrycks and Gimpel, 2016, section 2.
+    """
+    t = ops.tanh(
+        x * (ops.square(x) * (_SQRT_2_OVER_PI * _CUBIC) + _SQRT_2_OVER_PI)
+    )
+
+    def gradient(*args: Any, upstream: Any = None) -> Any:
+        slope = ops.square(x) * (1.5 * _SQRT_2_OVER_PI * _CUBIC) + (
+            0.5 * _SQRT_2_OVER_PI
+        )
+        inner = x * slope * (1.0 - ops.square(t))
+        return (inner + (t * 0.5 + 0.5)) * _upstream(args, upstream)
+
+    return x * (t * 0.5 + 0.5), gradient
 
 
 def layer_norm(x: Any, scale: Any, bias: Any, epsilon: float) -> Any:
