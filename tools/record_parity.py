@@ -10,7 +10,8 @@ reference model, and its config.json in the metadata.
 import dataclasses
 import json
 import pathlib
-from typing import Any
+import re
+from typing import Any, Literal
 
 import numpy as np
 from absl import flags as absl_flags
@@ -18,6 +19,21 @@ from absl import flags as absl_flags
 from tfllm import flags
 
 MAX_FILE_BYTES = 200_000
+
+_NORM_SCALE = re.compile(r"(LayerNorm|\.ln_\w+)\.weight$")
+# Argument of the reference -> our name of the input.
+_INPUTS = {
+    "input_ids": "token_ids",
+    "token_type_ids": "segment_ids",
+    "attention_mask": "padding_mask",
+    "position_ids": "position_ids",
+}
+# Output of the reference -> our name of the logits.
+_LOGITS = {
+    "prediction_logits": "mlm",
+    "seq_relationship_logits": "nsp",
+    "logits": "clm",
+}
 
 _OUTPUT_DIR = absl_flags.DEFINE_string(
     "output_dir", "tests/testdata", "Folder for the recorded files."
@@ -34,11 +50,13 @@ class Recording:
             family.
         architecture: Class in `transformers`.
         config: Arguments of its config class.
+        padding: Side of the padding.
     """
 
     name: str
     architecture: str
     config: dict[str, Any]
+    padding: Literal["left", "right"] = "right"
 
 
 # Every number differs from the others, so that no two axes can be mixed up.
@@ -52,6 +70,17 @@ _BERT = {
     "type_vocab_size": 2,
 }
 
+_GPT2 = {
+    "vocab_size": 61,
+    "n_embd": 24,
+    "n_layer": 2,
+    "n_head": 3,
+    "n_inner": 56,
+    "n_positions": 19,
+    "bos_token_id": 3,
+    "eos_token_id": 4,
+}
+
 RECORDINGS = (
     Recording(
         "bert_gelu", "BertForPreTraining", {**_BERT, "hidden_act": "gelu"}
@@ -60,6 +89,17 @@ RECORDINGS = (
         "bert_gelu_new",
         "BertForPreTraining",
         {**_BERT, "hidden_act": "gelu_new"},
+    ),
+    Recording("gpt2_right", "GPT2LMHeadModel", _GPT2),
+    Recording(
+        "gpt2_left",
+        "GPT2LMHeadModel",
+        {
+            **_GPT2,
+            "activation_function": "relu",
+            "scale_attn_by_inverse_layer_idx": True,
+        },
+        padding="left",
     ),
 )
 
@@ -79,21 +119,23 @@ def record(recording: Recording, folder: pathlib.Path, seed: int) -> None:
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             # Biases and norms start as zeros and ones: a swap would not show.
-            center = 1.0 if "LayerNorm.weight" in name else 0.0
+            center = 1.0 if _NORM_SCALE.search(name) else 0.0
             parameter.copy_(center + 0.2 * torch.randn_like(parameter))
-    inputs = _inputs(recording.config, np.random.default_rng(seed))
+    inputs = _inputs(recording, np.random.default_rng(seed))
     with torch.no_grad():
         outputs = model(
-            input_ids=torch.tensor(inputs["token_ids"]),
-            token_type_ids=torch.tensor(inputs["segment_ids"]),
-            attention_mask=torch.tensor(inputs["padding_mask"]),
+            **{
+                theirs: torch.tensor(inputs[ours])
+                for theirs, ours in _INPUTS.items()
+                if ours in inputs
+            },
             output_hidden_states=True,
         )
     tied = {
         name
         for name, parameter in model.state_dict().items()
         if name not in dict(model.named_parameters())
-        or name.startswith("cls.predictions.decoder.")
+        or name.startswith(("cls.predictions.decoder.", "lm_head."))
     }
     tensors = {
         f"weights/{name}": value.numpy()
@@ -103,8 +145,9 @@ def record(recording: Recording, folder: pathlib.Path, seed: int) -> None:
     tensors |= {f"inputs/{name}": value for name, value in inputs.items()}
     for i, hidden in enumerate(outputs.hidden_states):
         tensors[f"outputs/hidden_states.{i}"] = hidden.numpy()
-    tensors["outputs/mlm"] = outputs.prediction_logits.numpy()
-    tensors["outputs/nsp"] = outputs.seq_relationship_logits.numpy()
+    for theirs, ours in _LOGITS.items():
+        if theirs in outputs:
+            tensors[f"outputs/{ours}"] = outputs[theirs].numpy()
     path = folder / f"parity_{recording.name}.safetensors"
     safetensors.numpy.save_file(
         {k: np.ascontiguousarray(v) for k, v in tensors.items()},
@@ -129,20 +172,30 @@ def record(recording: Recording, folder: pathlib.Path, seed: int) -> None:
 
 
 def _inputs(
-    config: dict[str, Any], rng: np.random.Generator
+    recording: Recording, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """Returns three rows: full, padded, and short with two segments."""
+    """Returns three rows: full, padded, and short.
+
+    A family with segments gets two of them; for another one positions count
+    the real tokens.
+    """
     length = 13
     lengths = np.array([[13], [9], [4]])
-    positions = np.arange(length)[None]
-    mask = (positions < lengths).astype(np.int64)
-    tokens = rng.integers(1, config["vocab_size"], (3, length)) * mask
-    segments = (positions >= lengths // 2).astype(np.int64) * mask
-    return {
-        "token_ids": tokens,
-        "segment_ids": segments,
+    columns = np.arange(length)[None]
+    mask = (columns < lengths).astype(np.int64)
+    if recording.padding == "left":
+        mask = mask[:, ::-1]
+    vocab_size = recording.config["vocab_size"]
+    inputs = {
+        "token_ids": rng.integers(1, vocab_size, (3, length)) * mask,
         "padding_mask": mask,
     }
+    if "type_vocab_size" in recording.config:
+        inputs["segment_ids"] = (columns >= lengths // 2) * mask
+    else:
+        positions = np.maximum(np.cumsum(mask, axis=1) - 1, 0)
+        inputs["position_ids"] = positions
+    return {name: np.ascontiguousarray(v) for name, v in inputs.items()}
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from tfllm.layers.config import (
 from tfllm.layers.heads import MaskedLMHeadConfig, PoolerConfig
 from tfllm.models import (
     FAMILIES,
+    LanguageModel,
     PretrainingModel,
     Transformer,
     TransformerConfig,
@@ -45,10 +46,29 @@ OFF_DEFAULT: dict[str, dict[str, Any]] = {
         "epsilon": 1e-5,
         "initializer_range": 0.1,
         "pad_token_id": 4,
-    }
+    },
+    "gpt2": {
+        "num_layers": 3,
+        "hidden_size": 24,
+        "num_heads": 3,
+        "intermediate_size": 56,
+        "vocab_size": 53,
+        "max_position_embeddings": 19,
+        "activation": "relu",
+        "dropout": 0.2,
+        "attention_dropout": 0.3,
+        "embedding_dropout": 0.4,
+        "epsilon": 1e-4,
+        "initializer_range": 0.1,
+        "scale_scores": False,
+        "scale_scores_by_layer": True,
+        "bos_token_id": 2,
+        "eos_token_id": 3,
+        "pad_token_id": 4,
+    },
 }
 # Published parameters of one size, with all heads.
-PARAMETERS = {"bert": ("base", 110_106_428)}
+PARAMETERS = {"bert": ("base", 110_106_428), "gpt2": ("small", 124_439_808)}
 
 
 def tensorflow() -> Any:
@@ -62,9 +82,15 @@ def tiny(family: str) -> TransformerConfig:
     return FAMILIES[family].size("tiny", vocab_size=VOCAB)
 
 
-def build(config: TransformerConfig, cls: Any = PretrainingModel) -> Any:
+ENCODERS = [name for name in FAMILIES if not tiny(name).is_causal]
+DECODERS = [name for name in FAMILIES if tiny(name).is_causal]
+
+
+def build(config: TransformerConfig, cls: Any = None, **options: Any) -> Any:
     keras.utils.set_random_seed(0)
-    model = cls(config)
+    if cls is None:
+        cls = LanguageModel if config.is_causal else PretrainingModel
+    model = cls(config, **options)
     model.build()
     return model
 
@@ -75,8 +101,18 @@ def family(request: Any) -> str:
 
 
 @pytest.fixture
-def model(family: str) -> PretrainingModel:
+def model(family: str) -> Any:
     return build(tiny(family))
+
+
+@pytest.fixture(params=ENCODERS)
+def encoder(request: Any) -> PretrainingModel:
+    return build(tiny(request.param))
+
+
+@pytest.fixture(params=DECODERS)
+def decoder(request: Any) -> LanguageModel:
+    return build(tiny(request.param))
 
 
 @pytest.fixture
@@ -87,24 +123,32 @@ def causal(family: str) -> Transformer:
     return build(dataclasses.replace(config, block=block), Transformer)
 
 
-def batch() -> dict[str, np.ndarray]:
+def batch(model: Any = None) -> dict[str, np.ndarray]:
+    """Three rows, padded on the right; for a decoder what it takes."""
     rng = np.random.default_rng(0)
     lengths = np.array([[LENGTH], [6], [3]])
     mask = (np.arange(LENGTH) < lengths).astype("int32")
     tokens = rng.integers(5, VOCAB, (3, LENGTH)).astype("int32") * mask
     segments = (np.arange(LENGTH) >= 2).astype("int32") * mask
     positions = np.array([[0, 4, 8], [1, 5, 0], [2, 0, 0]], "int32")
-    return {
-        "token_ids": tokens,
-        "segment_ids": segments,
-        "padding_mask": mask,
-        "masked_positions": positions,
-    }
+    inputs = {"token_ids": tokens, "padding_mask": mask}
+    if not isinstance(model, LanguageModel):
+        inputs |= {"segment_ids": segments, "masked_positions": positions}
+    return inputs
 
 
 def run(model: Any, inputs: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Returns the logits; a decoder's of real tokens only."""
     outputs = model(**inputs)
-    return {k: ops.convert_to_numpy(v) for k, v in outputs.items()}
+    found = {
+        k: ops.convert_to_numpy(v)
+        for k, v in outputs.items()
+        if k != "hidden_states"
+    }
+    if "clm" in found:
+        real = inputs["padding_mask"].astype(bool)
+        found["clm"] = np.where(real[..., None], found["clm"], 0.0)
+    return found
 
 
 def hidden(model: Any, tokens: np.ndarray, **options: Any) -> np.ndarray:
@@ -121,10 +165,13 @@ def assert_close(
         )
 
 
-def test_shapes_and_dtypes(model: PretrainingModel) -> None:
-    outputs = run(model, batch())
-    assert outputs["mlm"].shape == (3, 3, VOCAB)
-    assert outputs["nsp"].shape == (3, 2)
+def test_shapes_and_dtypes(model: Any) -> None:
+    outputs = run(model, batch(model))
+    assert {k: v.shape for k, v in outputs.items()} == (
+        {"clm": (3, LENGTH, VOCAB)}
+        if isinstance(model, LanguageModel)
+        else {"mlm": (3, 3, VOCAB), "nsp": (3, 2)}
+    )
     assert {v.dtype for v in outputs.values()} == {np.dtype("float32")}
     width = model.config.hidden_size
     states = hidden(model.transformer, batch()["token_ids"])
@@ -132,13 +179,13 @@ def test_shapes_and_dtypes(model: PretrainingModel) -> None:
 
 
 def test_without_masked_positions_all_are_predicted(
-    model: PretrainingModel,
+    encoder: PretrainingModel,
 ) -> None:
     inputs = batch()
     positions = inputs.pop("masked_positions")
-    everywhere = run(model, inputs)["mlm"]
+    everywhere = run(encoder, inputs)["mlm"]
     assert everywhere.shape == (3, LENGTH, VOCAB)
-    chosen = run(model, batch())["mlm"]
+    chosen = run(encoder, batch())["mlm"]
     expected = np.take_along_axis(everywhere, positions[..., None], axis=1)
     np.testing.assert_allclose(chosen, expected, atol=1e-5)
 
@@ -148,23 +195,23 @@ def test_without_masked_positions_all_are_predicted(
 )
 @pytest.mark.filterwarnings("ignore:__array__ impl:DeprecationWarning")
 def test_mixed_precision(
-    family: str, model: PretrainingModel, dtype: str, atol: float
+    family: str, model: Any, dtype: str, atol: float
 ) -> None:
-    low = PretrainingModel(tiny(family), dtype=f"mixed_{dtype}")
-    low.build()
+    low = build(tiny(family), dtype=f"mixed_{dtype}")
     low.set_weights(model.get_weights())
     assert {v.dtype for v in low.trainable_variables} == {"float32"}
     states = low.transformer(batch()["token_ids"])
     assert keras.backend.standardize_dtype(states.dtype) == dtype
-    outputs = run(low, batch())
+    outputs = run(low, batch(model))
     assert {v.dtype for v in outputs.values()} == {np.dtype("float32")}
-    assert_close(outputs, run(model, batch()), atol=atol)
+    assert_close(outputs, run(model, batch(model)), atol=atol)
 
 
-def test_every_weight_has_a_finite_gradient(model: PretrainingModel) -> None:
+def test_every_weight_has_a_finite_gradient(model: Any) -> None:
     tf = tensorflow()
     with tf.GradientTape() as tape:
-        outputs = model(**batch(), training=True)
+        outputs = model(**batch(model), training=True)
+        outputs.pop("hidden_states", None)
         # Not a plain sum: that of a softmax is constant.
         loss = tf.add_n([tf.reduce_sum(v**2) for v in outputs.values()])
     variables = model.trainable_variables
@@ -185,24 +232,25 @@ def test_no_look_ahead(causal: Transformer) -> None:
     assert (np.abs(before[:, 5:] - after[:, 5:]).max(-1) > 1e-5).all()
 
 
-def test_an_encoder_looks_both_ways(model: PretrainingModel) -> None:
+def test_an_encoder_looks_both_ways(encoder: PretrainingModel) -> None:
     tokens = batch()["token_ids"]
     changed = tokens.copy()
     changed[:, 5] += 1
-    difference = hidden(model.transformer, tokens) - hidden(
-        model.transformer, changed
+    difference = hidden(encoder.transformer, tokens) - hidden(
+        encoder.transformer, changed
     )
     assert (np.abs(difference).max(-1) > 1e-6).all()
 
 
-def test_padding_changes_nothing(model: PretrainingModel) -> None:
-    inputs = batch()
+def test_padding_changes_nothing(model: Any) -> None:
+    inputs = batch(model)
     expected = run(model, inputs)
     junk = {**inputs, "token_ids": inputs["token_ids"].copy()}
     junk["token_ids"][inputs["padding_mask"] == 0] = 7
-    junk["segment_ids"] = np.where(
-        inputs["padding_mask"] == 0, 1, inputs["segment_ids"]
-    )
+    if "segment_ids" in inputs:
+        junk["segment_ids"] = np.where(
+            inputs["padding_mask"] == 0, 1, inputs["segment_ids"]
+        )
     # Row 0 has no padding, and no slot points at padding.
     assert_close(run(model, junk), expected, atol=1e-5)
     longer = {
@@ -211,13 +259,59 @@ def test_padding_changes_nothing(model: PretrainingModel) -> None:
         else np.pad(value, ((0, 0), (0, 4)))
         for name, value in inputs.items()
     }
-    assert_close(run(model, longer), expected, atol=1e-5)
+    found = run(model, longer)
+    if "clm" in found:
+        found["clm"] = found["clm"][:, :LENGTH]
+    assert_close(found, expected, atol=1e-5)
 
 
-def test_batch_of_one_equals_a_row(model: PretrainingModel) -> None:
-    whole = run(model, batch())
+def test_padding_on_the_left_changes_nothing(decoder: LanguageModel) -> None:
+    inputs = batch(decoder)
+    expected = run(decoder, inputs)["clm"]
+    lengths = inputs["padding_mask"].sum(axis=1)
+    left = {
+        name: np.stack(
+            [
+                np.roll(row, LENGTH - n)
+                for row, n in zip(value, lengths, strict=True)
+            ]
+        )
+        for name, value in inputs.items()
+    }
+    found = run(decoder, left)["clm"]
+    for row, (n, logits) in enumerate(zip(lengths, found, strict=True)):
+        np.testing.assert_allclose(
+            logits[LENGTH - n :], expected[row, :n], atol=1e-5
+        )
+    last = ops.convert_to_numpy(decoder(**left, last_only=True)["clm"])
+    np.testing.assert_allclose(last, found[:, -1:], atol=1e-5)
+
+
+def test_documents_in_one_row_do_not_see_each_other(
+    decoder: LanguageModel,
+) -> None:
+    tokens = batch()["token_ids"][:1]
+    cuts = [0, 2, 6, LENGTH]
+    numbers = np.repeat([0, 1, 2], np.diff(cuts))[None].astype("int32")
+    positions = np.concatenate([np.arange(n) for n in np.diff(cuts)])
+    packed = decoder(
+        tokens,
+        document_ids=numbers,
+        position_ids=positions[None].astype("int32"),
+    )["clm"]
+    alone = [
+        ops.convert_to_numpy(decoder(tokens[:, start:stop])["clm"])
+        for start, stop in zip(cuts[:-1], cuts[1:], strict=True)
+    ]
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(packed), np.concatenate(alone, 1), atol=1e-5
+    )
+
+
+def test_batch_of_one_equals_a_row(model: Any) -> None:
+    whole = run(model, batch(model))
     for i in range(3):
-        row = {name: v[i : i + 1] for name, v in batch().items()}
+        row = {name: v[i : i + 1] for name, v in batch(model).items()}
         one = run(model, row)
         assert_close(one, {k: v[i : i + 1] for k, v in whole.items()}, 1e-5)
 
@@ -251,8 +345,8 @@ def test_published_config_round_trip(family: str) -> None:
     assert FAMILIES[family].from_published(published) == config
 
 
-def test_layer_config_round_trip(model: PretrainingModel) -> None:
-    copy = PretrainingModel.from_config(model.get_config())
+def test_layer_config_round_trip(model: Any) -> None:
+    copy = type(model).from_config(model.get_config())
     assert copy.config == model.config
     assert copy.get_config() == model.get_config()
 
@@ -281,6 +375,7 @@ def off_default_config() -> TransformerConfig:
                 dropout=0.2,
                 causal=True,
                 initializer_range=0.3,
+                output_initializer_range=0.2,
             ),
             feed_forward=FeedForwardConfig(
                 hidden_size=12,
@@ -289,6 +384,7 @@ def off_default_config() -> TransformerConfig:
                 gated=True,
                 use_bias=False,
                 initializer_range=0.3,
+                output_initializer_range=0.2,
             ),
             norm=norm,
             norm_placement="pre",
@@ -306,6 +402,9 @@ def off_default_config() -> TransformerConfig:
             initializer_range=0.3,
         ),
         pad_token_id=3,
+        bos_token_id=4,
+        eos_token_id=5,
+        scale_scores_by_layer=True,
     )
 
 
@@ -355,9 +454,7 @@ def test_unknown_size_is_refused(family: str) -> None:
         FAMILIES[family].size("gigantic")
 
 
-def test_weight_map_covers_every_variable_once(
-    family: str, model: PretrainingModel
-) -> None:
+def test_weight_map_covers_every_variable_once(family: str, model: Any) -> None:
     rows = weights.weights_of(model, FAMILIES[family])
     names = [weight.published for weight, _ in rows]
     assert len(names) == len(set(names))
@@ -374,7 +471,7 @@ def test_weight_map_covers_every_variable_once(
 
 
 def num_parameters(config: TransformerConfig) -> int:
-    """Counts by arithmetic: tables, blocks, pooler, both heads."""
+    """Counts by arithmetic: tables, norm, blocks, pooler, both heads."""
     d, v = config.hidden_size, config.vocab_size
     f = config.block.feed_forward.intermediate_size
     rows = v + config.max_length + config.embeddings.num_segments
@@ -382,18 +479,20 @@ def num_parameters(config: TransformerConfig) -> int:
     feed_forward = d * f + f + f * d + d
     block = attention + feed_forward + 2 * 2 * d
     heads = (d * d + d) + (d * d + d + 2 * d + v) + (2 * d + 2)
+    if config.is_causal:
+        heads = 0
     return rows * d + 2 * d + config.num_layers * block + heads
 
 
-def test_parameter_count(family: str, model: PretrainingModel) -> None:
+def test_parameter_count(family: str, model: Any) -> None:
     assert model.count_params() == num_parameters(model.config)
     size, expected = PARAMETERS[family]
     assert num_parameters(FAMILIES[family].size(size)) == expected
 
 
-def test_initial_values_are_the_published_ones(
-    model: PretrainingModel,
-) -> None:
+def test_initial_values_are_the_published_ones(model: Any) -> None:
+    # GPT-2 scales what is added to the residual by its number of terms.
+    terms = 2 * model.config.num_layers if model.config.is_causal else 1
     for variable in model.trainable_variables:
         value = ops.convert_to_numpy(ops.stop_gradient(variable))
         if variable.name == "bias":
@@ -401,44 +500,46 @@ def test_initial_values_are_the_published_ones(
         elif variable.name == "scale":
             assert (value == 1).all(), variable.path
         else:
-            assert np.abs(value).max() <= 2 * 0.02 + 1e-6, variable.path
+            added = ("output_projection/kernel", "down/kernel")
+            spread = 0.02
+            if variable.path.endswith(added):
+                spread /= terms**0.5
+            assert np.abs(value).max() <= 2 * spread + 1e-6, variable.path
             # A normal cut at two deviations has 0.88 of its deviation.
             if value.size > 10_000:
-                assert abs(value.std() - 0.02 * 0.88) < 5e-4, variable.path
+                assert abs(value.std() - spread * 0.88) < 5e-4, variable.path
 
 
-def test_one_trace_for_equal_shapes(model: PretrainingModel) -> None:
+def test_one_trace_for_equal_shapes(model: Any) -> None:
     tf = tensorflow()
     function = tf.function(lambda inputs: model(**inputs, training=True))
     for _ in range(2):
-        function({k: tf.constant(v) for k, v in batch().items()})
+        function({k: tf.constant(v) for k, v in batch(model).items()})
     assert function.experimental_get_tracing_count() == 1
 
 
 # Keras itself, with NumPy 2, for variables outside the autocast.
 @pytest.mark.filterwarnings("ignore:__array__ impl:DeprecationWarning")
-def test_save_and_restore(
-    model: PretrainingModel, tmp_path: pathlib.Path
-) -> None:
+def test_save_and_restore(model: Any, tmp_path: pathlib.Path) -> None:
     tensorflow()
-    from tfllm.tasks import MaskedLM
+    from tfllm.tasks import CausalLM, MaskedLM
 
-    task = MaskedLM(model.config)
+    causal = model.config.is_causal
+    task = (CausalLM if causal else MaskedLM)(model.config)
     path = tmp_path / "task.keras"
     task.save(path)
     restored = keras.saving.load_model(path, compile=False)
-    first, second = task(batch()), restored(batch())
+    inputs = batch(model)
+    first, second = task(inputs), restored(inputs)
     for name, value in first.items():
         np.testing.assert_array_equal(value.numpy(), second[name].numpy())
 
 
-def test_saved_model_equals_keras(
-    model: PretrainingModel, tmp_path: pathlib.Path
-) -> None:
+def test_saved_model_equals_keras(model: Any, tmp_path: pathlib.Path) -> None:
     tf = tensorflow()
     signature = {
         name: tf.TensorSpec([None, None], tf.int32, name=name)
-        for name in batch()
+        for name in batch(model)
     }
     module = tf.Module()
     module.variables_of_model = [v.value for v in model.variables]
@@ -447,9 +548,10 @@ def test_saved_model_equals_keras(
     )
     tf.saved_model.save(module, str(tmp_path))
     loaded = tf.saved_model.load(str(tmp_path))
-    outputs = loaded.serve({k: tf.constant(v) for k, v in batch().items()})
-    assert_close(
-        {k: v.numpy() for k, v in outputs.items()},
-        run(model, batch()),
-        atol=1e-6,
+    outputs = run(
+        lambda **inputs: loaded.serve(
+            {k: tf.constant(v) for k, v in inputs.items()}
+        ),
+        batch(model),
     )
+    assert_close(outputs, run(model, batch(model)), atol=1e-6)

@@ -15,7 +15,7 @@ import safetensors.numpy
 from keras import ops
 
 from tfllm.interop import model_folder
-from tfllm.models import FAMILIES, PretrainingModel
+from tfllm.models import FAMILIES, LanguageModel, PretrainingModel
 
 TESTDATA = pathlib.Path(__file__).parents[1] / "testdata"
 RECORDED = sorted(TESTDATA.glob("parity_*.safetensors"))
@@ -44,7 +44,8 @@ class Reference:
             metadata={"format": "pt"},
         )
         _, config = model_folder.read_config(folder)
-        self.model = PretrainingModel(config)
+        cls = LanguageModel if config.is_causal else PretrainingModel
+        self.model = cls(config)
         self.model.build()
         self.report = model_folder.load_weights(self.model, folder)
 
@@ -59,7 +60,9 @@ def hidden_states(reference: Reference) -> list[Any]:
     transformer = reference.model.transformer
     inputs = reference.inputs
     x = transformer.embeddings(
-        inputs["token_ids"], segment_ids=inputs["segment_ids"]
+        inputs["token_ids"],
+        segment_ids=inputs.get("segment_ids"),
+        position_ids=inputs.get("position_ids"),
     )
     length = inputs["token_ids"].shape[1]
     bias = transformer._mask_bias(inputs["padding_mask"], length, length, 0)
@@ -67,7 +70,20 @@ def hidden_states(reference: Reference) -> list[Any]:
     for block in transformer.blocks:
         x, _ = block(x, mask_bias=bias)
         states.append(x)
+    if transformer.final_norm is not None:
+        states[-1] = transformer.final_norm(x)
     return states
+
+
+def assert_equal(reference: Reference, name: str, ours: Any) -> None:
+    """Compares what belongs to real tokens: padding sees anything."""
+    ours, theirs = ops.convert_to_numpy(ours), reference.outputs[name]
+    if ours.ndim == 3:
+        real = reference.inputs["padding_mask"].astype(bool)
+        ours, theirs = ours[real], theirs[real]
+    np.testing.assert_allclose(
+        ours, theirs, atol=TOLERANCE, rtol=0, err_msg=name
+    )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -85,26 +101,40 @@ def test_every_weight_is_loaded(reference: Reference) -> None:
 
 def test_hidden_states_equal_the_reference(reference: Reference) -> None:
     for i, ours in enumerate(hidden_states(reference)):
-        np.testing.assert_allclose(
-            ops.convert_to_numpy(ours),
-            reference.outputs[f"hidden_states.{i}"],
-            atol=TOLERANCE,
-            rtol=0,
-            err_msg=f"hidden states {i}",
-        )
+        assert_equal(reference, f"hidden_states.{i}", ours)
 
 
-def test_both_heads_equal_the_reference(reference: Reference) -> None:
-    outputs = reference.model(**reference.inputs)
-    assert set(outputs) == {"mlm", "nsp"}
+def test_all_heads_equal_the_reference(reference: Reference) -> None:
+    # A language model counts the real tokens by itself.
+    inputs = {k: v for k, v in reference.inputs.items() if k != "position_ids"}
+    outputs = reference.model(**inputs)
+    if "hidden_states" in outputs:
+        last = f"hidden_states.{reference.model.config.num_layers}"
+        assert_equal(reference, last, outputs.pop("hidden_states"))
+        assert set(outputs) == {"clm"}
+    else:
+        assert set(outputs) == {"mlm", "nsp"}
     for name, ours in outputs.items():
-        np.testing.assert_allclose(
-            ops.convert_to_numpy(ours),
-            reference.outputs[name],
-            atol=TOLERANCE,
-            rtol=0,
-            err_msg=name,
+        assert_equal(reference, name, ours)
+
+
+def test_cached_steps_equal_the_reference(reference: Reference) -> None:
+    """Prompts padded on the left, then token by token."""
+    if not reference.model.config.is_causal:
+        pytest.skip("an encoder has no cache")
+    inputs = reference.inputs
+    rows, length = inputs["token_ids"].shape
+    cache = reference.model.create_cache(rows, length)
+    logits = []
+    for start, stop in ((0, 9), *((i, i + 1) for i in range(9, length))):
+        outputs, cache = reference.model(
+            inputs["token_ids"][:, start:stop],
+            padding_mask=inputs["padding_mask"],
+            position_ids=inputs["position_ids"][:, start:stop],
+            cache=cache,
         )
+        logits.append(ops.convert_to_numpy(outputs["clm"]))
+    assert_equal(reference, "clm", np.concatenate(logits, axis=1))
 
 
 def test_the_other_gelu_would_not_pass(tmp_path: pathlib.Path) -> None:

@@ -30,7 +30,7 @@ from tfllm.interop.config_file import (
     resolve_model,
 )
 from tfllm.interop.weights import LoadReport
-from tfllm.models import FAMILIES, Family, TransformerConfig
+from tfllm.models import FAMILIES, Family, LanguageModel, TransformerConfig
 
 __all__ = [
     "LoadReport",
@@ -171,8 +171,8 @@ def load(
 ) -> Any:
     """Builds the task that a model folder holds and loads its weights.
 
-    A folder of other origin becomes a `MaskedLM`, with a sentence objective
-    if it has the sequence head.
+    A folder of other origin becomes a `CausalLM` if its family is causal,
+    else a `MaskedLM`, with a sentence objective if it has the sequence head.
 
     Args:
         folder: Local or remote folder, or a hub id.
@@ -195,7 +195,7 @@ def load(
         settings.pop("version", None)
         name = settings.pop("task", None)
         if name is None:
-            name, settings = "masked_lm", _guess(local, family, config)
+            name, settings = _guess(local, family, config)
         if name not in TASKS:
             raise ValueError(
                 f"`{OWN_KEY}.task` in '{local / CONFIG_FILE}' must be one of "
@@ -262,7 +262,9 @@ def _published_config(
     """Returns config.json: the family's, ours, and more keys."""
     root = weights.root_of(model)
     kind = "encoder"
-    if getattr(root, "masked_lm_head", None) is not None:
+    if isinstance(root, LanguageModel):
+        kind = "causal_lm"
+    elif getattr(root, "masked_lm_head", None) is not None:
         kind = "masked_lm"
         if getattr(root, "sequence_head", None) is not None:
             kind = "pretraining"
@@ -291,15 +293,17 @@ def _task_settings(task: Any) -> dict[str, Any]:
 
 def _guess(
     folder: pathlib.Path, family: Family, config: TransformerConfig
-) -> dict[str, Any]:
-    """Returns arguments of a MaskedLM for a folder that others wrote."""
+) -> tuple[str, dict[str, Any]]:
+    """Returns task and arguments for a folder that others wrote."""
+    if config.is_causal:
+        return "causal_lm", {}
     stored = tensor_files.SafetensorsFolder(folder).shapes()
     has_head = any(
         weight.published in stored
         for weight in family.weights(config)
         if weight.path.startswith("sequence_head.")
     )
-    return {"pair_objective": "nsp" if has_head else "none"}
+    return "masked_lm", {"pair_objective": "nsp" if has_head else "none"}
 
 
 def _differences(

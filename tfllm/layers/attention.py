@@ -57,6 +57,8 @@ class Attention(ConfiguredLayer):
         self.qkv = Linear(
             config.hidden_size, heads * config.head_size, name="qkv", **options
         )
+        if config.output_initializer_range is not None:
+            options["initializer_range"] = config.output_initializer_range
         self.output_projection = Linear(
             config.num_heads * config.head_size,
             config.hidden_size,

@@ -134,6 +134,8 @@ class AttentionConfig:
         dropout: Rate on the attention probabilities.
         causal: A query sees only keys at its own position or before.
         initializer_range: Standard deviation of the truncated normal.
+        output_initializer_range: That of the output projection; None means
+            `initializer_range`.
     """
 
     hidden_size: int
@@ -145,6 +147,7 @@ class AttentionConfig:
     dropout: float = 0.0
     causal: bool = False
     initializer_range: float = 0.02
+    output_initializer_range: float | None = None
 
     def __post_init__(self) -> None:
         """Validates the fields."""
@@ -191,6 +194,8 @@ class FeedForwardConfig:
             2020).
         use_bias: Biases in the projections.
         initializer_range: Standard deviation of the truncated normal.
+        output_initializer_range: That of the output projection; None means
+            `initializer_range`.
     """
 
     hidden_size: int
@@ -199,6 +204,7 @@ class FeedForwardConfig:
     gated: bool = False
     use_bias: bool = True
     initializer_range: float = 0.02
+    output_initializer_range: float | None = None
 
     def __post_init__(self) -> None:
         """Validates the fields."""

@@ -40,6 +40,8 @@ class FeedForward(ConfiguredLayer):
             if config.gated
             else None
         )
+        if config.output_initializer_range is not None:
+            options["initializer_range"] = config.output_initializer_range
         self.down = Linear(inner, width, name="down", **options)
         self.activation = ACTIVATIONS[config.activation]
 

@@ -110,8 +110,7 @@ def layer_norm(x: Any, scale: Any, bias: Any, epsilon: float) -> Any:
     return normalize(x, scale, bias)
 
 
-@ops.custom_gradient
-def tied_logits(x: Any, table: Any, bias: Any) -> Any:
+def tied_logits(x: Any, table: Any, bias: Any = None) -> Any:
     """Returns x @ table^T + bias.
 
     The gradient of the table comes out in the table's own layout: automatic
@@ -121,18 +120,22 @@ def tied_logits(x: Any, table: Any, bias: Any) -> Any:
     Args:
         x: float32 [P, D].
         table: float32 [V, D].
-        bias: float32 [V].
+        bias: float32 [V], or None.
 
     Returns:
         float32 [P, V].
     """
 
-    def gradient(*args: Any, upstream: Any = None) -> Any:
-        d_logits = _upstream(args, upstream)
-        return (
-            ops.matmul(d_logits, table),
-            ops.matmul(ops.transpose(d_logits), x),
-            ops.sum(d_logits, axis=0),
-        )
+    @ops.custom_gradient
+    def product(x: Any, table: Any) -> Any:
+        def gradient(*args: Any, upstream: Any = None) -> Any:
+            d_logits = _upstream(args, upstream)
+            return (
+                ops.matmul(d_logits, table),
+                ops.matmul(ops.transpose(d_logits), x),
+            )
 
-    return ops.matmul(x, ops.transpose(table)) + bias, gradient
+        return ops.matmul(x, ops.transpose(table)), gradient
+
+    logits = product(x, table)
+    return logits if bias is None else logits + bias

@@ -1,15 +1,20 @@
 """Model families on one configurable stack: pure Keras, any backend."""
 
-from tfllm.models import bert
+from tfllm.models import bert, gpt2
 from tfllm.models.config import TransformerConfig
 from tfllm.models.family import Family, Weight
-from tfllm.models.transformer import PretrainingModel, Transformer
+from tfllm.models.transformer import (
+    LanguageModel,
+    PretrainingModel,
+    Transformer,
+)
 
-FAMILIES: dict[str, Family] = {"bert": bert.FAMILY}
+FAMILIES: dict[str, Family] = {"bert": bert.FAMILY, "gpt2": gpt2.FAMILY}
 
 __all__ = [
     "FAMILIES",
     "Family",
+    "LanguageModel",
     "PretrainingModel",
     "Transformer",
     "TransformerConfig",

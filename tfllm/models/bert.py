@@ -18,7 +18,13 @@ from tfllm.layers.config import (
 )
 from tfllm.layers.heads import MaskedLMHeadConfig, PoolerConfig
 from tfllm.models.config import TransformerConfig
-from tfllm.models.family import Family, Weight
+from tfllm.models.family import (
+    ACTIVATIONS,
+    PUBLISHED_ACTIVATIONS,
+    Family,
+    Weight,
+    norm_weights,
+)
 
 SIZES = {
     "tiny": {"num_layers": 2, "hidden_size": 128, "num_heads": 2},
@@ -27,17 +33,6 @@ SIZES = {
     "medium": {"num_layers": 8, "hidden_size": 512, "num_heads": 8},
     "base": {"num_layers": 12, "hidden_size": 768, "num_heads": 12},
     "large": {"num_layers": 24, "hidden_size": 1024, "num_heads": 16},
-}
-
-# Published names of the activations, both directions.
-ACTIVATIONS: dict[str, Activation] = {
-    "gelu": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "relu": "relu",
-    "silu": "silu",
-    "swish": "silu",
-    "tanh": "tanh",
 }
 
 
@@ -161,9 +156,6 @@ def from_published(values: dict[str, Any]) -> TransformerConfig:
 
 def to_published(config: TransformerConfig) -> dict[str, Any]:
     """Returns the published config.json of a config."""
-    names = {
-        ours: published for published, ours in reversed(ACTIVATIONS.items())
-    }
     return {
         "model_type": "bert",
         "vocab_size": config.vocab_size,
@@ -171,7 +163,9 @@ def to_published(config: TransformerConfig) -> dict[str, Any]:
         "num_hidden_layers": config.num_layers,
         "num_attention_heads": config.block.attention.num_heads,
         "intermediate_size": config.block.feed_forward.intermediate_size,
-        "hidden_act": names[config.block.feed_forward.activation],
+        "hidden_act": PUBLISHED_ACTIVATIONS[
+            config.block.feed_forward.activation
+        ],
         "hidden_dropout_prob": config.block.dropout,
         "attention_probs_dropout_prob": config.block.attention.dropout,
         "max_position_embeddings": config.embeddings.max_position_embeddings,
@@ -203,7 +197,9 @@ def weight_map(config: TransformerConfig) -> list[Weight]:
             "bert.embeddings.token_type_embeddings.weight",
             "transformer.embeddings.segment_table",
         ),
-        *_norm("bert.embeddings.LayerNorm", "transformer.embeddings.norm"),
+        *norm_weights(
+            "bert.embeddings.LayerNorm", "transformer.embeddings.norm"
+        ),
     ]
     attention = config.block.attention
     width = attention.num_heads * attention.head_size
@@ -221,20 +217,24 @@ def weight_map(config: TransformerConfig) -> list[Weight]:
                 f"{theirs}.attention.output.dense",
                 f"{ours}.attention.output_projection",
             ),
-            *_norm(
+            *norm_weights(
                 f"{theirs}.attention.output.LayerNorm",
                 f"{ours}.attention_norm",
             ),
             *_dense(f"{theirs}.intermediate.dense", f"{ours}.feed_forward.up"),
             *_dense(f"{theirs}.output.dense", f"{ours}.feed_forward.down"),
-            *_norm(f"{theirs}.output.LayerNorm", f"{ours}.feed_forward_norm"),
+            *norm_weights(
+                f"{theirs}.output.LayerNorm", f"{ours}.feed_forward_norm"
+            ),
         ]
     return [
         *weights,
         *_dense("bert.pooler.dense", "pooler.dense"),
         Weight("cls.predictions.bias", "masked_lm_head.bias"),
         *_dense("cls.predictions.transform.dense", "masked_lm_head.dense"),
-        *_norm("cls.predictions.transform.LayerNorm", "masked_lm_head.norm"),
+        *norm_weights(
+            "cls.predictions.transform.LayerNorm", "masked_lm_head.norm"
+        ),
         *_dense("cls.seq_relationship", "sequence_head"),
     ]
 
@@ -246,14 +246,6 @@ def _dense(
     return [
         Weight(f"{published}.weight", f"{path}.kernel", "transpose", columns),
         Weight(f"{published}.bias", f"{path}.bias", "copy", columns),
-    ]
-
-
-def _norm(published: str, path: str) -> list[Weight]:
-    """Returns the two weights of a layer normalization."""
-    return [
-        Weight(f"{published}.weight", f"{path}.scale"),
-        Weight(f"{published}.bias", f"{path}.bias"),
     ]
 
 

@@ -27,6 +27,10 @@ class TransformerConfig:
         pooler: Vector for the whole sequence, or None.
         masked_lm_head: Prediction of masked tokens, or None.
         pad_token_id: Id of the padding token.
+        bos_token_id: Id of the token that opens a text, or None.
+        eos_token_id: Id of the token that ends a text, or None.
+        scale_scores_by_layer: Divide the attention scores of layer i, from
+            1, by i.
     """
 
     family: str
@@ -37,6 +41,9 @@ class TransformerConfig:
     pooler: PoolerConfig | None = None
     masked_lm_head: MaskedLMHeadConfig | None = None
     pad_token_id: int = 0
+    bos_token_id: int | None = None
+    eos_token_id: int | None = None
+    scale_scores_by_layer: bool = False
 
     def __post_init__(self) -> None:
         """Validates the fields."""
@@ -47,11 +54,13 @@ class TransformerConfig:
                 "`embeddings` and `block` must have one `hidden_size`. "
                 f"Received: {self.embeddings.hidden_size} and {width}"
             )
-        if not 0 <= self.pad_token_id < self.embeddings.vocab_size:
-            raise ValueError(
-                "`pad_token_id` must be an id of the vocabulary of "
-                f"{self.embeddings.vocab_size}. Received: {self.pad_token_id}"
-            )
+        for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < self.vocab_size:
+                raise ValueError(
+                    f"`{name}` must be an id of the vocabulary of "
+                    f"{self.vocab_size}. Received: {value}"
+                )
 
     @property
     def hidden_size(self) -> int:
@@ -67,6 +76,21 @@ class TransformerConfig:
     def max_length(self) -> int | None:
         """Longest sequence, or None if the positions set no limit."""
         return self.embeddings.max_position_embeddings or None
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether the model is a decoder."""
+        return self.block.attention.causal
+
+    def block_of(self, layer: int) -> BlockConfig:
+        """Returns the config of one block, counted from 0."""
+        if not self.scale_scores_by_layer:
+            return self.block
+        attention = self.block.attention
+        scale = attention.score_scale / (layer + 1)
+        return dataclasses.replace(
+            self.block, attention=dataclasses.replace(attention, scale=scale)
+        )
 
     def with_dropout(self, rate: float) -> "TransformerConfig":
         """Returns the config with one rate for all its dropouts."""

@@ -4,7 +4,23 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
+from tfllm.layers.config import Activation
 from tfllm.models.config import TransformerConfig
+
+# Published names of the activations.
+ACTIVATIONS: dict[str, Activation] = {
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "relu": "relu",
+    "silu": "silu",
+    "swish": "silu",
+    "tanh": "tanh",
+}
+# Ours -> the first published name.
+PUBLISHED_ACTIVATIONS = {
+    ours: published for published, ours in reversed(ACTIVATIONS.items())
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +41,14 @@ class Weight:
     columns: tuple[int, int] | None = None
 
 
+def norm_weights(published: str, path: str) -> list[Weight]:
+    """Returns the two weights of a layer normalization."""
+    return [
+        Weight(f"{published}.weight", f"{path}.scale"),
+        Weight(f"{published}.bias", f"{path}.bias"),
+    ]
+
+
 @dataclasses.dataclass(frozen=True)
 class Family:
     """A model family as data: its sizes, its published layout.
@@ -43,8 +67,8 @@ class Family:
             ours: buffers.
         tied: Published name of a tied copy -> of its original. Files may
             hold the copy, the original, or both with one value.
-        architectures: "pretraining" (with a sequence head), "masked_lm" and
-            "encoder" (no head) -> published class names.
+        architectures: "pretraining" (with a sequence head), "masked_lm",
+            "causal_lm" and "encoder" (no head) -> published class names.
         legacy_names: Old spelling -> new, replaced in published names.
         tokenizer: Kind of tokenizer in `tfllm.tokenizers`.
     """
@@ -61,7 +85,7 @@ class Family:
     tied: Mapping[str, str] = dataclasses.field(default_factory=dict)
     architectures: Mapping[str, str] = dataclasses.field(default_factory=dict)
     legacy_names: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    tokenizer: Literal["wordpiece"] = "wordpiece"
+    tokenizer: Literal["wordpiece", "byte_bpe"] = "wordpiece"
 
     def size(self, name: str, **overrides: Any) -> TransformerConfig:
         """Returns the config of a named size.

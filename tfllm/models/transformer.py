@@ -8,6 +8,7 @@ from tfllm.layers.attention import HIDDEN_SCORE
 from tfllm.layers.block import TransformerBlock
 from tfllm.layers.configured import ConfiguredLayer
 from tfllm.layers.embeddings import Embeddings
+from tfllm.layers.hand_gradients import tied_logits
 from tfllm.layers.heads import MaskedLMHead, Pooler
 from tfllm.layers.kv_cache import KVCache
 from tfllm.layers.linear import Linear
@@ -26,6 +27,8 @@ class Transformer(ConfiguredLayer):
         token_ids: int32 [B, T].
         padding_mask: int32 or bool [B, T], true for real tokens, or [B, S]
             with a cache; None if all are real.
+        document_ids: int32 [B, T] or None. A token sees only tokens of the
+            same number. Not with a cache.
         segment_ids: int32 [B, T] or None.
         position_ids: int32 [B, T] or None.
         positions: int32 [B, P] whose hidden states are wanted, or None for
@@ -49,7 +52,9 @@ class Transformer(ConfiguredLayer):
             config.embeddings, name="embeddings", dtype=policy
         )
         self.blocks = [
-            TransformerBlock(config.block, name=f"block_{i}", dtype=policy)
+            TransformerBlock(
+                config.block_of(i), name=f"block_{i}", dtype=policy
+            )
             for i in range(config.num_layers)
         ]
         self.final_norm = (
@@ -73,12 +78,13 @@ class Transformer(ConfiguredLayer):
         padding_mask: Any = None,
         segment_ids: Any = None,
         position_ids: Any = None,
+        document_ids: Any = None,
         positions: Any = None,
         cache: list[KVCache] | None = None,
         training: bool = False,
     ) -> Any:
         """See the class."""
-        if positions is not None and self.config.block.attention.causal:
+        if positions is not None and self.config.is_causal:
             raise ValueError(
                 "`positions` need an encoder: the mask of a decoder goes by "
                 "position. Received: a config with causal=True"
@@ -93,7 +99,9 @@ class Transformer(ConfiguredLayer):
         )
         length = ops.shape(token_ids)[1]
         num_keys = length if cache is None else cache[0].keys.shape[2]
-        mask_bias = self._mask_bias(padding_mask, length, num_keys, start)
+        mask_bias = self._mask_bias(
+            padding_mask, length, num_keys, start, document_ids
+        )
         new_cache: list[Any] = []
         for i, block in enumerate(self.blocks):
             x, block_cache = block(
@@ -123,11 +131,16 @@ class Transformer(ConfiguredLayer):
         ]
 
     def _mask_bias(
-        self, padding_mask: Any, length: Any, num_keys: Any, start: Any
+        self,
+        padding_mask: Any,
+        length: Any,
+        num_keys: Any,
+        start: Any,
+        document_ids: Any = None,
     ) -> Any:
         """Returns float32 [B or 1, 1, 1 or T, S] or None: see Attention."""
         visible = None
-        if self.config.block.attention.causal:
+        if self.config.is_causal:
             queries = ops.expand_dims(start + ops.arange(length), 1)
             keys = ops.expand_dims(ops.arange(num_keys), 0)
             visible = ops.less_equal(keys, queries)[None, None]
@@ -135,6 +148,13 @@ class Transformer(ConfiguredLayer):
             keep = ops.cast(padding_mask, "bool")[:, None, None, :]
             visible = (
                 keep if visible is None else ops.logical_and(visible, keep)
+            )
+        if document_ids is not None:
+            same = ops.equal(
+                document_ids[:, None, :, None], document_ids[:, None, None, :]
+            )
+            visible = (
+                same if visible is None else ops.logical_and(visible, same)
             )
         if visible is None:
             return None
@@ -248,3 +268,96 @@ class PretrainingModel(ConfiguredLayer):
             **super().get_config(),
             "num_sequence_labels": self.num_sequence_labels,
         }
+
+
+class LanguageModel(ConfiguredLayer):
+    """A decoder whose token table predicts the next token.
+
+    Args:
+        config: TransformerConfig with `block.attention.causal`.
+
+    Call args:
+        token_ids: int32 [B, T].
+        padding_mask: int32 [B, T], or [B, S] with a cache; None if all
+            tokens are real. Padding may be on either side.
+        position_ids: int32 [B, T] or None: without a cache, the number of
+            real tokens before each; with one, its index and on.
+        document_ids: int32 [B, T] or None; see Transformer.
+        cache: One KVCache per block, or None.
+        last_only: Compute only the last position's logits, where prompts
+            padded on the left end.
+        training: Apply dropout.
+
+    Returns:
+        Dict of `clm`, float32 [B, T or 1, V], and `hidden_states`, float
+        [B, T, D], after the last normalization; with a cache, this and the
+        new caches.
+
+    Numerics: logits in float32 under any policy.
+
+    Reference: Radford et al., 2019, section 2; Press and Wolf, 2017.
+    """
+
+    config_class = TransformerConfig
+
+    def __init__(self, config: TransformerConfig, **kwargs: Any) -> None:
+        """See the class."""
+        super().__init__(config, **kwargs)
+        if not config.is_causal:
+            raise ValueError(
+                "`config.block.attention.causal` is needed for a language "
+                f"model. Received: false, family {config.family!r}"
+            )
+        self.transformer = Transformer(
+            config, name="transformer", dtype=self.dtype_policy
+        )
+
+    def build(self, input_shape: Any = None) -> None:
+        """Creates the weights."""
+        self.transformer.build()
+        self.built = True
+
+    def call(
+        self,
+        token_ids: Any,
+        padding_mask: Any = None,
+        position_ids: Any = None,
+        document_ids: Any = None,
+        cache: list[KVCache] | None = None,
+        last_only: bool = False,
+        training: bool = False,
+    ) -> Any:
+        """See the class."""
+        if position_ids is None and padding_mask is not None and cache is None:
+            counts = ops.cumsum(ops.cast(padding_mask, "int32"), axis=1)
+            position_ids = ops.maximum(counts - 1, 0)
+        x = self.transformer(
+            token_ids,
+            padding_mask=padding_mask,
+            position_ids=position_ids,
+            document_ids=document_ids,
+            cache=cache,
+            training=training,
+        )
+        if cache is not None:
+            x, cache = x
+        outputs = {
+            "clm": self._logits(x[:, -1:] if last_only else x),
+            "hidden_states": x,
+        }
+        return outputs if cache is None else (outputs, cache)
+
+    def create_cache(self, batch_size: int, length: int) -> list[KVCache]:
+        """Returns empty caches for sequences of up to `length` tokens."""
+        return self.transformer.create_cache(batch_size, length)
+
+    def _logits(self, x: Any) -> Any:
+        """Returns float32 [B, T, V]."""
+        table = self.transformer.embeddings.token_table
+        length = x.shape[1] if x.shape[1] is not None else ops.shape(x)[1]
+        logits = tied_logits(
+            ops.cast(ops.reshape(x, (-1, self.config.hidden_size)), "float32"),
+            # Reshaped, variables become tensors, which have gradients.
+            ops.reshape(ops.cast(table, "float32"), ops.shape(table)),
+        )
+        return ops.reshape(logits, (-1, length, self.config.vocab_size))

@@ -85,16 +85,4 @@ class MaskedLM(Task):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the JSON form of the constructor's arguments."""
-        return {
-            "name": self.name,
-            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
-            "config": self.config.to_dict(),
-            "pair_objective": self.pair_objective,
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "MaskedLM":
-        """Builds the task from what `get_config` returned."""
-        rest = dict(config)
-        rest["config"] = TransformerConfig.from_dict(rest["config"])
-        return cls(**rest)
+        return {**super().get_config(), "pair_objective": self.pair_objective}

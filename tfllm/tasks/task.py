@@ -18,6 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfllm.models import TransformerConfig
 from tfllm.tasks.micro_batches import accumulate
 
 Tensors = dict[str, tf.Tensor]
@@ -61,8 +62,9 @@ class TotalLoss(keras.metrics.Mean):
 class Task(keras.Model):
     """A model with its objectives, losses and metrics.
 
-    A subclass sets `objectives` and implements `call` (features -> dict of
-    outputs) and `objective_sums`. Batches are (x, y, sample_weight), flat
+    A subclass sets `objectives` and `config`, a TransformerConfig, and
+    implements `call` (features -> dict of outputs) and `objective_sums`.
+    Batches are (x, y, sample_weight), flat
     dicts; y and sample_weight have one entry per objective.
 
     Args:
@@ -70,6 +72,7 @@ class Task(keras.Model):
     """
 
     objectives: tuple[str, ...] = ()
+    config: TransformerConfig
     # Keras sets them; their types are ours.
     train_function: Any
     test_function: Any
@@ -101,6 +104,20 @@ class Task(keras.Model):
             for objective in self.objectives
             if objective in ("mlm", "clm")
         }
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the JSON form of the constructor's arguments."""
+        return {
+            "name": self.name,
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+            "config": self.config.to_dict(),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Task":
+        """Builds the task from what `get_config` returned."""
+        model = TransformerConfig.from_dict(config["config"])
+        return cls(**{**config, "config": model})
 
     def compile(  # type: ignore[override]
         self,

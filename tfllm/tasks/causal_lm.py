@@ -1,0 +1,64 @@
+"""Causal language modelling: every token from those before it."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfllm.models import LanguageModel, TransformerConfig
+from tfllm.tasks.cross_entropy import cross_entropy_sums
+from tfllm.tasks.task import Task, Tensors
+
+
+@keras.saving.register_keras_serializable("tfllm")
+class CausalLM(Task):
+    """GPT's pretraining task: the next token.
+
+    Args:
+        config: TransformerConfig with `block.attention.causal`.
+        **kwargs: Keras' own `name`, `dtype` and `trainable`.
+
+    Call args:
+        inputs: Dict of int32 `token_ids` [B, T], and optionally
+            `padding_mask`, `position_ids`, `document_ids` [B, T].
+        training: Apply dropout.
+
+    Returns:
+        Dict of `clm`, float32 [B, T, V]: logits of the token after each.
+
+    Reference: Radford et al., 2019, section 2.
+    """
+
+    objectives = ("clm",)
+
+    def __init__(self, config: TransformerConfig, **kwargs: Any) -> None:
+        """See the class."""
+        super().__init__(**kwargs)
+        self.config = config
+        self.model = LanguageModel(
+            config, name="model", dtype=self.dtype_policy
+        )
+        self.model.build()
+        self.create_metrics()
+        self.built = True
+
+    def call(self, inputs: Tensors, training: bool = False) -> Tensors:
+        """See the class."""
+        outputs = self.model(
+            inputs["token_ids"],
+            padding_mask=inputs.get("padding_mask"),
+            position_ids=inputs.get("position_ids"),
+            document_ids=inputs.get("document_ids"),
+            training=training,
+        )
+        return {"clm": outputs["clm"]}
+
+    def objective_sums(
+        self, y: Tensors, outputs: Tensors, sample_weight: Tensors
+    ) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:
+        """See the base class."""
+        return {
+            "clm": cross_entropy_sums(
+                y["clm"], outputs["clm"], sample_weight["clm"]
+            )
+        }
