@@ -14,11 +14,15 @@ import tensorflow as tf
 from absl import flags as absl_flags
 
 from tfllm import flags
-from tfllm.data.pipeline import DataConfig, open_training_data
+from tfllm.data.causal import CausalData, CausalDataConfig
+from tfllm.data.corpus_sources import DOCUMENT_PER
+from tfllm.data.open_data import open_data
+from tfllm.data.pipeline import DataConfig
 from tfllm.evaluation.evaluate import evaluate
+from tfllm.evaluation.text_perplexity import text_perplexities
 from tfllm.interop import model_folder
-from tfllm.tasks import TASKS, MaskedLM
-from tfllm.tokenizers import WordPieceTokenizer
+from tfllm.tasks import CausalLM, MaskedLM, Task
+from tfllm.tokenizers import load_tokenizer
 from tfllm.train_flags import RunConfig
 from tfllm.training.run_folder import RunFolder, environment
 
@@ -29,7 +33,18 @@ def define() -> None:
     """Defines the flags."""
     group = flags.Group("Evaluation")
     group.string("model_dir", "", "Model folder, or hub id.")
-    group.choice("task", "masked_lm", sorted(TASKS), "What to evaluate.")
+    group.choice(
+        "document_per",
+        "",
+        ("", *DOCUMENT_PER),
+        "What a document of a text file is [as in the run].",
+    )
+    group.integer(
+        "stride",
+        None,
+        "Tokens between two windows of a causal model; 0: as long as they.",
+    )
+    group.integer("seq_length", None, "Tokens per window [as in the run].")
     group.string("eval_files", "", "Text globs or shards [those of the run].")
     group.integer("batch_size", None, "Examples at a time [as in the run].")
     group.string("output_dir", "", "For eval_results.json [--model_dir].")
@@ -45,8 +60,14 @@ def main() -> None:
     config = RunConfig.from_record(record)
     if FLAGS.eval_files:
         config = dataclasses.replace(config, eval_files=FLAGS.eval_files)
-    if FLAGS.batch_size:
-        config = dataclasses.replace(config, batch_size=FLAGS.batch_size)
+    for flag, field in (
+        ("batch_size", "batch_size"),
+        ("seq_length", "seq_length"),
+        ("document_per", "document_per"),
+        ("stride", "eval_stride"),
+    ):
+        if FLAGS[flag].value not in (None, ""):
+            config = dataclasses.replace(config, **{field: FLAGS[flag].value})
     if not config.eval_files:
         raise ValueError(
             f"`eval_files` is needed: {FLAGS.model_dir} has no run.json that "
@@ -85,28 +106,34 @@ def run(config: RunConfig, model_dir: str) -> dict[str, float]:
     keras.config.set_dtype_policy(config.precision)
     task = model_folder.load(model_dir)
     with model_folder.local_folder(model_dir) as folder:
-        tokenizer = WordPieceTokenizer.from_file(str(folder))
+        tokenizer = load_tokenizer(str(folder))
     task.compile("sgd", jit_compile=config.jit_compile)
-    data = open_training_data(
+    data = open_data(
         config.eval_files,
         tokenizer,
         data_config(config, task),
         flag="eval_files",
     )
     batches = data.evaluation_dataset(max_steps=config.eval_steps or None)
-    return evaluate(task, batches)
+    values = evaluate(task, batches)
+    if isinstance(data, CausalData) and not config.eval_steps:
+        values |= text_perplexities(values["clm_loss"], data.counts)
+    return values
 
 
-def data_config(config: RunConfig, task: MaskedLM) -> DataConfig:
+def data_config(config: RunConfig, task: Task) -> DataConfig | CausalDataConfig:
     """Returns how the files become batches that fit the task."""
     length = config.seq_length
     if task.config.max_length is not None:
         length = min(length, task.config.max_length)
-    return dataclasses.replace(
-        config.evaluation_data(),
-        seq_length=length,
-        pair_objective=task.pair_objective,
+    config = dataclasses.replace(config, seq_length=length)
+    if isinstance(task, CausalLM):
+        return dataclasses.replace(config, task="causal_lm").evaluation_data()
+    assert isinstance(task, MaskedLM)
+    config = dataclasses.replace(
+        config, task="masked_lm", pair_objective=task.pair_objective
     )
+    return config.evaluation_data()
 
 
 if __name__ == "__main__":

@@ -135,8 +135,7 @@ def write_atomically(path: str) -> Iterator[IO[str]]:
     over `path` when the block ends without an exception, and removed when it
     does not.
     """
-    temporary = f"{path}.{os.getpid()}.tmp"
-    try:
+    with _renamed(path) as temporary:
         if is_remote(path):
             with _gfile().GFile(temporary, "w") as file:
                 yield file
@@ -145,6 +144,26 @@ def write_atomically(path: str) -> Iterator[IO[str]]:
                 temporary, "w", encoding="utf-8", newline="\n"
             ) as local_file:
                 yield local_file
+
+
+@contextlib.contextmanager
+def write_binary_atomically(path: str) -> Iterator[IO[bytes]]:
+    """Opens `path` for bytes, complete or not at all; see write_atomically."""
+    with _renamed(path) as temporary:
+        if is_remote(path):
+            with _gfile().GFile(temporary, "wb") as file:
+                yield file
+        else:
+            with open(temporary, "wb") as local_file:
+                yield local_file
+
+
+@contextlib.contextmanager
+def _renamed(path: str) -> Iterator[str]:
+    """Gives a temporary name that becomes `path`, or is removed."""
+    temporary = f"{path}.{os.getpid()}.tmp"
+    try:
+        yield temporary
         rename(temporary, path)
     except BaseException:
         remove(temporary)

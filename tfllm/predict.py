@@ -49,6 +49,12 @@ def main() -> None:
         else []
     )
     task = model_folder.load(FLAGS.model_dir)
+    if not isinstance(task, MaskedLM):
+        raise ValueError(
+            f"`model_dir` must hold a masked language model. Received: "
+            f"{FLAGS.model_dir}, a {type(task).__name__}; it continues texts "
+            "with tfllm.generate."
+        )
     with model_folder.local_folder(FLAGS.model_dir) as folder:
         tokenizer = WordPieceTokenizer.from_file(
             str(folder), special_tokens_in_text=(MASK,)

@@ -8,20 +8,23 @@ The same command resumes a run that was interrupted at any moment.
 import logging
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from tfllm import flags, train_flags
-from tfllm.data import shards
+from tfllm.data import shards, train_byte_bpe, train_wordpiece
+from tfllm.data.causal import CausalData
 from tfllm.data.corpus import ensure_docstring_corpus
-from tfllm.data.pipeline import TrainingData, open_training_data
+from tfllm.data.open_data import Data, open_data
+from tfllm.evaluation.text_perplexity import text_perplexities
 from tfllm.file_access import match_files
 from tfllm.interop import model_folder
 from tfllm.interop.config_file import check_vocabulary, resolve_model
-from tfllm.tasks import MaskedLM
-from tfllm.tokenizers import WordPieceTokenizer
+from tfllm.tasks import CausalLM, MaskedLM, Task
+from tfllm.tokenizers import Tokenizer, load_tokenizer
 from tfllm.train_flags import RunConfig
 from tfllm.training import distribution, run_folder, trainer
 
@@ -77,11 +80,11 @@ def run(config: RunConfig) -> dict[str, Any]:
         config.accumulation_steps,
         config.jit_compile,
     )
-    tokenizer = WordPieceTokenizer.from_file(config.tokenizer)
+    tokenizer = load_tokenizer(config.tokenizer)
     with strategy.scope():
         task = create_task(config, tokenizer)
     trainer.check_metric(config.best_metric, task)
-    data, held_out = open_data(config, tokenizer)
+    data, held_out = open_files(config, tokenizer)
     settings = config.trainer(
         config.train_steps or data.steps(config.epochs or 1.0)
     )
@@ -92,13 +95,14 @@ def run(config: RunConfig) -> dict[str, Any]:
         task,
         settings,
         data,
-        held_out,
+        held_out
+        and held_out.evaluation_dataset(max_steps=config.eval_steps or None),
         lambda: model_folder.save(task, best, tokenizer),
     )
     if config.best_metric and tf.io.gfile.exists(best):
         model_folder.load_weights(task.model, best)
     model_folder.save(task, config.model_dir, tokenizer)
-    return record(folder, config, result)
+    return record(folder, config, result, text_measures(config, held_out))
 
 
 def check_files(config: RunConfig) -> None:
@@ -123,15 +127,24 @@ def ensure_text(config: RunConfig) -> None:
         )
         ensure_docstring_corpus(corpus)
     if not tf.io.gfile.exists(config.tokenizer):
-        # Only here: it loads the `tokenizers` package.
-        from tfllm.data import train_wordpiece
-
         logger.info(
             "No vocabulary in %s: training one of %d entries on %s.",
             config.tokenizer,
             config.vocab_size,
             config.train_files,
         )
+        train_vocabulary(config)
+
+
+def train_vocabulary(config: RunConfig) -> None:
+    """Trains the kind of vocabulary that the task needs."""
+    if config.task == "causal_lm":
+        train_byte_bpe.train(
+            config.train_files,
+            config.tokenizer,
+            train_byte_bpe.ByteBPETrainingConfig(vocab_size=config.vocab_size),
+        )
+    else:
         train_wordpiece.train(
             config.train_files,
             config.tokenizer,
@@ -149,16 +162,12 @@ def prepare_backend(config: RunConfig) -> None:
     keras.config.set_dtype_policy(config.precision)
 
 
-def open_data(
-    config: RunConfig, tokenizer: WordPieceTokenizer
-) -> tuple[TrainingData, tf.data.Dataset | None]:
-    """Returns the training data and the held-out batches, if any."""
-    data = open_training_data(
-        config.train_files,
-        tokenizer,
-        config.data(),
-        index_dir=os.path.join(config.model_dir, "data_index"),
-    )
+def open_files(
+    config: RunConfig, tokenizer: Tokenizer
+) -> tuple[Data, Data | None]:
+    """Returns the training data and the held-out data, if any."""
+    index_dir = os.path.join(config.model_dir, "data_index")
+    data = open_data(config.train_files, tokenizer, config.data(), index_dir)
     logger.info(
         "%d training examples, %d steps per epoch.",
         data.num_examples,
@@ -166,28 +175,23 @@ def open_data(
     )
     if not config.eval_files:
         return data, None
-    held_out = open_training_data(
+    return data, open_data(
         config.eval_files,
         tokenizer,
         config.evaluation_data(),
-        index_dir=os.path.join(config.model_dir, "data_index"),
+        index_dir,
         flag="eval_files",
     )
-    return data, held_out.evaluation_dataset(
-        max_steps=config.eval_steps or None
-    )
 
 
-def create_task(config: RunConfig, tokenizer: WordPieceTokenizer) -> MaskedLM:
+def create_task(config: RunConfig, tokenizer: Tokenizer) -> Task:
     """Returns the task, fresh or with the weights of --init_from."""
     # A size takes the vocabulary it is given; a config.json says its own.
     own = {}
     if not os.path.exists(config.model):
-        own = {
-            "vocab_size": tokenizer.vocab_size,
-            "pad_token_id": tokenizer.pad_id,
-        }
+        own = {"vocab_size": tokenizer.vocab_size, **tokenizer.model_ids}
     model = resolve_model(config.model, **own)
+    check_kind(config, model.family, model.is_causal)
     check_vocabulary(tokenizer, model)
     if model.max_length and config.seq_length > model.max_length:
         raise ValueError(
@@ -196,17 +200,49 @@ def create_task(config: RunConfig, tokenizer: WordPieceTokenizer) -> MaskedLM:
         )
     if config.dropout is not None:
         model = model.with_dropout(config.dropout)
-    task = MaskedLM(model, pair_objective=config.pair_objective)
+    if config.initializer_range is not None:
+        model = model.with_initializer_range(config.initializer_range)
+    task: Task = (
+        CausalLM(model)
+        if config.task == "causal_lm"
+        else MaskedLM(model, pair_objective=config.pair_objective)
+    )
     if config.init_from:
         report = model_folder.init_from(task, config.init_from, partial=True)
         logger.info("Initialised from %s: %s", config.init_from, report)
     return task
 
 
+def check_kind(config: RunConfig, family: str, is_causal: bool) -> None:
+    """Raises ValueError if the model is not one for the task."""
+    if is_causal != (config.task == "causal_lm"):
+        fitting = "masked_lm" if not is_causal else "causal_lm"
+        raise ValueError(
+            f"`task` must be {fitting!r} for `model` {config.model}, of family "
+            f"{family}. Received: {config.task!r}"
+        )
+
+
+def text_measures(
+    config: RunConfig, held_out: Data | None
+) -> Callable[[dict[str, float]], dict[str, float]]:
+    """Returns what adds the measures of the whole held-out text."""
+
+    def measure(values: dict[str, float]) -> dict[str, float]:
+        # A part of the batches is not the text that was counted.
+        if not isinstance(held_out, CausalData) or config.eval_steps:
+            return values
+        loss = values["clm_loss"]
+        return values | text_perplexities(loss, held_out.counts)
+
+    return measure
+
+
 def record(
     folder: run_folder.RunFolder,
     config: RunConfig,
     result: trainer.RunResult,
+    measure: Callable[[dict[str, float]], dict[str, float]],
 ) -> dict[str, Any]:
     """Writes train_results.json and eval_results.json; returns both.
 
@@ -230,6 +266,7 @@ def record(
     if config.best_metric and result.best_step:
         step, values = result.best_step, result.best_evaluation
     if values:
+        values = measure(values)
         folder.write(
             "eval_results.json",
             {
@@ -254,7 +291,10 @@ def show(config: RunConfig, results: dict[str, Any]) -> None:
     for name, label in (
         ("mlm_accuracy", "masked-token accuracy"),
         ("nsp_accuracy", "sentence-pair accuracy"),
-        ("perplexity", "masked-token perplexity"),
+        ("clm_accuracy", "next-token accuracy"),
+        ("perplexity", "perplexity per token"),
+        ("word_perplexity", "perplexity per word"),
+        ("bits_per_byte", "bits per byte"),
     ):
         if f"eval_{name}" in results:
             print(f"  held-out {label}: {results[f'eval_{name}']:.4f}")

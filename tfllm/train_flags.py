@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from absl import flags as absl_flags
 
+from tfllm.data.causal import CausalDataConfig
+from tfllm.data.corpus_sources import DOCUMENT_PER
 from tfllm.data.masking import MASKING_UNITS, MaskingConfig
 from tfllm.data.pipeline import DataConfig
 from tfllm.flags import Group
@@ -15,9 +17,22 @@ from tfllm.training.schedules import DECAYS, Decay, ScheduleConfig
 from tfllm.training.trainer import TrainerConfig
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
-TASK_NAMES = ("masked_lm",)
+TASK_NAMES = ("causal_lm", "masked_lm")
 PAIR_OBJECTIVES = ("nsp", "sop", "none")
 FLAGS = absl_flags.FLAGS
+
+# Flags that say something about the data of one task only.
+TASK_FLAGS = {
+    "masked_lm": (
+        "pair_objective",
+        "masking",
+        "mask_rate",
+        "max_predictions",
+        "dupe_factor",
+        "short_seq_prob",
+    ),
+    "causal_lm": ("document_per", "isolate_documents", "eval_stride"),
+}
 
 # May change when a run is resumed; everything else decides its result.
 OPERATIONAL = (
@@ -39,6 +54,7 @@ class RunConfig:
     init_from: str = ""
     tokenizer: str = ""
     dropout: float | None = None
+    initializer_range: float | None = None
     train_files: str = ""
     eval_files: str = ""
     corpus_source: str = ""
@@ -50,6 +66,9 @@ class RunConfig:
     max_predictions: int = 0
     dupe_factor: int = 10
     short_seq_prob: float = 0.1
+    document_per: str = "blank_line"
+    isolate_documents: bool = False
+    eval_stride: int = 0
     model_dir: str = ""
     batch_size: int = 32
     accumulation_steps: int = 1
@@ -135,6 +154,7 @@ class RunConfig:
         for name, value in self.values.items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"`{name}` must be finite. Received: {value}")
+        self._check_task_flags()
         if self.batch_size % self.accumulation_steps:
             raise ValueError(
                 "`batch_size` must be a multiple of `accumulation_steps`, "
@@ -145,13 +165,34 @@ class RunConfig:
         self.data()
         self.trainer(self.train_steps or max(1, math.ceil(self.warmup)))
 
+    def _check_task_flags(self) -> None:
+        """Raises ValueError for flags of another task."""
+        defaults = {f.name: f.default for f in dataclasses.fields(self)}
+        for task, names in TASK_FLAGS.items():
+            for name in names:
+                value = getattr(self, name)
+                if task != self.task and value != defaults[name]:
+                    raise ValueError(
+                        f"`{name}` goes with --task={task}. Received: {name}="
+                        f"{value} with --task={self.task}"
+                    )
+
     @property
     def settings(self) -> dict[str, Any]:
         """The flags that decide the result of a run."""
         return {k: v for k, v in self.values.items() if k not in OPERATIONAL}
 
-    def data(self) -> DataConfig:
+    def data(self) -> DataConfig | CausalDataConfig:
         """Returns how files become batches."""
+        if self.task == "causal_lm":
+            return CausalDataConfig(
+                seq_length=self.seq_length,
+                batch_size=self.batch_size,
+                document_per=self.document_per,
+                isolate_documents=self.isolate_documents,
+                stride=self.eval_stride or None,
+                seed=self.seed,
+            )
         return DataConfig(
             seq_length=self.seq_length,
             batch_size=self.batch_size,
@@ -166,9 +207,12 @@ class RunConfig:
             short_seq_prob=self.short_seq_prob,
         )
 
-    def evaluation_data(self) -> DataConfig:
+    def evaluation_data(self) -> DataConfig | CausalDataConfig:
         """Returns how held-out files become batches: one pass."""
-        return dataclasses.replace(self.data(), dupe_factor=1)
+        data = self.data()
+        if isinstance(data, CausalDataConfig):
+            return data
+        return dataclasses.replace(data, dupe_factor=1)
 
     def trainer(self, total_steps: int) -> TrainerConfig:
         """Returns the settings of the trainer."""
@@ -209,9 +253,16 @@ def define() -> None:
         RunConfig.init_from,
         "Model folder or hub id to start from.",
     )
-    group.string("tokenizer", RunConfig.tokenizer, "Folder or vocab.txt.")
+    group.string(
+        "tokenizer", RunConfig.tokenizer, "Folder, vocab.txt or tokenizer.json."
+    )
     group.number(
         "dropout", RunConfig.dropout, "Rate everywhere, instead of the model's."
+    )
+    group.number(
+        "initializer_range",
+        RunConfig.initializer_range,
+        "Deviation of fresh weights, instead of the model's.",
     )
 
     group = Group("Data")
@@ -255,6 +306,22 @@ def define() -> None:
         "short_seq_prob",
         RunConfig.short_seq_prob,
         "Share of shortened examples.",
+    )
+    group.choice(
+        "document_per",
+        RunConfig.document_per,
+        DOCUMENT_PER,
+        "What a document of a text file is, for causal_lm.",
+    )
+    group.boolean(
+        "isolate_documents",
+        RunConfig.isolate_documents,
+        "Causal tokens see only their own document.",
+    )
+    group.integer(
+        "eval_stride",
+        RunConfig.eval_stride,
+        "Causal evaluation: tokens between two windows; 0: seq_length.",
     )
 
     group = Group("Training")

@@ -3,16 +3,17 @@
     python -m tools.build_vocab --input_files=corpus/train.txt \
         --vocab_size=8000 --output_dir=tokenizer
 
-Writes vocab.txt and tokenizer_config.json, which tfllm and Transformers read.
+Writes a tokenizer folder that tfllm and Transformers read: vocab.txt for
+WordPiece; vocab.json, merges.txt and tokenizer.json for byte-level BPE.
 """
 
 from absl import flags as absl_flags
 
 from tfllm import flags
-from tfllm.data import train_wordpiece
+from tfllm.data import train_byte_bpe, train_wordpiece
 
 _DEFAULT = train_wordpiece.WordPieceTrainingConfig()
-_KINDS = ("wordpiece",)
+_KINDS = ("byte_bpe", "wordpiece")
 
 _INPUT_FILES = absl_flags.DEFINE_string(
     "input_files",
@@ -20,22 +21,28 @@ _INPUT_FILES = absl_flags.DEFINE_string(
     "Text files, plain or gzip: paths and globs, comma-separated.",
 )
 _OUTPUT_DIR = absl_flags.DEFINE_string(
-    "output_dir", None, "Folder for vocab.txt and tokenizer_config.json."
+    "output_dir", None, "Folder for the vocabulary and its config."
 )
 _KIND = absl_flags.DEFINE_string(
     "kind", "wordpiece", f"Kind of vocabulary: {', '.join(_KINDS)}."
 )
 _VOCAB_SIZE = absl_flags.DEFINE_integer(
-    "vocab_size", _DEFAULT.vocab_size, "Tokens at most, special ones included."
+    "vocab_size",
+    _DEFAULT.vocab_size,
+    "Tokens at most, special ones included; byte_bpe: 257 for bytes alone.",
 )
 _LOWERCASE = absl_flags.DEFINE_bool(
-    "lowercase", _DEFAULT.lowercase, "Lower the case and strip accents."
+    "lowercase",
+    _DEFAULT.lowercase,
+    "Lower the case and strip accents (wordpiece).",
 )
 _MIN_FREQUENCY = absl_flags.DEFINE_integer(
     "min_frequency", _DEFAULT.min_frequency, "Rarer pairs are not merged."
 )
 _LIMIT_ALPHABET = absl_flags.DEFINE_integer(
-    "limit_alphabet", _DEFAULT.limit_alphabet, "Characters at most."
+    "limit_alphabet",
+    _DEFAULT.limit_alphabet,
+    "Characters at most (wordpiece).",
 )
 
 
@@ -44,13 +51,21 @@ def main() -> None:
     if _KIND.value not in _KINDS:
         raise ValueError(
             f"`kind` must be one of {', '.join(_KINDS)}. "
-            f"Received: {_KIND.value}. Other kinds are not available yet."
+            f"Received: {_KIND.value}."
         )
     if not _OUTPUT_DIR.value:
         raise ValueError(
             "`output_dir` must name a folder. Received: nothing. "
             "Add --output_dir=FOLDER."
         )
+    size = (
+        _train_byte_bpe() if _KIND.value == "byte_bpe" else _train_wordpiece()
+    )
+    print(f"vocabulary of {size} tokens: {_OUTPUT_DIR.value}")
+
+
+def _train_wordpiece() -> int:
+    """Returns the size of the vocabulary it trained."""
     vocabulary = train_wordpiece.train(
         _INPUT_FILES.value,
         _OUTPUT_DIR.value,
@@ -61,7 +76,24 @@ def main() -> None:
             limit_alphabet=_LIMIT_ALPHABET.value,
         ),
     )
-    print(f"vocabulary of {len(vocabulary)} tokens: {_OUTPUT_DIR.value}")
+    return len(vocabulary)
+
+
+def _train_byte_bpe() -> int:
+    """Returns the size of the vocabulary it trained."""
+    for flag in ("lowercase", "limit_alphabet"):
+        if absl_flags.FLAGS[flag].present:
+            raise ValueError(
+                f"`{flag}` goes with --kind=wordpiece: byte-level BPE keeps "
+                "every byte. Received: --kind=byte_bpe."
+            )
+    return train_byte_bpe.train(
+        _INPUT_FILES.value,
+        _OUTPUT_DIR.value,
+        train_byte_bpe.ByteBPETrainingConfig(
+            vocab_size=_VOCAB_SIZE.value, min_frequency=_MIN_FREQUENCY.value
+        ),
+    ).vocab_size
 
 
 if __name__ == "__main__":

@@ -146,7 +146,6 @@ def test_remainder_is_dropped(data: TrainingData) -> None:
     left = collections.Counter(whole) - collections.Counter(rows)
     assert sum(left.values()) == data.num_examples % 16
     assert data.steps(1.5) == -(-3 * steps // 2)
-    assert data.epochs(steps * 2) == 2.0
 
 
 def test_masks_are_drawn_anew_in_each_epoch(

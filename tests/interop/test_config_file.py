@@ -31,7 +31,8 @@ def test_resolve_model(folder: pathlib.Path) -> None:
         ("bert:tinny", "bert:tiny"),
         ("brt:large", "bert:large"),
         ("bert", "bert:"),
-        ("", "bert:"),
+        ("gpt", "gpt2:"),
+        ("", ""),
     ],
 )
 def test_unknown_model(spec: str, near: str) -> None:

@@ -1,10 +1,8 @@
 """Examples to batches: shuffled, masked, deterministic, seekable.
 
-The order is a function of (seed, epoch, step). In each epoch the units are
-permuted, consecutive groups of `units_per_group` are loaded together, and the
-examples of a group are permuted jointly; masks are keyed by (seed, epoch,
-example). So a batch is the same whether a run reached it or was resumed at it,
-and starting at any step costs the load of one group.
+The order is a function of (seed, epoch, step), see `epochs`; masks are keyed by
+(seed, epoch, example). So a batch is the same whether a run reached it or was
+resumed at it.
 """
 
 import math
@@ -15,7 +13,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfllm.data import shards, stateless
+from tfllm.data import shards
+from tfllm.data.epochs import Epochs, check_start, finish
 from tfllm.data.instances import (
     Examples,
     InstanceSettings,
@@ -167,12 +166,17 @@ class TrainingData:
         self._tokenizer = tokenizer
         self._config = config
         self._paired = config.pair_objective != "none"
-        self._counts = np.array(source.counts, np.int64)
+        self._epochs = Epochs(
+            source.counts,
+            config.batch_size,
+            config.seed,
+            config.units_per_group,
+        )
 
     @property
     def num_examples(self) -> int:
         """Examples in an epoch, before the remainder is dropped."""
-        return int(self._counts.sum())
+        return self._epochs.num_examples
 
     @property
     def num_slots(self) -> int:
@@ -181,28 +185,12 @@ class TrainingData:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Full batches in an epoch.
-
-        Raises:
-            ValueError: there are fewer examples than `batch_size`.
-        """
-        steps = self.num_examples // self._config.batch_size
-        if steps < 1:
-            raise ValueError(
-                "`batch_size` must not exceed the number of examples, "
-                f"{self.num_examples}. Received: {self._config.batch_size}. "
-                "Give more text or a smaller batch."
-            )
-        return steps
+        """Full batches in an epoch; ValueError if there is none."""
+        return self._epochs.steps_per_epoch
 
     def steps(self, epochs: float) -> int:
         """Batches in a number of epochs."""
-        # Rounded first: 0.1 * 30 is a little more than 3.
-        return math.ceil(round(epochs * self.steps_per_epoch, 6))
-
-    def epochs(self, steps: int) -> float:
-        """Epochs in a number of batches."""
-        return steps / self.steps_per_epoch
+        return self._epochs.steps(epochs)
 
     def dataset(self, start_step: int = 0) -> tf.data.Dataset:
         """Global batches from a step on, without end.
@@ -216,14 +204,11 @@ class TrainingData:
         Raises:
             ValueError: there are fewer examples than `batch_size`.
         """
-        if start_step < 0:
-            raise ValueError(
-                f"`start_step` must not be negative. Received: {start_step}."
-            )
+        check_start(start_step)
         _ = self.steps_per_epoch  # raises
         groups = self._from_generator(lambda: self._training_groups(start_step))
         batches = self._batches(groups, self._config.batch_size, True)
-        return _finish(batches, tf.data.INFINITE_CARDINALITY)
+        return finish(batches, tf.data.INFINITE_CARDINALITY)
 
     def evaluation_dataset(
         self, batch_size: int | None = None, max_steps: int | None = None
@@ -244,34 +229,17 @@ class TrainingData:
             steps = min(steps, max_steps)
         groups = self._from_generator(self._evaluation_groups)
         batches = self._batches(groups, size, False).take(steps)
-        return _finish(batches, steps)
+        return finish(batches, steps)
 
     def _training_groups(
         self, start_step: int
     ) -> Iterator[dict[str, np.ndarray]]:
         """Yields groups of examples in training order, without end."""
-        config = self._config
-        rows_per_epoch = self.steps_per_epoch * config.batch_size
-        epoch, step = divmod(start_step, self.steps_per_epoch)
-        skip = step * config.batch_size
-        while True:
-            units = stateless.permutation(len(self._counts), config.seed, epoch)
-            first = 0  # row of the epoch where the group begins
-            for start in range(0, len(units), config.units_per_group):
-                group = units[start : start + config.units_per_group]
-                last = first + int(self._counts[group].sum())
-                low, high = max(first, skip), min(last, rows_per_epoch)
-                if low < high:
-                    order = stateless.permutation(
-                        last - first, config.seed, epoch, start
-                    )
-                    rows = order[low - first : high - first]
-                    yield self._load(group, rows, epoch)
-                first = last
-            epoch, skip = epoch + 1, 0
+        for group in self._epochs.groups(start_step):
+            yield self._load(*group)
 
     def _evaluation_groups(self) -> Iterator[dict[str, np.ndarray]]:
-        for unit, count in enumerate(self._counts):
+        for unit, count in enumerate(self._epochs.counts):
             if count:
                 yield self._load(
                     np.array([unit]), np.arange(count), _EVALUATION_EPOCH
@@ -421,15 +389,3 @@ def _put_static_masks(table: dict[str, tf.Tensor]) -> Masked:
         labels=tf.where(used, labels, 0),
         weights=tf.cast(used, tf.float32),
     )
-
-
-def _finish(batches: tf.data.Dataset, steps: int) -> tf.data.Dataset:
-    """Sets options and the number of batches."""
-    options = tf.data.Options()
-    options.deterministic = True
-    # Every worker computes global batches; tf.distribute splits them.
-    options.experimental_distribute.auto_shard_policy = (
-        tf.data.experimental.AutoShardPolicy.OFF
-    )
-    batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
-    return batches.prefetch(tf.data.AUTOTUNE).with_options(options)

@@ -159,7 +159,7 @@ class TextSource:
         index_path = None
         if index_dir is not None:
             key = {
-                "files": [_file_state(path) for path in paths],
+                "files": [file_state(path) for path in paths],
                 "instances": asdict(instances),
                 "block_bytes": block_bytes,
                 "vocab_hash": tokenizer.vocab_hash(),
@@ -193,7 +193,8 @@ class TextSource:
         return tuple(counts)
 
 
-def _file_state(path: str) -> list[Any]:
+def file_state(path: str) -> list[Any]:
+    """What changes when a file does."""
     state = tf.io.gfile.stat(path)
     return [path, state.length, state.mtime_nsec]
 

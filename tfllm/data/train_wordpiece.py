@@ -12,14 +12,11 @@ here first and handed over in a fixed order.
 import collections
 import dataclasses
 import json
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
-import tqdm
-
 from tfllm import file_access
-from tfllm.data import corpus_sources
+from tfllm.data.vocabulary_text import Lines
 
 # The order gives [PAD] id 0, as sequences are padded with zeros.
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -74,20 +71,6 @@ def tokenizer_config(config: WordPieceTrainingConfig) -> dict[str, object]:
         "sep_token": "[SEP]",
         "mask_token": "[MASK]",
     }
-
-
-class _Lines:
-    """The lines of text files, readable more than once."""
-
-    def __init__(self, paths: list[str]) -> None:
-        self.paths = paths
-
-    def __iter__(self) -> Iterator[str]:
-        for path in self.paths:
-            name = os.path.basename(path)
-            lines = corpus_sources.read_lines(path)
-            for line in tqdm.tqdm(lines, f"Reading {name}", unit=" lines"):
-                yield line.decode("utf-8", errors="replace")
 
 
 def _alphabet(
@@ -182,7 +165,7 @@ def train(
     """
     paths = file_access.match_files(input_files, "input_files")
     file_access.make_folder(output_dir)
-    vocabulary = train_vocabulary(_Lines(paths), config)
+    vocabulary = train_vocabulary(Lines(paths), config)
     settings = json.dumps(tokenizer_config(config), indent=2)
     for name, text in (
         (CONFIG_FILE, settings + "\n"),

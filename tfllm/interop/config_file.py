@@ -126,6 +126,13 @@ def check_vocabulary(
         config: The model's.
         source: The flag or file that the tokenizer came from.
     """
+    kind = FAMILIES[config.family].tokenizer
+    if tokenizer.kind != kind:
+        raise ValueError(
+            f"`{source}` must be of the kind that the family {config.family} "
+            f"reads, {kind!r}. Received: {tokenizer.kind!r}. Use the "
+            "tokenizer that belongs to the model."
+        )
     if tokenizer.vocab_size > config.vocab_size:
         raise ValueError(
             f"`{source}` must not have more tokens than the model has rows, "

@@ -105,6 +105,25 @@ class TransformerConfig:
             ),
         )
 
+    def with_initializer_range(self, spread: float) -> "TransformerConfig":
+        """Returns the config with fresh weights of another deviation.
+
+        Deviations that differ from each other keep their ratios.
+        """
+        factor = spread / self.embeddings.initializer_range
+
+        def scaled(values: dict[str, Any]) -> dict[str, Any]:
+            return {
+                name: scaled(value)
+                if isinstance(value, dict)
+                else value * factor
+                if name.endswith("initializer_range") and value is not None
+                else value
+                for name, value in values.items()
+            }
+
+        return self.from_dict(scaled(self.to_dict()))
+
     def with_vocab_size(self, size: int) -> "TransformerConfig":
         """Returns the config with tables and heads for another vocabulary."""
         replace = dataclasses.replace

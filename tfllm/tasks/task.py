@@ -392,7 +392,8 @@ def count_tokens(strategy: tf.distribute.Strategy, data: Any) -> int:
     """Returns the number of real tokens in a global batch."""
     x = data[0] if isinstance(data, tuple) else data
     if "padding_mask" not in x:
-        return 0
+        parts = strategy.experimental_local_results(x["token_ids"])
+        return sum(int(np.prod(part.shape)) for part in parts)
     parts = strategy.experimental_local_results(x["padding_mask"])
     return sum(int(np.sum(part)) for part in parts)
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
+from tfllm.tokenizers import files
+from tfllm.tokenizers.files import (
+    CONFIG_FILE,
+    SPECIAL_TOKENS_FILE,
+    TOKENIZER_FILE,
+)
 from tfllm.tokenizers.special_tokens import SpecialTokens
 
 VOCAB_FILE = "vocab.txt"
-CONFIG_FILE = "tokenizer_config.json"
-SPECIAL_TOKENS_FILE = "special_tokens_map.json"
-TOKENIZER_FILE = "tokenizer.json"
 _MAX_WORD_CHARS = 100
 
 
@@ -138,7 +140,7 @@ def _read_tokens(file: str) -> list[str]:
 
 def _read_tokenizer_file(file: str) -> tuple[list[str], dict[str, Any]]:
     """Returns the tokens and arguments that a tokenizer.json holds."""
-    content = _read_json(file)
+    content = files.read_json(file)
     model = content.get("model") or {}
     ids = model.get("vocab")
     if model.get("type") != "WordPiece" or not isinstance(ids, dict):
@@ -166,8 +168,8 @@ def _read_tokenizer_file(file: str) -> tuple[list[str], dict[str, Any]]:
 
 
 def _read_arguments(folder: str) -> dict[str, Any]:
-    config = _read_json(os.path.join(folder, SPECIAL_TOKENS_FILE))
-    config.update(_read_json(os.path.join(folder, CONFIG_FILE)))
+    config = files.read_json(os.path.join(folder, SPECIAL_TOKENS_FILE))
+    config.update(files.read_json(os.path.join(folder, CONFIG_FILE)))
     arguments: dict[str, Any] = {}
     for name, key, kinds in (
         ("lowercase", "do_lower_case", (bool,)),
@@ -191,25 +193,6 @@ def _read_arguments(folder: str) -> dict[str, Any]:
             tokens[name] = token
     arguments["special_tokens"] = SpecialTokens(**tokens)
     return arguments
-
-
-def _read_json(file: str) -> dict[str, Any]:
-    if not tf.io.gfile.exists(file):
-        return {}
-    with tf.io.gfile.GFile(file, "rb") as stream:
-        content = stream.read()
-    try:
-        value = json.loads(content)
-    except ValueError as error:
-        raise ValueError(
-            f"{file!r} must be JSON. Received: {error}. Correct the file."
-        ) from error
-    if not isinstance(value, dict):
-        raise ValueError(
-            f"{file!r} must hold a JSON object. Received: "
-            f"{type(value).__name__}. Correct the file."
-        )
-    return value
 
 
 def write(
@@ -250,23 +233,11 @@ def write(
         "tokenizer_class": "BertTokenizer",
     }
     tf.io.gfile.makedirs(folder)
-    _write_text(folder, VOCAB_FILE, "".join(f"{t}\n" for t in vocab))
-    _write_text(folder, CONFIG_FILE, _json(config))
-    _write_text(folder, SPECIAL_TOKENS_FILE, _json(names))
+    files.write_text(folder, VOCAB_FILE, "".join(f"{t}\n" for t in vocab))
+    files.write_text(folder, CONFIG_FILE, files.to_json(config))
+    files.write_text(folder, SPECIAL_TOKENS_FILE, files.to_json(names))
     document = _tokenizer_document(vocab, special_tokens, options)
-    _write_text(folder, TOKENIZER_FILE, document)
-
-
-def _json(value: dict[str, Any]) -> str:
-    return json.dumps(value, indent=2, sort_keys=True) + "\n"
-
-
-def _write_text(folder: str, name: str, text: str) -> None:
-    path = os.path.join(folder, name)
-    partial = f"{path}.partial"
-    with tf.io.gfile.GFile(partial, "wb") as stream:
-        stream.write(text.encode("utf-8"))
-    tf.io.gfile.rename(partial, path, overwrite=True)
+    files.write_text(folder, TOKENIZER_FILE, document)
 
 
 def _tokenizer_document(

@@ -32,6 +32,7 @@ import tensorflow_text as tf_text
 
 from tfllm.tokenizers import bert_characters, normalizer_model, vocabulary
 from tfllm.tokenizers.special_tokens import SpecialTokens
+from tfllm.tokenizers.text_vector import as_vector
 from tfllm.tokenizers.word_names import (
     CONTINUATION,
     WordNames,
@@ -63,6 +64,8 @@ class WordPieceTokenizer(tf.Module):
 
     Reference: Devlin et al., 2019; Song et al., 2021 (linear-time WordPiece).
     """
+
+    kind = "wordpiece"
 
     def __init__(
         self,
@@ -208,6 +211,11 @@ class WordPieceTokenizer(tf.Module):
         """The id of the mask token."""
         return self._ids[self.special_tokens.mask]
 
+    @property
+    def model_ids(self) -> dict[str, int]:
+        """The ids that a model's config records."""
+        return {"pad_token_id": self.pad_id}
+
     def token_to_id(self, token: str) -> int:
         """Returns the id of a token; KeyError if there is none."""
         return self._ids[token]
@@ -233,7 +241,7 @@ class WordPieceTokenizer(tf.Module):
         Returns:
             int32 ragged [N, (tokens)].
         """
-        text = _as_vector(text)
+        text = as_vector(text)
         if self.special_tokens_in_text:
             ids, _, _ = self._split_at_specials(text, with_offsets=False)
             return ids
@@ -252,7 +260,7 @@ class WordPieceTokenizer(tf.Module):
             read from bytes `start` to `end` (exclusive) of its text as given,
             from its first character to its last one that is kept.
         """
-        text = _as_vector(text)
+        text = as_vector(text)
         if self.special_tokens_in_text:
             return self._split_at_specials(text, with_offsets=True)
         return self._tokenize_with_offsets(text)
@@ -399,16 +407,6 @@ class WordPieceTokenizer(tf.Module):
 def _quoted(text: str) -> str:
     """Quotes a literal for RE2."""
     return "".join(c if c.isalnum() else f"\\x{{{ord(c):x}}}" for c in text)
-
-
-def _as_vector(text: tf.Tensor) -> tf.Tensor:
-    text = tf.convert_to_tensor(text)
-    if text.dtype != tf.string or text.shape.rank != 1:
-        raise ValueError(
-            "`text` must be a string tensor of rank 1. Received: "
-            f"{text.dtype.name} of shape {text.shape}. Reshape or batch it."
-        )
-    return text
 
 
 def _int64(value: tf.Tensor | tf.RaggedTensor) -> tf.Tensor:

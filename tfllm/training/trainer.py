@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfllm.data.pipeline import TrainingData
+from tfllm.data.open_data import Data
 from tfllm.evaluation.evaluate import evaluate
 from tfllm.training import optimizers
 from tfllm.training.callbacks import Checkpointing, Evaluation, ProgressBar
@@ -134,7 +134,7 @@ def compile_task(task: keras.Model, config: TrainerConfig) -> None:
 def train(
     task: keras.Model,
     config: TrainerConfig,
-    data: TrainingData,
+    data: Data,
     evaluation_data: tf.data.Dataset | None,
     save_best: Callable[[], None],
 ) -> RunResult:

@@ -1,0 +1,344 @@
+"""Byte-level BPE against the `tokenizers` package."""
+
+import collections
+import inspect
+import json
+import pathlib
+import pkgutil
+import random
+import shutil
+import unicodedata
+from typing import Any
+
+import pytest
+import tensorflow as tf
+
+from tfllm.data.train_byte_bpe import ByteBPETrainingConfig, train
+from tfllm.tokenizers import ByteBPETokenizer, load_tokenizer
+from tfllm.tokenizers.byte_pair import END_OF_TEXT
+from tfllm.tokenizers.byte_pair_model import byte_symbols
+
+tokenizers = pytest.importorskip("tokenizers")
+
+# Letters without case, unassigned, private use.
+_LARGE = ("Lo", "Cn", "Co")
+_HARD = [
+    "",
+    " ",
+    "\n",
+    "a  b\n\n c \t\n  ",
+    "I'll we've don't it's 'S can't'",
+    "x" * 3000,
+    "naïve café e\u0301 \u1b44\u302e",
+    "日本語のテキスト と 한국어",
+    "😀👩‍👩‍👧‍👦 👍🏽",
+    "\u0000 nul \u0000\u0000",
+    "\u00a0\u2003\u3000wide\u2028spaces\u0085",
+    "٣٤٥ ⅷ ½ 1.000,5e-3",
+    END_OF_TEXT,
+    "a<|endoftext|>b",
+    "\ufeffmark",
+    "Ġ Ċ ĉ",
+]
+_ALPHABET = (
+    "abcdefgh ABC 0123456789 .,;:!?'\"()[]{}<>|_-+=*/\\&^%$#@~`\n\r\t "
+    "äöüßéñçøæœ\u0301\u0308 αβγδ жзийк אבג عربي हिन्दी"
+    " 中文字日本 한글 😀🚀👍🏽\u200d"
+    "\u0000\u0001\u007f\u0085\u00a0\u00ad\u1680\u2003\u2028\u202f\u3000\ufeff"
+    "٣٤½ⅷ²"
+)
+
+
+def real_texts() -> list[str]:
+    """Docstrings and comments of the standard library, by line."""
+    found: list[str] = []
+    for module in pkgutil.iter_modules():
+        if module.name in ("argparse", "decimal", "_pydecimal", "inspect"):
+            source = inspect.getsource(__import__(module.name))
+            found += source.split("\n\n")
+            found += source.split("\n")
+    return found
+
+
+def fuzzed_texts(count: int) -> list[str]:
+    """Random strings of hard characters, and of any."""
+    rng = random.Random(0)
+    found = []
+    for i in range(count):
+        size = rng.randint(1, 40)
+        if i % 5:
+            found.append("".join(rng.choices(_ALPHABET, k=size)))
+            continue
+        points = [rng.randrange(0x110000) for _ in range(size)]
+        found.append("".join(chr(p) for p in points if not _surrogate(p)))
+    return found
+
+
+def _surrogate(point: int) -> bool:
+    return 0xD800 <= point < 0xE000
+
+
+@pytest.fixture(name="folder", scope="module")
+def _folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("byte_bpe")
+    text = "\n".join([*real_texts()[:4000], *fuzzed_texts(300)])
+    (folder / "text.txt").write_bytes(text.replace("\0", "").encode())
+    train(
+        str(folder / "text.txt"),
+        str(folder / "tokenizer"),
+        ByteBPETrainingConfig(vocab_size=2000),
+    )
+    return folder / "tokenizer"
+
+
+@pytest.fixture(name="ours", scope="module")
+def _ours(folder: pathlib.Path) -> ByteBPETokenizer:
+    tokenizer = load_tokenizer(str(folder))
+    assert isinstance(tokenizer, ByteBPETokenizer)
+    return tokenizer
+
+
+@pytest.fixture(name="theirs", scope="module")
+def _theirs(folder: pathlib.Path) -> Any:
+    return tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+
+
+@pytest.fixture(name="plain", scope="module")
+def _plain(theirs: Any) -> Any:
+    """The same, reading special tokens as any text."""
+    content = json.loads(theirs.to_str())
+    content["added_tokens"] = []
+    return tokenizers.Tokenizer.from_str(json.dumps(content))
+
+
+def assert_equal(ours: ByteBPETokenizer, theirs: Any, texts: list[str]) -> None:
+    found = ours.tokenize(tf.constant(texts))
+    decoded = ours.detokenize(found).numpy()
+    for text, ids, encoding, content in zip(
+        texts, found.to_list(), theirs.encode_batch(texts), decoded, strict=True
+    ):
+        assert ids == encoding.ids, repr(text)
+        assert content == text.encode(), repr(text)
+
+
+def test_ids_and_bytes_equal_on_real_and_fuzzed_text(
+    ours: ByteBPETokenizer, plain: Any
+) -> None:
+    texts = [*_HARD, *real_texts(), *fuzzed_texts(6000)]
+    assert len(texts) > 10_000
+    assert_equal(ours, plain, texts)
+
+
+def test_every_code_point_is_of_the_same_class(
+    ours: ByteBPETokenizer, plain: Any
+) -> None:
+    """Letters, digits, white space and the rest, before and after each.
+
+    Of the large, uniform kinds (ideographs, unassigned) every 16th.
+    """
+    points = [
+        p
+        for p in range(0x110000)
+        if not _surrogate(p)
+        and (p % 16 == 0 or unicodedata.category(chr(p)) not in _LARGE)
+    ]
+    texts = []
+    for start in range(0, len(points), 50):
+        chars = map(chr, points[start : start + 50])
+        texts.append("".join(f"a{c}1{c}{c}!{c}x {c} " for c in chars))
+    assert_equal(ours, plain, texts)
+
+
+def test_a_batch_equals_single_texts(ours: ByteBPETokenizer) -> None:
+    texts = [*_HARD, *fuzzed_texts(50)]
+    whole = ours.tokenize(tf.constant(texts)).to_list()
+    assert whole == [ours.tokenize([text]).to_list()[0] for text in texts]
+    assert ours.tokenize(tf.constant([], tf.string)).to_list() == []
+
+
+def test_prefix_space(folder: pathlib.Path, plain: Any) -> None:
+    ours = ByteBPETokenizer.from_file(str(folder), add_prefix_space=True)
+    content = json.loads(plain.to_str())
+    content["pre_tokenizer"]["add_prefix_space"] = True
+    theirs = tokenizers.Tokenizer.from_str(json.dumps(content))
+    texts = ["word", " word", "\nword", "", " "]
+    found = ours.tokenize(tf.constant(texts)).to_list()
+    assert found == [e.ids for e in theirs.encode_batch(texts)]
+    _, starts, ends = ours.tokenize_with_offsets(tf.constant(["word on"]))
+    assert starts.to_list()[0][0] == 0
+    assert ends.to_list()[0][-1] == len("word on")
+
+
+def test_offsets_cut_the_text_into_the_tokens(ours: ByteBPETokenizer) -> None:
+    texts = [*_HARD, *fuzzed_texts(200)]
+    ids, starts, ends = ours.tokenize_with_offsets(tf.constant(texts))
+    spelled = ours.token_bytes
+    for text, row, begin, end in zip(
+        texts, ids.to_list(), starts.to_list(), ends.to_list(), strict=True
+    ):
+        content = text.encode()
+        cuts = [content[b:e] for b, e in zip(begin, end, strict=True)]
+        assert cuts == [spelled[i] for i in row]
+
+
+def test_bytes_that_are_not_utf8_come_back(ours: ByteBPETokenizer) -> None:
+    texts = [b"\xff\xfe", b"ab\x80c", b"\xe4\xb8", b"ok \xc3( \xf0\x9f"]
+    ids = ours.tokenize(tf.constant(texts))
+    assert ours.detokenize(ids).numpy().tolist() == texts
+    shown = ours.detokenize(ids, replace_invalid=True).numpy()
+    assert [t.decode() for t in shown] == [
+        t.decode("utf-8", errors="replace") for t in texts
+    ]
+
+
+def test_special_tokens(ours: ByteBPETokenizer) -> None:
+    assert ours.eos_id == ours.bos_id == ours.pad_id == ours.vocab_size - 1
+    ids = ours.tokenize(tf.constant([END_OF_TEXT])).to_list()[0]
+    assert ours.eos_id not in ids
+    ids = tf.constant([[*ids, ours.eos_id]])
+    assert ours.detokenize(ids).numpy() == [END_OF_TEXT.encode() * 2]
+    assert ours.detokenize(ids, skip_special_tokens=True).numpy() == [
+        END_OF_TEXT.encode()
+    ]
+
+
+def test_files_round_trip(
+    ours: ByteBPETokenizer, folder: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    for name in ("tokenizer.json", "vocab.json"):
+        one = tmp_path / name
+        one.mkdir()
+        shutil.copy(folder / name, one)
+        if name == "vocab.json":
+            shutil.copy(folder / "merges.txt", one)
+        read = load_tokenizer(str(one))
+        assert read.vocab_hash() == ours.vocab_hash()
+        assert load_tokenizer(str(one / name)).vocab == ours.vocab
+    assert read.eos_id == ours.eos_id  # the default where files are silent
+
+
+def test_graph_dataset_and_moved_saved_model(
+    ours: ByteBPETokenizer, tmp_path: pathlib.Path
+) -> None:
+    texts = [*_HARD, *fuzzed_texts(30)]
+    expected = ours.tokenize(tf.constant(texts)).to_list()
+    rows = tf.data.Dataset.from_tensor_slices(texts).batch(7).map(ours.tokenize)
+    assert [row for batch in rows for row in batch.to_list()] == expected
+    module = tf.Module()
+    module.tokenizer = ours
+    module.serve = tf.function(
+        lambda text: ours.detokenize(ours.tokenize(text)),
+        input_signature=[tf.TensorSpec([None], tf.string)],
+    )
+    tf.saved_model.save(module, str(tmp_path / "first"))
+    shutil.move(tmp_path / "first", tmp_path / "second")
+    loaded = tf.saved_model.load(str(tmp_path / "second"))
+    served = loaded.serve(tf.constant(texts)).numpy()
+    assert served.tolist() == [text.encode() for text in texts]
+
+
+def test_a_plain_byte_model(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "text.txt").write_text("aa aa aa aa\n")
+    tokenizer = train(
+        str(tmp_path / "text.txt"),
+        str(tmp_path / "bytes"),
+        ByteBPETrainingConfig(vocab_size=257),
+    )
+    assert (tokenizer.vocab_size, tokenizer.merges) == (257, [])
+    text = "aa ö\n\n"
+    ids = tokenizer.tokenize(tf.constant([text])).to_list()[0]
+    assert [tokenizer.token_bytes[i] for i in ids] == [
+        bytes([b]) for b in text.encode()
+    ]
+
+
+def small(
+    merges: list[tuple[str, str]], more: tuple[str, ...] = ()
+) -> ByteBPETokenizer:
+    made = list(dict.fromkeys(left + right for left, right in merges))
+    return ByteBPETokenizer([*byte_symbols(), *made, *more], merges)
+
+
+def test_vocabularies_that_the_construction_cannot_hold() -> None:
+    assert small([("a", "b"), ("ab", "c")]).vocab_size == 258
+    twice = [("a", "b"), ("b", "c"), ("ab", "c"), ("a", "bc")]
+    with pytest.raises(ValueError, match="merges 3 and 4.*both make 'abc'"):
+        small(twice)
+    # "abc" is read as "a", "bc": merge 3 is never reached.
+    with pytest.raises(ValueError, match=r"'abc', of merge 3.*\['a', 'bc'\]"):
+        small([("b", "c"), ("a", "b"), ("ab", "c")])
+    with pytest.raises(ValueError, match="merge 1.*'zz' is not"):
+        small([("zz", "a")])
+    with pytest.raises(ValueError, match="256 bytes.*1 of them.*0x41"):
+        ByteBPETokenizer([s for s in byte_symbols() if s != "A"], [])
+
+
+def changed(folder: pathlib.Path, target: pathlib.Path, **values: Any) -> str:
+    content = json.loads((folder / "tokenizer.json").read_text())
+    for name, value in values.items():
+        *path, last = name.split("__")
+        part = content
+        for key in path:
+            part = part[key]
+        part[last] = value
+    path = target / "tokenizer.json"
+    path.write_text(json.dumps(content))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"model__type": "Unigram"}, "type 'BPE'. Received: 'Unigram'"),
+        ({"model__byte_fallback": True}, "model.byte_fallback.*True"),
+        ({"model__ignore_merges": True}, "model.ignore_merges.*True"),
+        ({"model__dropout": 0.1}, "model.dropout.*0.1"),
+        ({"normalizer": {"type": "NFC"}}, "normalizer.*NFC"),
+        ({"pre_tokenizer": {"type": "Split"}}, "pre_tokenizer.type.*Split"),
+        ({"model__merges": [["a"]]}, r"model.merges.*\['a'\], merge 1"),
+        ({"model__vocab": {"a": "b"}}, "'a' -> 'b'"),
+        ({"model__vocab": {"a": 5}}, "without gaps"),
+    ],
+)
+def test_what_a_tokenizer_file_may_not_ask_for(
+    folder: pathlib.Path,
+    tmp_path: pathlib.Path,
+    values: dict[str, Any],
+    message: str,
+) -> None:
+    path = changed(folder, tmp_path, **values)
+    with pytest.raises(ValueError, match=message) as error:
+        ByteBPETokenizer.from_file(path)
+    assert "tokenizer.json" in str(error.value)
+
+
+def test_damaged_merges(folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    shutil.copy(folder / "vocab.json", tmp_path)
+    with pytest.raises(ValueError, match="merges.txt.*no such file"):
+        load_tokenizer(str(tmp_path))
+    (tmp_path / "merges.txt").write_text("#version: 0.2\na b\na b c\n")
+    with pytest.raises(ValueError, match="'a b c' on line 3"):
+        load_tokenizer(str(tmp_path))
+
+
+def test_training_is_deterministic(folder: pathlib.Path, tmp_path: Any) -> None:
+    train(
+        str(folder.parent / "text.txt"),
+        str(tmp_path / "again"),
+        ByteBPETrainingConfig(vocab_size=2000),
+    )
+    for name in ("vocab.json", "merges.txt", "tokenizer.json"):
+        again = (tmp_path / "again" / name).read_bytes()
+        assert again == (folder / name).read_bytes()
+    merges = (folder / "merges.txt").read_text().splitlines()[1:]
+    assert (
+        collections.Counter(m.replace(" ", "") for m in merges).most_common(1)[
+            0
+        ][1]
+        == 1
+    )
+
+
+def test_too_small_a_vocabulary() -> None:
+    with pytest.raises(ValueError, match="at least 257.*Received: 256"):
+        ByteBPETrainingConfig(vocab_size=256)

@@ -1,0 +1,124 @@
+"""The order of examples: a function of (seed, epoch, step), seekable.
+
+In each epoch the units are permuted, consecutive groups of `units_per_group`
+are loaded together, and the examples of a group are permuted jointly. So
+starting at any step costs the load of one group.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfllm.data import stateless
+
+
+class RowGroup(NamedTuple):
+    """Rows that are loaded together.
+
+    Attributes:
+        units: int64 [U], units to load as one table.
+        rows: int64 [N], rows of that table, in training order.
+        epoch: Epoch they belong to.
+    """
+
+    units: np.ndarray
+    rows: np.ndarray
+    epoch: int
+
+
+class Epochs:
+    """Epochs over examples that lie in units.
+
+    Args:
+        counts: Examples per unit.
+        batch_size: Rows per global batch.
+        seed: Seed of the order.
+        units_per_group: Units loaded and shuffled together.
+    """
+
+    def __init__(
+        self,
+        counts: Sequence[int],
+        batch_size: int,
+        seed: int,
+        units_per_group: int,
+    ) -> None:
+        """See the class."""
+        self.counts = np.array(counts, np.int64)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.units_per_group = units_per_group
+
+    @property
+    def num_examples(self) -> int:
+        """Examples in an epoch, before the remainder is dropped."""
+        return int(self.counts.sum())
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Full batches in an epoch.
+
+        Raises:
+            ValueError: there are fewer examples than `batch_size`.
+        """
+        steps = self.num_examples // self.batch_size
+        if steps < 1:
+            raise ValueError(
+                "`batch_size` must not exceed the number of examples, "
+                f"{self.num_examples}. Received: {self.batch_size}. "
+                "Give more text or a smaller batch."
+            )
+        return steps
+
+    def steps(self, epochs: float) -> int:
+        """Batches in a number of epochs."""
+        # Rounded first: 0.1 * 30 is a little more than 3.
+        return math.ceil(round(epochs * self.steps_per_epoch, 6))
+
+    def groups(self, start_step: int) -> Iterator[RowGroup]:
+        """Yields groups of examples in training order, without end.
+
+        Args:
+            start_step: Batches already seen.
+        """
+        rows_per_epoch = self.steps_per_epoch * self.batch_size
+        epoch, step = divmod(start_step, self.steps_per_epoch)
+        skip = step * self.batch_size
+        while True:
+            units = stateless.permutation(len(self.counts), self.seed, epoch)
+            first = 0  # row of the epoch where the group begins
+            for start in range(0, len(units), self.units_per_group):
+                group = units[start : start + self.units_per_group]
+                last = first + int(self.counts[group].sum())
+                low, high = max(first, skip), min(last, rows_per_epoch)
+                if low < high:
+                    order = stateless.permutation(
+                        last - first, self.seed, epoch, start
+                    )
+                    rows = order[low - first : high - first]
+                    yield RowGroup(group, rows, epoch)
+                first = last
+            epoch, skip = epoch + 1, 0
+
+
+def check_start(start_step: int) -> None:
+    """Raises ValueError if a step is negative."""
+    if start_step < 0:
+        raise ValueError(
+            f"`start_step` must not be negative. Received: {start_step}."
+        )
+
+
+def finish(batches: tf.data.Dataset, steps: int) -> tf.data.Dataset:
+    """Sets options and the number of batches."""
+    options = tf.data.Options()
+    options.deterministic = True
+    # Every worker computes global batches; tf.distribute splits them.
+    options.experimental_distribute.auto_shard_policy = (
+        tf.data.experimental.AutoShardPolicy.OFF
+    )
+    batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
+    return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
