@@ -28,6 +28,7 @@ _GPT3 = {"max_position_embeddings": 2048}
 
 SIZES: dict[str, dict[str, int]] = {
     "tiny": {"num_layers": 2, "hidden_size": 128, "num_heads": 2},
+    "nano": {"num_layers": 4, "hidden_size": 128, "num_heads": 4},
     "small": {"num_layers": 12, "hidden_size": 768, "num_heads": 12},
     "medium": {"num_layers": 24, "hidden_size": 1024, "num_heads": 16},
     "large": {"num_layers": 36, "hidden_size": 1280, "num_heads": 20},

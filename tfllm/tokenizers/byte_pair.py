@@ -25,17 +25,32 @@ from tfllm.tokenizers.text_vector import as_vector
 
 END_OF_TEXT = "<|endoftext|>"
 
-# NOTE: the published pattern ends in `\s+(?!\S)|\s+`. RE2 cannot look ahead,
-# so white space is split into single characters here, and joined afterwards.
-_WORDS = (
-    r"'s|'t|'re|'ve|'m|'ll|'d"
-    r"| ?\p{L}+| ?\p{N}+| ?[^%s\p{L}\p{N}]+|[%s]"
-)
 # The characters that the published pattern takes for white space: RE2's \s
 # knows those of ASCII only.
 _SPACES = (
     r"\t-\r \x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}"
     r"\x{205f}\x{3000}"
+)
+# Letters and digits of Unicode 15.1 and 16, which RE2 here does not know yet.
+_LETTERS = (
+    r"\p{L}\x{1c89}\x{1c8a}\x{a7cb}-\x{a7cd}\x{a7da}-\x{a7dc}"
+    r"\x{105c0}-\x{105f3}\x{10d4a}-\x{10d65}\x{10d6f}-\x{10d85}"
+    r"\x{10ec2}-\x{10ec4}\x{11380}-\x{11389}\x{1138b}\x{1138e}"
+    r"\x{11390}-\x{113b5}\x{113b7}\x{113d1}\x{113d3}\x{11bc0}-\x{11be0}"
+    r"\x{13460}-\x{143fa}\x{16100}-\x{1611d}\x{16d40}-\x{16d6c}\x{18cff}"
+    r"\x{1e5d0}-\x{1e5ed}\x{1e5f0}\x{2ebf0}-\x{2ee5d}"
+)
+_DIGITS = (
+    r"\p{N}\x{10d40}-\x{10d49}\x{116d0}-\x{116e3}\x{11bf0}-\x{11bf9}"
+    r"\x{16130}-\x{16139}\x{16d70}-\x{16d79}\x{1ccf0}-\x{1ccf9}"
+    r"\x{1e5f1}-\x{1e5fa}"
+)
+# NOTE: the published pattern ends in `\s+(?!\S)|\s+`. RE2 cannot look ahead,
+# so white space is split into single characters here, and joined afterwards.
+_WORDS = (
+    "'s|'t|'re|'ve|'m|'ll|'d"
+    f"| ?[{_LETTERS}]+| ?[{_DIGITS}]+| ?[^{_SPACES}{_LETTERS}{_DIGITS}]+"
+    f"|[{_SPACES}]"
 )
 
 
@@ -276,16 +291,14 @@ class ByteBPETokenizer(tf.Module):
             string [W], the words of all texts, and int64 [N + 1], where the
             words of each text begin and end.
         """
-        spaces = f"[{_SPACES}]"
         # The op ends a text at U+0000; U+0001 is split just the same.
         safe = tf.strings.regex_replace(text, r"\x00", "\x01")
-        pattern = _WORDS % (_SPACES, _SPACES)
         pieces, begins, ends = tf_text.regex_split_with_offsets(
-            safe, pattern, keep_delim_regex_pattern=pattern
+            safe, _WORDS, keep_delim_regex_pattern=_WORDS
         )
         flat = pieces.flat_values
         splits = tf.cast(pieces.row_splits, tf.int64)
-        blank = tf.strings.regex_full_match(flat, spaces)
+        blank = tf.strings.regex_full_match(flat, f"[{_SPACES}]")
         count = tf.size(flat, tf.int64)
         number = tf.range(count)
         rows = pieces.value_rowids()
