@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfllm.data import masking, stateless
+from tfllm import stateless
+from tfllm.data import masking
 from tfllm.data.masking import MASKING_UNITS, Masker, MaskingConfig
 
 _VOCAB, _WIDTH, _ROWS = 1000, 64, 4000

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfllm.data import stateless
+from tfllm import stateless
 
 
 class RowGroup(NamedTuple):

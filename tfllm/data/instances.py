@@ -18,7 +18,7 @@ from typing import Protocol
 import numpy as np
 import tensorflow as tf
 
-from tfllm.data import stateless
+from tfllm import stateless
 from tfllm.data.readers import Document
 
 PAIR_OBJECTIVES = ("nsp", "sop", "none")

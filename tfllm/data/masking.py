@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfllm.data import stateless
+from tfllm import stateless
 from tfllm.data.instances import Tokenizer
 
 MASKING_UNITS = ("token", "whole_word", "span")

@@ -1,0 +1,307 @@
+"""Token ids in, token ids out: the entry to all ways of generating."""
+
+import dataclasses
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfllm.generation.beam_search import BeamSearch
+from tfllm.generation.buckets import bucket, pad_prompts
+from tfllm.generation.config import GenerationConfig
+from tfllm.generation.contrastive import ContrastiveSearch
+from tfllm.generation.decode import END, STOP, Decoder, State, Steps
+from tfllm.generation.speculative import SpeculativeDecoding
+
+# Called with the number of the row and its new tokens.
+Stream = Callable[[int, list[int]], None]
+
+_REASONS = {END: "eos", STOP: "stop"}
+_FUNCTIONS: weakref.WeakKeyDictionary[Any, dict[Any, Any]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class GenerationOutput:
+    """What was generated.
+
+    Attributes:
+        sequences: New ids by prompt and, within, by returned sequence; the
+            end of text is the last id of a sequence that has one.
+        scores: Sums of log-probabilities, or beam scores, likewise.
+        finish_reasons: "eos", "stop" (a stop string) or "length", likewise.
+        steps: Steps of the loop.
+        acceptance_rate: Share of the draft's tokens that were kept, or None
+            without a draft.
+    """
+
+    sequences: list[list[list[int]]]
+    scores: list[list[float]]
+    finish_reasons: list[list[str]]
+    steps: int
+    acceptance_rate: float | None = None
+
+
+def generate(
+    model: Decoder,
+    prompts: Sequence[Sequence[int]],
+    config: GenerationConfig | None = None,
+    *,
+    draft: Decoder | None = None,
+    token_bytes: Sequence[bytes] | None = None,
+    stream: Stream | None = None,
+    max_length: int | None = None,
+    vocab_size: int | None = None,
+    compiled: bool = True,
+) -> GenerationOutput:
+    """Continues prompts.
+
+    Args:
+        model: A Decoder, such as `task.model` of a CausalLM.
+        prompts: Ids of each; an empty one becomes `bos_token_id`.
+        config: What to generate; greedy by default.
+        draft: A much smaller Decoder of the same vocabulary, for speculative
+            decoding.
+        token_bytes: The bytes of each token, for `stop_strings`.
+        stream: Called with new tokens as they come; not with beams, a draft
+            or contrastive search.
+        max_length: Longest sequence of the model.
+        vocab_size: Size of its vocabulary.
+        compiled: Compile the loop; False runs it eagerly, to look inside.
+
+    Raises:
+        ValueError: A prompt is empty and there is no `bos_token_id`, or too
+            long, or holds an id outside the vocabulary; or options do not
+            go together.
+    """
+    config = config or GenerationConfig()
+    prompts = check_prompts(prompts, config, max_length, vocab_size)
+    if (stream or draft) and (config.num_beams > 1 or config.penalty_alpha):
+        raise ValueError(
+            "`stream` and `draft` go with greedy search and sampling only. "
+            f"Received: num_beams={config.num_beams}, penalty_alpha="
+            f"{config.penalty_alpha}"
+        )
+    tokens, real = pad_prompts(prompts, config.pad_id)
+    functions = _functions(model, config, draft, token_bytes, compiled)
+    limit = tf.constant(config.max_new_tokens)
+    if config.num_beams > 1:
+        if config.stop_strings:
+            raise ValueError(
+                "`stop_strings` do not go with `num_beams`. Received: "
+                f"num_beams={config.num_beams}"
+            )
+        return _from_beams(
+            functions(tf.constant(tokens), tf.constant(real), limit), config
+        )
+    copies = config.num_return_sequences
+    inputs = (
+        tf.constant(np.repeat(tokens, copies, axis=0)),
+        tf.constant(np.repeat(real, copies, axis=0)),
+    )
+    rows = tf.range(len(prompts) * copies, dtype=tf.int64)
+    seed = tf.constant(config.seed, tf.int64)
+    if config.penalty_alpha:
+        return _from_state(functions(*inputs, limit), config, tokens.shape[1])
+    if draft is not None:
+        found = functions(*inputs, rows, seed, limit)
+        output = _from_state(found.state, config, tokens.shape[1])
+        proposed = max(int(found.proposed), 1)
+        rate = int(found.accepted) / proposed
+        return dataclasses.replace(output, acceptance_rate=rate)
+    start, advance = functions
+    state = start(*inputs, rows, seed, limit)
+    if stream is None:
+        state = advance(state, rows, seed, limit, limit)
+    else:
+        state = _streamed(
+            advance, state, rows, seed, limit, tokens.shape[1], stream
+        )
+    return _from_state(state, config, tokens.shape[1])
+
+
+def check_prompts(
+    prompts: Sequence[Sequence[int]],
+    config: GenerationConfig,
+    max_length: int | None,
+    vocab_size: int | None,
+) -> list[list[int]]:
+    """Returns the prompts as lists, with a token where one is empty.
+
+    Raises:
+        ValueError: See `generate`.
+    """
+    if not len(prompts):
+        raise ValueError("`prompts` must not be empty. Received: no prompt")
+    found = []
+    for number, prompt in enumerate(prompts):
+        ids = [int(i) for i in prompt]
+        if not ids and config.bos_token_id is None:
+            raise ValueError(
+                "a prompt must hold a token, since there is no "
+                f"`bos_token_id`. Received: prompt {number} is empty"
+            )
+        ids = ids or [config.bos_token_id or 0]
+        wrong = [i for i in ids if i < 0 or (vocab_size and i >= vocab_size)]
+        if wrong:
+            raise ValueError(
+                f"ids must be below {vocab_size}, the model's vocabulary. "
+                f"Received: {wrong[0]} in prompt {number}. Is the tokenizer "
+                "that of the model?"
+            )
+        if max_length and len(ids) + config.max_new_tokens > max_length:
+            raise ValueError(
+                f"prompt and `max_new_tokens` must fit into the {max_length} "
+                f"positions of the model. Received: prompt {number} of "
+                f"{len(ids)} tokens and max_new_tokens="
+                f"{config.max_new_tokens}. Shorten one of them."
+            )
+        found.append(ids)
+    for name in ("eos_token_id", "suppress_tokens", "begin_suppress_tokens"):
+        wrong = [
+            i for i in getattr(config, name) if vocab_size and i >= vocab_size
+        ]
+        if wrong:
+            raise ValueError(
+                f"`{name}` must be below {vocab_size}, the model's "
+                f"vocabulary. Received: {wrong[0]}"
+            )
+    return found
+
+
+def count_traces(model: Decoder) -> int:
+    """Returns how often functions of a model were traced, for tests."""
+    total = 0
+    for functions in _FUNCTIONS.get(model, {}).values():
+        for function in (
+            functions if isinstance(functions, tuple) else (functions,)
+        ):
+            total += function.experimental_get_tracing_count()
+    return total
+
+
+def _functions(
+    model: Decoder,
+    config: GenerationConfig,
+    draft: Decoder | None,
+    token_bytes: Sequence[bytes] | None,
+    compiled: bool,
+) -> Any:
+    """Returns the function, or pair of them, that a config needs.
+
+    One per model and config, but for the length and the seed, which come
+    at run time.
+    """
+    room = bucket(config.max_new_tokens)
+    static = dataclasses.replace(
+        config, max_new_tokens=room, min_new_tokens=0, seed=0
+    )
+    key = (
+        dataclasses.astuple(static),
+        config.min_new_tokens,
+        None if draft is None else id(draft),
+        None if not config.stop_strings else id(token_bytes),
+        compiled,
+    )
+    known = _FUNCTIONS.setdefault(model, {})
+    if key not in known:
+        known[key] = _create(model, config, draft, token_bytes, room, compiled)
+    return known[key]
+
+
+def _create(
+    model: Decoder,
+    config: GenerationConfig,
+    draft: Decoder | None,
+    token_bytes: Sequence[bytes] | None,
+    room: int,
+    compiled: bool,
+) -> Any:
+    """Builds what `_functions` returns."""
+
+    def function(call: Any) -> Any:
+        if not compiled:
+            return call
+        return tf.function(call, autograph=False)
+
+    # Not kept by the functions, which would keep it from being forgotten.
+    model = weakref.proxy(model)
+    if config.num_beams > 1:
+        return function(BeamSearch(model, config, room))
+    if config.penalty_alpha:
+        search = ContrastiveSearch(model, config, room, token_bytes)
+        return function(search.search)
+    if draft is not None:
+        ahead = SpeculativeDecoding(model, draft, config, room, token_bytes)
+        return function(ahead.search)
+    steps = Steps(model, config, room, token_bytes)
+    return function(steps.start), function(steps.advance)
+
+
+def _streamed(
+    advance: Any,
+    state: State,
+    rows: tf.Tensor,
+    seed: tf.Tensor,
+    limit: tf.Tensor,
+    width: int,
+    stream: Stream,
+) -> State:
+    """Advances token by token, and tells about each."""
+    told = np.zeros(state.tokens.shape[0], np.int32)
+    while True:
+        lengths = state.lengths.numpy()
+        tokens = state.tokens.numpy()
+        for row in np.flatnonzero(lengths > told):
+            begin, end = width + told[row], width + lengths[row]
+            stream(int(row), tokens[row, begin:end].tolist())
+        told = lengths
+        done = int(state.length) - width
+        if done >= int(limit) or state.finished.numpy().all():
+            return state
+        state = advance(state, rows, seed, limit, tf.constant(done + 1))
+
+
+def _from_state(
+    state: State, config: GenerationConfig, width: int
+) -> GenerationOutput:
+    """Returns what a loop without beams generated."""
+    tokens = state.tokens.numpy()[:, width:]
+    lengths = state.lengths.numpy()
+    rows = [
+        row[:length].tolist()
+        for row, length in zip(tokens, lengths, strict=True)
+    ]
+    reasons = [_REASONS.get(int(f), "length") for f in state.finished.numpy()]
+    size = config.num_return_sequences
+    return GenerationOutput(
+        _by_prompt(rows, size),
+        _by_prompt(state.scores.numpy().tolist(), size),
+        _by_prompt(reasons, size),
+        int(state.length) - width,
+    )
+
+
+def _from_beams(
+    found: tuple[tf.Tensor, ...], config: GenerationConfig
+) -> GenerationOutput:
+    """Returns what beam search found."""
+    tokens, lengths, scores, steps = (part.numpy() for part in found)
+    sequences = [
+        [row[:n].tolist() for row, n in zip(rows, counts, strict=True)]
+        for rows, counts in zip(tokens, lengths, strict=True)
+    ]
+    ends = set(config.eos_token_id)
+    reasons = [
+        ["eos" if row and row[-1] in ends else "length" for row in rows]
+        for rows in sequences
+    ]
+    return GenerationOutput(sequences, scores.tolist(), reasons, int(steps))
+
+
+def _by_prompt(values: list[Any], size: int) -> list[list[Any]]:
+    """Splits a flat list into lists of `size`."""
+    return [values[i : i + size] for i in range(0, len(values), size)]
