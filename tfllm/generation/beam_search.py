@@ -4,7 +4,7 @@ Reference: the finished beams, their length penalty and the rules of stopping
 are those of Transformers 5; groups: Vijayakumar et al., 2018, algorithm 1.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -16,6 +16,7 @@ from tfllm.generation.decode import (
     forward,
     is_end,
     prefill,
+    take_rows,
 )
 from tfllm.generation.processors import History, create_processors
 
@@ -88,8 +89,9 @@ class BeamSearch:
         width = prompts.shape[1]
         logits, state = prefill(self.model, prompts, real, self.room)
         copies = self.config.num_beams
+        rows = tf.repeat(tf.range(prompts.shape[0]), copies)
         beams = self._empty(
-            tf.nest.map_structure(lambda part: _repeat(part, copies), state),
+            tf.nest.map_structure(lambda part: take_rows(part, rows), state),
             prompts.shape[0],
         )
         logits = tf.repeat(logits, copies, axis=0)
@@ -192,7 +194,7 @@ class BeamSearch:
         best: tf.Tensor,
         ends: tf.Tensor,
         length: tf.Tensor,
-    ) -> tuple[tf.Tensor, ...]:
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         """Returns done, their scores, is_done and lengths, updated."""
         # The candidates behind the first M are there only to go on.
         ends &= tf.range(self.kept) < self.beams
@@ -309,8 +311,3 @@ class _Extended(NamedTuple):
 def _pick(values: tf.Tensor, order: tf.Tensor) -> tf.Tensor:
     """Gathers along axis 1, by prompt."""
     return tf.gather(values, order, batch_dims=1)
-
-
-def _repeat(part: Any, copies: int) -> Any:
-    """Repeats the rows of what has rows."""
-    return part if part.shape.rank == 0 else tf.repeat(part, copies, axis=0)

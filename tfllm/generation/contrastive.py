@@ -112,6 +112,7 @@ class ContrastiveSearch(Steps):
         for processor in self.processors:
             scores = processor(history, scores)
         best, tokens = tf.math.top_k(tf.nn.softmax(scores), k)  # [R, k]
+        copied = tf.repeat(tf.range(state.tokens.shape[0]), k)
         trial = tf.nest.map_structure(
             lambda part: (
                 part if part.shape.rank == 0 else tf.repeat(part, k, axis=0)

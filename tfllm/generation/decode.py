@@ -315,3 +315,8 @@ def is_end(token: tf.Tensor, config: GenerationConfig) -> tf.Tensor:
     for end in config.eos_token_id:
         ends |= token == end
     return ends
+
+
+def take_rows(part: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+    """Gathers rows of a part of the state; a scalar has none."""
+    return part if part.shape.rank == 0 else tf.gather(part, rows)

@@ -138,7 +138,7 @@ def uniform(
     seed: tf.Tensor, rows: tf.Tensor, step: tf.Tensor, stream: int = 0
 ) -> tf.Tensor:
     """Returns float32 [R] in [0, 1): a function of seed, row and step."""
-    keys = stateless.row_keys(0, tf.cast(step, tf.int64), (seed << 32) + rows)
+    keys = stateless.row_keys(0, tf.cast(step, tf.int64), seed * 2**32 + rows)
     return stateless.to_unit_interval(stateless.draw(keys, stream, 1))[:, 0]
 
 

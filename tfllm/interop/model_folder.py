@@ -186,7 +186,7 @@ def load(
         ValueError: As `load_weights`; or the task is not known.
     """
     # Tasks are TensorFlow; the rest of this file is not.
-    from tfllm.tasks import TASKS
+    from tfllm.tasks import TASKS, CausalLM
 
     with local_folder(folder) as local:
         family, config = read_config(local)
@@ -203,7 +203,32 @@ def load(
             )
         task = TASKS[name](config, **{**settings, **options})  # type: ignore
         load_weights(task, local, partial=partial)
+        if isinstance(task, CausalLM):
+            task.text = _text_generation(local, config)
     return task
+
+
+def _text_generation(folder: pathlib.Path, config: TransformerConfig) -> Any:
+    """Returns how a folder's model continues texts; None without tokenizer."""
+    from tfllm.generation import GENERATION_CONFIG_FILE, GenerationConfig
+    from tfllm.tasks.text_generation import TextGeneration
+    from tfllm.tokenizers import load_tokenizer
+
+    names = ("tokenizer.json", "vocab.json")
+    if not any((folder / name).is_file() for name in names):
+        return None
+    tokenizer = load_tokenizer(str(folder))
+    check_vocabulary(tokenizer, config, f"tokenizer in '{folder}'")
+    # Older folders have these in config.json.
+    values = {
+        "bos_token_id": config.bos_token_id,
+        "eos_token_id": config.eos_token_id,
+        "pad_token_id": config.pad_token_id,
+    }
+    file = folder / GENERATION_CONFIG_FILE
+    if file.is_file():
+        values |= read_json(file)
+    return TextGeneration(tokenizer, GenerationConfig.from_published(values))
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Causal language modelling: every token from those before it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -8,6 +9,7 @@ import tensorflow as tf
 from tfllm.models import LanguageModel, TransformerConfig
 from tfllm.tasks.cross_entropy import cross_entropy_sums
 from tfllm.tasks.task import Task, Tensors
+from tfllm.tasks.text_generation import TextGeneration
 
 
 @keras.saving.register_keras_serializable("tfllm")
@@ -30,6 +32,8 @@ class CausalLM(Task):
     """
 
     objectives = ("clm",)
+    # Set by what loads a folder; `generate` needs them.
+    text: TextGeneration | None = None
 
     def __init__(self, config: TransformerConfig, **kwargs: Any) -> None:
         """See the class."""
@@ -52,6 +56,38 @@ class CausalLM(Task):
             training=training,
         )
         return {"clm": outputs["clm"]}
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        draft: "CausalLM | None" = None,
+        **options: Any,
+    ) -> list[str]:
+        """Continues texts.
+
+        Args:
+            prompts: The texts.
+            draft: A much smaller task of the same vocabulary, to propose
+                tokens that this one checks.
+            **options: Fields of `tfllm.generation.GenerationConfig`, for
+                those of the folder.
+
+        Returns:
+            The continuations, without the prompts: `num_return_sequences`
+            for the first prompt, then those of the next.
+
+        Raises:
+            ValueError: The task has no tokenizer; or see
+                `tfllm.generation.generate`.
+        """
+        if self.text is None:
+            raise ValueError(
+                "`generate` needs a tokenizer. Received: a task without one. "
+                "Load a model folder that has one, or set `task.text = "
+                "TextGeneration(tokenizer)`."
+            )
+        found = self.text(self, prompts, draft, **options)
+        return [c.text for several in found for c in several]
 
     def objective_sums(
         self, y: Tensors, outputs: Tensors, sample_weight: Tensors

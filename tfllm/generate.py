@@ -1,0 +1,198 @@
+"""Continues texts with a causal language model.
+
+    python -m tfllm.generate --model_dir=runs/gpt2_tiny \
+        --prompt="Returns the" --max_new_tokens=50 --do_sample --top_p=0.9
+
+A prompt from the command line is continued on standard output, token by token;
+prompts from a file, one per line, as JSON lines in --output_file.
+"""
+
+import codecs
+import dataclasses
+import json
+import sys
+import time
+from typing import Any
+
+from absl import flags as absl_flags
+from tqdm import tqdm
+
+from tfllm import flags
+from tfllm.file_access import match_files, write_atomically
+from tfllm.generation import GenerationConfig
+from tfllm.interop import model_folder
+from tfllm.predict import in_batches, read_lines
+from tfllm.tasks import CausalLM
+
+FLAGS = absl_flags.FLAGS
+
+# Fields that are lists of ids, comma-separated on the command line.
+_LISTS = ("eos_token_id", "suppress_tokens", "begin_suppress_tokens")
+
+
+def define() -> None:
+    """Defines the flags."""
+    group = flags.Group("Generation")
+    group.string("model_dir", "", "Model folder, or hub id.")
+    group.string("draft_dir", "", "Folder of a much smaller model to propose.")
+    group.string("prompt", None, "Text to continue.")
+    group.string("prompt_file", "", "Text globs, one prompt per line.")
+    group.string("output_file", "", "JSON lines, for --prompt_file.")
+    group.integer("batch_size", 8, "Prompts of a file at a time.")
+    group = flags.Group("GenerationConfig [default: as in the folder]")
+    for field in dataclasses.fields(GenerationConfig):
+        text = f"See tfllm.generation.GenerationConfig [{field.default!r}]."
+        if field.name in _LISTS or field.name == "bad_words_ids":
+            group.string(field.name, None, f"Ids, e.g. 1,2. {text}")
+        elif field.name == "stop_strings":
+            group.names.append(field.name)
+            absl_flags.DEFINE_multi_string(field.name, None, text)
+        elif field.name == "early_stopping":
+            group.string(field.name, None, f"true, false or never. {text}")
+        elif isinstance(field.default, bool):
+            group.names.append(field.name)
+            absl_flags.DEFINE_bool(field.name, None, text)
+        elif isinstance(field.default, float):
+            group.names.append(field.name)
+            absl_flags.DEFINE_float(field.name, None, text)
+        else:
+            group.integer(field.name, None, text)
+
+
+def main() -> None:
+    """Generates what the flags say."""
+    if not FLAGS.model_dir:
+        raise ValueError("`model_dir` is needed. Received: nothing")
+    if (FLAGS.prompt is None) == (not FLAGS.prompt_file):
+        raise ValueError(
+            "give one of `prompt` and `prompt_file`. Received: "
+            f"prompt={FLAGS.prompt!r}, prompt_file={FLAGS.prompt_file!r}"
+        )
+    if bool(FLAGS.prompt_file) != bool(FLAGS.output_file):
+        raise ValueError(
+            "`prompt_file` and `output_file` go together. Received: "
+            f"prompt_file={FLAGS.prompt_file!r}, "
+            f"output_file={FLAGS.output_file!r}"
+        )
+    if not FLAGS.batch_size:
+        raise ValueError("`batch_size` must be at least 1. Received: 0")
+    options = given_options()
+    task = load(FLAGS.model_dir, "model_dir")
+    draft = load(FLAGS.draft_dir, "draft_dir") if FLAGS.draft_dir else None
+    start = time.perf_counter()
+    if FLAGS.prompt_file:
+        count = write_file(task, draft, options)
+    else:
+        count = show(task, draft, options)
+    seconds = time.perf_counter() - start
+    print(
+        f"{count} tokens, {count / seconds:.1f} per second"
+        + ("" if draft is None else f", {_rate(task)} of the draft's kept"),
+        file=sys.stderr,
+    )
+
+
+def given_options() -> dict[str, Any]:
+    """Returns the fields of GenerationConfig that the command line sets."""
+    options: dict[str, Any] = {}
+    for field in dataclasses.fields(GenerationConfig):
+        value = FLAGS[field.name].value
+        if value is None:
+            continue
+        if field.name in _LISTS:
+            value = _ids(field.name, value)
+        elif field.name == "bad_words_ids":
+            value = [_ids(field.name, part) for part in value.split(";")]
+        elif field.name == "early_stopping":
+            value = {"true": True, "false": False}.get(value.lower(), value)
+        options[field.name] = value
+    return options
+
+
+def _ids(name: str, text: str) -> list[int]:
+    """Returns comma-separated ids."""
+    try:
+        return [int(part) for part in text.split(",") if part.strip()]
+    except ValueError as error:
+        raise ValueError(
+            f"`{name}` must be ids, such as 1,2. Received: {text!r}"
+        ) from error
+
+
+def load(folder: str, flag: str) -> CausalLM:
+    """Returns the causal model of a folder, with its tokenizer."""
+    task = model_folder.load(folder)
+    if not isinstance(task, CausalLM):
+        raise ValueError(
+            f"`{flag}` must hold a causal language model. Received: {folder}, "
+            f"a {type(task).__name__}; it fills masks with tfllm.predict."
+        )
+    if task.text is None:
+        raise ValueError(
+            f"`{flag}` must hold a tokenizer. Received: {folder}, without "
+            "tokenizer.json and vocab.json. Copy them from the model."
+        )
+    return task
+
+
+def show(
+    task: CausalLM, draft: CausalLM | None, options: dict[str, Any]
+) -> int:
+    """Prints the continuations of --prompt; returns the number of tokens."""
+    assert task.text is not None
+    config = task.text.config.replace(**options)
+    alone = (
+        draft is None
+        and config.num_beams == 1
+        and not config.penalty_alpha
+        and config.num_return_sequences == 1
+    )
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def stream(_: int, new: bytes) -> None:
+        print(decoder.decode(new), end="", flush=True)
+
+    prompt = FLAGS.prompt
+    if alone:
+        print(prompt, end="", flush=True)
+        (found,) = task.text(task, [prompt], stream=stream, **options)
+        print(decoder.decode(b"", final=True))
+    else:
+        (found,) = task.text(task, [prompt], draft, **options)
+        for continuation in found:
+            print(f"{prompt}{continuation.text}")
+    return sum(len(c.token_ids) for c in found)
+
+
+def write_file(
+    task: CausalLM, draft: CausalLM | None, options: dict[str, Any]
+) -> int:
+    """Writes the continuations of --prompt_file; returns their tokens."""
+    assert task.text is not None
+    files = match_files(FLAGS.prompt_file, "prompt_file")
+    prompts = list(read_lines(files))
+    count = 0
+    with (
+        write_atomically(FLAGS.output_file) as file,
+        tqdm(total=len(prompts), desc="generating", unit=" prompts") as bar,
+    ):
+        for batch in in_batches(prompts, FLAGS.batch_size):
+            found = task.text(task, batch, draft, **options)
+            for prompt, several in zip(batch, found, strict=True):
+                for c in several:
+                    count += len(c.token_ids)
+                    record = {"prompt": prompt, **dataclasses.asdict(c)}
+                    file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            bar.update(len(batch))
+    return count
+
+
+def _rate(task: CausalLM) -> str:
+    """Returns the acceptance rate of the last call in percent."""
+    rate = task.text.acceptance_rate if task.text else None
+    return f"{100.0 * (rate or 0.0):.0f} %"
+
+
+if __name__ == "__main__":
+    define()
+    flags.run(main)

@@ -1,0 +1,138 @@
+"""Texts to continuations: a tokenizer around `tfllm.generation`."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tfllm.generation import GenerationConfig, generate
+from tfllm.tokenizers import ByteBPETokenizer
+
+# Called with the number of the row and the bytes that are new.
+Stream = Callable[[int, bytes], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Continuation:
+    """What was generated after a prompt.
+
+    Attributes:
+        text: Without the end of text; bytes that are not UTF-8 became U+FFFD.
+        token_ids: The ids, the end of text included.
+        score: Sum of their log-probabilities, or the beam's score.
+        finish_reason: "eos", "stop" or "length".
+    """
+
+    text: str
+    token_ids: list[int]
+    score: float
+    finish_reason: str
+
+
+class TextGeneration:
+    """How a causal model continues texts.
+
+    Args:
+        tokenizer: That of the model.
+        config: What to generate where a call does not say.
+    """
+
+    def __init__(
+        self,
+        tokenizer: ByteBPETokenizer,
+        config: GenerationConfig | None = None,
+    ) -> None:
+        """See the class."""
+        # In a function: Keras would track the ops' resources as weights.
+        self._tokenizer = lambda: tokenizer
+        self.config = config or GenerationConfig.from_published(
+            tokenizer.model_ids
+        )
+        self.acceptance_rate: float | None = None
+
+    @property
+    def tokenizer(self) -> ByteBPETokenizer:
+        """The tokenizer."""
+        return self._tokenizer()
+
+    def __call__(
+        self,
+        task: Any,
+        prompts: Sequence[str],
+        draft: Any = None,
+        stream: Stream | None = None,
+        **options: Any,
+    ) -> list[list[Continuation]]:
+        """Continues texts.
+
+        Args:
+            task: A CausalLM.
+            prompts: The texts.
+            draft: A smaller CausalLM of the same vocabulary, or None.
+            stream: Called with the bytes as they come, or None.
+            **options: Fields of GenerationConfig.
+
+        Returns:
+            `num_return_sequences` continuations per prompt.
+
+        Raises:
+            ValueError: The vocabularies differ; or see
+                `tfllm.generation.generate`.
+        """
+        if isinstance(prompts, str):
+            raise ValueError(
+                "`prompts` must be a list of texts. "
+                f"Received: the text {prompts[:50]!r}"
+            )
+        if draft is not None:
+            self._check_draft(draft)
+        table = self.tokenizer.token_bytes
+        config = self.config.replace(**options)
+        special = {config.pad_id, *config.eos_token_id}
+
+        def tell(row: int, ids: list[int]) -> None:
+            assert stream is not None
+            new = b"".join(table[i] for i in ids if i not in special)
+            stream(row, new)
+
+        output = generate(
+            task.model,
+            self.tokenizer.tokenize(tf.constant(list(prompts))).to_list(),
+            config,
+            draft=None if draft is None else draft.model,
+            token_bytes=table,
+            stream=None if stream is None else tell,
+            max_length=task.config.max_length,
+            vocab_size=task.config.vocab_size,
+        )
+        self.acceptance_rate = output.acceptance_rate
+        return [
+            [
+                Continuation(self._text(ids), ids, score, reason)
+                for ids, score, reason in zip(*several, strict=True)
+            ]
+            for several in zip(
+                output.sequences,
+                output.scores,
+                output.finish_reasons,
+                strict=True,
+            )
+        ]
+
+    def _text(self, ids: list[int]) -> str:
+        """Returns the text of ids, without special tokens."""
+        text = self.tokenizer.detokenize(
+            tf.constant([ids], tf.int32), skip_special_tokens=True
+        )
+        return bytes(text.numpy()[0]).decode("utf-8", errors="replace")
+
+    def _check_draft(self, draft: Any) -> None:
+        """Raises ValueError unless a draft reads the same ids."""
+        theirs = draft.text and draft.text.tokenizer
+        if theirs and theirs.vocab_hash() != self.tokenizer.vocab_hash():
+            raise ValueError(
+                "a draft must have the vocabulary of the model, "
+                f"{self.tokenizer.vocab_size} tokens. Received: another, of "
+                f"{theirs.vocab_size}. Use a model of the same tokenizer."
+            )
