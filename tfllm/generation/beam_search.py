@@ -246,10 +246,7 @@ class BeamSearch:
             tf.reshape(whole["origin"], [-1, size]) + first[:, None], [-1]
         )
         state = tf.nest.map_structure(
-            lambda part: (
-                part if part.shape.rank == 0 else tf.gather(part, rows)
-            ),
-            beams.state,
+            lambda part: take_rows(part, rows), beams.state
         )
         return Beams(
             state._replace(

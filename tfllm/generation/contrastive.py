@@ -19,6 +19,7 @@ from tfllm.generation.decode import (
     forward_with_hidden,
     positions,
     put_column,
+    take_rows,
 )
 from tfllm.generation.processors import History
 
@@ -114,10 +115,7 @@ class ContrastiveSearch(Steps):
         best, tokens = tf.math.top_k(tf.nn.softmax(scores), k)  # [R, k]
         copied = tf.repeat(tf.range(state.tokens.shape[0]), k)
         trial = tf.nest.map_structure(
-            lambda part: (
-                part if part.shape.rank == 0 else tf.repeat(part, k, axis=0)
-            ),
-            state,
+            lambda part: take_rows(part, copied), state
         )
         trial = trial._replace(
             tokens=put_column(
@@ -138,10 +136,7 @@ class ContrastiveSearch(Steps):
         here = tf.range(now.hidden.shape[1]) == state.length
         picked = tf.gather(hidden, choice, batch_dims=1)
         cache = tf.nest.map_structure(
-            lambda part: (
-                part if part.shape.rank == 0 else tf.gather(part, rows)
-            ),
-            trial.cache,
+            lambda part: take_rows(part, rows), trial.cache
         )
         return Contrast(
             self._append(state, token, scores)._replace(cache=cache),

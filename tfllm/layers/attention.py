@@ -144,7 +144,12 @@ class Attention(ConfiguredLayer):
             scores = ops.reshape(scores, (-1, n, length, ops.shape(scores)[-1]))
         if mask_bias is not None:
             scores = scores + mask_bias  # [B, N, T, S]
-        probabilities = ops.cast(ops.softmax(scores), self.compute_dtype)
+        # Of one score it is 1; Keras warns there, though a text may be short.
+        one_key = scores.shape[-1] == 1
+        probabilities = ops.cast(
+            ops.ones_like(scores) if one_key else ops.softmax(scores),
+            self.compute_dtype,
+        )
         probabilities = self.dropout(probabilities, training=training)
         if n != k:
             probabilities = ops.reshape(

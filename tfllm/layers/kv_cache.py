@@ -42,14 +42,22 @@ class KVCache(NamedTuple):
             keys: float [B, K, T, H].
             values: float [B, K, T, H].
         """
-        zero = ops.zeros((), dtype="int32")
-        start = (zero, zero, self.index, zero)
         return KVCache(
-            keys=ops.slice_update(
-                self.keys, start, ops.cast(keys, self.keys.dtype)
-            ),
-            values=ops.slice_update(
-                self.values, start, ops.cast(values, self.values.dtype)
-            ),
+            keys=self._put(self.keys, keys),
+            values=self._put(self.values, values),
             index=self.index + keys.shape[2],
         )
+
+    def _put(self, buffer: Any, new: Any) -> Any:
+        """Returns a buffer with T positions replaced from `index` on.
+
+        NOTE: not `ops.slice_update`, which is an XLA op on TensorFlow: stock
+        TF Serving does not run it. Both pass over the buffer once.
+        """
+        length = new.shape[2]
+        place = ops.arange(buffer.shape[2]) - self.index
+        inside = ops.logical_and(place >= 0, place < length)
+        new = ops.cast(new, buffer.dtype)
+        if length > 1:
+            new = ops.take(new, ops.clip(place, 0, length - 1), axis=2)
+        return ops.where(inside[None, None, :, None], new, buffer)

@@ -1,0 +1,525 @@
+"""Generation against plain loops and enumeration."""
+
+import itertools
+import json
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfllm.generation import GenerationConfig, generate
+from tfllm.generation.buckets import bucket
+from tfllm.generation.generate import count_traces
+from tfllm.generation.processors import History, create_processors
+from tfllm.generation.samplers import draw, draw_from
+from tfllm.models import FAMILIES, LanguageModel
+
+VOCAB = 23
+PROMPTS = [[3, 4, 5], [6], [7, 8, 9, 10, 11, 12, 2], [13, 3]]
+
+
+def build(seed: int, layers: int = 2, vocab: int = VOCAB) -> LanguageModel:
+    keras.utils.set_random_seed(seed)
+    model = LanguageModel(
+        FAMILIES["gpt2"].config(
+            num_layers=layers,
+            hidden_size=32,
+            num_heads=2,
+            vocab_size=vocab,
+            max_position_embeddings=96,
+            initializer_range=0.4,
+        )
+    )
+    model.build()
+    return model
+
+
+@pytest.fixture(name="model", scope="module")
+def _model() -> LanguageModel:
+    return build(0)
+
+
+@pytest.fixture(name="draft", scope="module")
+def _draft() -> LanguageModel:
+    return build(1, layers=1)
+
+
+def next_logits(model: LanguageModel, ids: list[int]) -> np.ndarray:
+    """Without a cache, and without padding."""
+    outputs = model(np.array([ids], "int32"))
+    return outputs["clm"].numpy()[0, -1].astype(np.float64)
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = logits - logits.max()
+    return shifted - np.log(np.exp(shifted).sum())
+
+
+def greedy(model: LanguageModel, prompt: list[int], count: int) -> list[int]:
+    ids = list(prompt)
+    for _ in range(count):
+        ids.append(int(next_logits(model, ids).argmax()))
+    return ids[len(prompt) :]
+
+
+def flat(output: Any) -> list[list[int]]:
+    return [ids for several in output.sequences for ids in several]
+
+
+def test_greedy_equals_a_loop_without_cache(model: LanguageModel) -> None:
+    config = GenerationConfig(max_new_tokens=9)
+    output = generate(model, PROMPTS, config)
+    assert flat(output) == [greedy(model, p, 9) for p in PROMPTS]
+    assert output.steps == 9
+    assert {r for row in output.finish_reasons for r in row} == {"length"}
+    for prompt, (ids,), (score,) in zip(
+        PROMPTS, output.sequences, output.scores, strict=True
+    ):
+        logs = [
+            log_softmax(next_logits(model, prompt + ids[:i]))[ids[i]]
+            for i in range(9)
+        ]
+        assert score == pytest.approx(sum(logs), abs=1e-3)
+
+
+STRATEGIES: dict[str, dict[str, Any]] = {
+    "greedy": {},
+    "sampling": {
+        "do_sample": True,
+        "temperature": 0.8,
+        "top_k": 9,
+        "top_p": 0.9,
+        "min_p": 0.01,
+        "typical_p": 0.95,
+        "seed": 5,
+    },
+    "repetition": {"repetition_penalty": 1.5},
+    "counts": {"presence_penalty": 1.0, "frequency_penalty": 0.5},
+    "ngram": {"no_repeat_ngram_size": 2},
+    "words": {"bad_words_ids": ((3,), (4, 5)), "suppress_tokens": (6,)},
+    "ends": {
+        "min_new_tokens": 4,
+        "forced_eos_token_id": 1,
+        "begin_suppress_tokens": (7,),
+        "forced_bos_token_id": 9,
+    },
+    "beams": {"num_beams": 3, "length_penalty": 2.0},
+    "groups": {
+        "num_beams": 4,
+        "num_beam_groups": 2,
+        "diversity_penalty": 0.7,
+    },
+    "contrastive": {"penalty_alpha": 0.6, "top_k": 4},
+}
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_compiled_equals_eager_and_rows_stand_alone(
+    name: str, model: LanguageModel
+) -> None:
+    config = GenerationConfig(
+        max_new_tokens=8, eos_token_id=1, **STRATEGIES[name]
+    )
+    output = generate(model, PROMPTS, config)
+    eager = generate(model, PROMPTS, config, compiled=False)
+    assert eager.sequences == output.sequences
+    assert eager.finish_reasons == output.finish_reasons
+    # The first row draws the same, whatever else is in the batch.
+    alone = generate(model, PROMPTS[:1], config)
+    assert alone.sequences[0] == output.sequences[0]
+    if not config.do_sample:
+        for i, prompt in enumerate(PROMPTS):
+            one = generate(model, [prompt], config)
+            assert one.sequences[0] == output.sequences[i]
+
+
+def enumerate_all(
+    model: LanguageModel, prompt: list[int], length: int, end: int
+) -> dict[tuple[int, ...], float]:
+    """Log-probability of every sequence that ends, or is full."""
+    found: dict[tuple[int, ...], float] = {}
+    running: dict[tuple[int, ...], float] = {(): 0.0}
+    for step in range(length):
+        longer: dict[tuple[int, ...], float] = {}
+        for ids, score in running.items():
+            logs = log_softmax(next_logits(model, prompt + list(ids)))
+            for token, log in enumerate(logs):
+                new = (*ids, token)
+                if token == end or step + 1 == length:
+                    found[new] = score + log
+                else:
+                    longer[new] = score + log
+        running = longer
+    return found
+
+
+@pytest.mark.parametrize("penalty", [0.6, 1.0, 2.0])
+@pytest.mark.parametrize("early", [False, "never"])
+def test_wide_beams_equal_brute_force(penalty: float, early: Any) -> None:
+    model = build(2, vocab=4)
+    prompt, length, end = [2, 3], 3, 1
+    found = enumerate_all(model, prompt, length, end)
+    expected = sorted(
+        found, key=lambda ids: found[ids] / len(ids) ** penalty, reverse=True
+    )[:3]
+    config = GenerationConfig(
+        max_new_tokens=length,
+        num_beams=16,
+        num_return_sequences=3,
+        length_penalty=penalty,
+        early_stopping=early,
+        eos_token_id=end,
+    )
+    # 16 beams hold all that go on, at most 3 ** 2.
+    output = generate(model, [prompt], config)
+    if early == "never" or penalty <= 1.0:
+        assert [tuple(ids) for ids in output.sequences[0]] == expected
+        scores = [found[ids] / len(ids) ** penalty for ids in expected]
+        assert output.scores[0] == pytest.approx(scores, abs=1e-3)
+    assert all(tuple(ids) in found for ids in output.sequences[0])
+
+
+def test_groups_differ_in_their_first_token(model: LanguageModel) -> None:
+    config = GenerationConfig(
+        max_new_tokens=4,
+        num_beams=3,
+        num_beam_groups=3,
+        diversity_penalty=1e4,
+        num_return_sequences=3,
+    )
+    for rows in generate(model, PROMPTS, config).sequences:
+        assert len({ids[0] for ids in rows}) == 3
+
+
+def test_contrastive_search_equals_a_loop(model: LanguageModel) -> None:
+    alpha, k, count = 0.6, 4, 7
+
+    def unit(vectors: np.ndarray) -> np.ndarray:
+        return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+    def search(prompt: list[int]) -> list[int]:
+        ids = list(prompt)
+        for _ in range(count):
+            before = model(np.array([ids], "int32"))
+            chances = np.exp(
+                log_softmax(before["clm"].numpy()[0, -1].astype(np.float64))
+            )
+            seen = unit(before["hidden_states"].numpy()[0])
+            best = np.argsort(-chances, kind="stable")[:k]
+            worth = []
+            for token in best:
+                after = model(np.array([[*ids, token]], "int32"))
+                state = unit(after["hidden_states"].numpy()[0, -1])
+                likeness = (seen @ state).max()
+                worth.append((1 - alpha) * chances[token] - alpha * likeness)
+            ids.append(int(best[int(np.argmax(worth))]))
+        return ids[len(prompt) :]
+
+    config = GenerationConfig(
+        max_new_tokens=count, penalty_alpha=alpha, top_k=k
+    )
+    output = generate(model, PROMPTS, config)
+    assert flat(output) == [search(prompt) for prompt in PROMPTS]
+
+
+@pytest.mark.parametrize("ahead", [1, 3, 5])
+@pytest.mark.parametrize("options", [{}, {"repetition_penalty": 1.4}])
+def test_speculative_greedy_equals_greedy(
+    ahead: int,
+    options: dict[str, Any],
+    model: LanguageModel,
+    draft: LanguageModel,
+) -> None:
+    config = GenerationConfig(
+        max_new_tokens=13, eos_token_id=1, num_assistant_tokens=ahead, **options
+    )
+    expected = generate(model, PROMPTS, config)
+    for helper in (draft, model):
+        found = generate(model, PROMPTS, config, draft=helper)
+        assert found.sequences == expected.sequences
+        assert found.finish_reasons == expected.finish_reasons
+        assert found.acceptance_rate is not None
+        if helper is model:
+            assert found.acceptance_rate == 1.0
+
+
+def test_speculative_draws_have_the_models_distribution() -> None:
+    large, small = build(3, vocab=4), build(4, layers=1, vocab=4)
+    config = GenerationConfig(
+        max_new_tokens=2,
+        do_sample=True,
+        num_return_sequences=4000,
+        num_assistant_tokens=1,
+        seed=1,
+    )
+    rows = flat(generate(large, [[2, 3]], config, draft=small))
+    first = log_softmax(next_logits(large, [2, 3]))
+    for pair in itertools.product(range(4), repeat=2):
+        second = log_softmax(next_logits(large, [2, 3, pair[0]]))
+        chance = np.exp(first[pair[0]] + second[pair[1]])
+        share = rows.count(list(pair)) / len(rows)
+        deviation = np.sqrt(chance * (1 - chance) / len(rows))
+        assert abs(share - chance) < 4.5 * deviation + 1e-3
+
+
+def test_draws_have_their_distribution() -> None:
+    logits = tf.constant([[0.0, 1.0, 2.0, float("-inf"), -1.0]])
+    count = 20_000
+    found = draw(
+        tf.repeat(logits, count, axis=0),
+        tf.constant(7, tf.int64),
+        tf.range(count, dtype=tf.int64),
+        tf.constant(0),
+    ).numpy()
+    chances = tf.nn.softmax(logits).numpy()[0]
+    shares = np.bincount(found, minlength=5) / count
+    np.testing.assert_allclose(shares, chances, atol=0.015)
+    assert shares[3] == 0
+
+
+def test_a_draw_never_takes_an_impossible_token() -> None:
+    chances = tf.constant([[0.0, 0.5, 0.0, 0.5, 0.0]] * 1000)
+    found = draw_from(
+        chances,
+        tf.constant(0, tf.int64),
+        tf.range(1000, dtype=tf.int64),
+        tf.constant(3),
+    )
+    assert set(found.numpy()) == {1, 3}
+
+
+def test_seeds(model: LanguageModel) -> None:
+    config = GenerationConfig(
+        max_new_tokens=10, do_sample=True, num_return_sequences=3
+    )
+    first = generate(model, PROMPTS, config)
+    assert generate(model, PROMPTS, config).sequences == first.sequences
+    other = generate(model, PROMPTS, config.replace(seed=1))
+    assert other.sequences != first.sequences
+    assert len({tuple(ids) for ids in first.sequences[0]}) == 3
+
+
+def test_twenty_lengths_trace_once_per_bucket() -> None:
+    model = build(5)
+    for length in range(1, 21):
+        config = GenerationConfig(max_new_tokens=3 + length % 5, seed=length)
+        generate(model, [[2] * length], config)
+    buckets = {bucket(length) for length in range(1, 21)}
+    # Each bucket traces the start and the loop.
+    assert count_traces(model) == 2 * len(buckets)
+
+
+def test_the_end_of_text(model: LanguageModel) -> None:
+    plain = flat(generate(model, PROMPTS, GenerationConfig(max_new_tokens=9)))
+    end = plain[0][3]
+    config = GenerationConfig(max_new_tokens=9, eos_token_id=end)
+    output = generate(model, PROMPTS, config)
+    for before, (ids,), (reason,) in zip(
+        plain, output.sequences, output.finish_reasons, strict=True
+    ):
+        stop = before.index(end) + 1 if end in before else 9
+        assert ids == before[:stop]
+        assert reason == ("eos" if end in before else "length")
+
+
+def test_stop_strings_across_tokens(model: LanguageModel) -> None:
+    table = [bytes([97 + i]) for i in range(VOCAB)]
+    plain = flat(generate(model, PROMPTS, GenerationConfig(max_new_tokens=9)))
+    stop = b"".join(table[i] for i in plain[2][3:5]).decode()
+    config = GenerationConfig(max_new_tokens=9, stop_strings=(stop,))
+    output = generate(model, PROMPTS, config, token_bytes=table)
+    for before, (ids,), (reason,) in zip(
+        plain, output.sequences, output.finish_reasons, strict=True
+    ):
+        text = b"".join(table[i] for i in before).decode()
+        place = text.find(stop)
+        expected = before[: place + 2] if place >= 0 else before
+        assert ids == expected
+        assert reason == ("stop" if place >= 0 else "length")
+    with pytest.raises(ValueError, match="stop_strings.*token_bytes"):
+        generate(model, PROMPTS, config)
+
+
+def test_streaming_tells_every_token_in_order(model: LanguageModel) -> None:
+    config = GenerationConfig(max_new_tokens=6, eos_token_id=1)
+    heard: dict[int, list[int]] = {}
+    calls = []
+
+    def stream(row: int, ids: list[int]) -> None:
+        heard.setdefault(row, []).extend(ids)
+        calls.append(len(ids))
+
+    output = generate(model, PROMPTS, config, stream=stream)
+    assert [heard[i] for i in range(len(PROMPTS))] == flat(output)
+    assert set(calls) == {1}
+    assert output.sequences == generate(model, PROMPTS, config).sequences
+
+
+# Processors alone.
+
+TOKENS = np.array([[5, 6, 5, 6, 7, 0], [0, 8, 8, 9, 8, 0]], np.int32)
+REAL = np.array([[1, 1, 1, 1, 1, 0], [0, 1, 1, 1, 1, 0]], bool)
+SCORES = np.linspace(-2, 2, 24, dtype=np.float32).reshape(2, 12)
+
+
+def process(options: dict[str, Any], length: int = 5) -> np.ndarray:
+    history = History(
+        tf.constant(TOKENS),
+        tf.constant(REAL) & (tf.range(6) < length),
+        tf.constant(length),
+        2,
+        tf.constant(3),
+    )
+    scores = tf.constant(SCORES)
+    for processor in create_processors(
+        GenerationConfig(eos_token_id=1, **options)
+    ):
+        scores = processor(history, scores)
+    return scores.numpy()
+
+
+def banned(options: dict[str, Any], length: int = 5) -> list[set[int]]:
+    found = process(options, length)
+    return [set(np.flatnonzero(np.isinf(row)).tolist()) for row in found]
+
+
+def test_repetition_penalty() -> None:
+    expected = SCORES.copy()
+    for row, seen in enumerate(({5, 6, 7}, {8, 9})):
+        for token in seen:
+            value = expected[row, token]
+            expected[row, token] = value * 2 if value < 0 else value / 2
+    found = process({"repetition_penalty": 2.0})
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_count_penalties_see_new_tokens_only() -> None:
+    expected = SCORES.copy()
+    for row in range(2):
+        for token in range(12):
+            count = (TOKENS[row, 2:5] == token).sum()
+            expected[row, token] -= 0.5 * (count > 0) + 0.25 * count
+    found = process({"presence_penalty": 0.5, "frequency_penalty": 0.25})
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_no_repeat_ngrams() -> None:
+    assert banned({"no_repeat_ngram_size": 1}) == [{5, 6, 7}, {8, 9}]
+    assert banned({"no_repeat_ngram_size": 2}) == [set(), {8, 9}]
+    assert banned({"no_repeat_ngram_size": 2}, 4) == [{5}, set()]
+    assert banned({"no_repeat_ngram_size": 3}, 4) == [{5}, set()]
+    assert banned({"no_repeat_ngram_size": 7}) == [set(), set()]
+
+
+def test_tokens_that_must_not_come() -> None:
+    words = {"bad_words_ids": [[3], [7, 4], [8, 9, 8, 2]]}
+    assert banned(words) == [{3, 4}, {2, 3}]
+    assert banned({"suppress_tokens": [2, 3]}) == [{2, 3}] * 2
+    assert banned({"min_new_tokens": 4}) == [{1}] * 2
+    assert banned({"min_new_tokens": 3}) == [set()] * 2
+    assert banned({"begin_suppress_tokens": [2]}, 2) == [{2}] * 2
+    assert banned({"begin_suppress_tokens": [2]}, 3) == [set()] * 2
+
+
+def test_tokens_that_must_come() -> None:
+    others = set(range(12)) - {1}
+    assert banned({"forced_eos_token_id": 1}) == [others] * 2
+    assert banned({"forced_eos_token_id": 1}, 4) == [set()] * 2
+    only = banned({"forced_bos_token_id": 4}, 2)
+    assert only == [set(), set(range(12)) - {4}]
+
+
+# Bad input.
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"temperature": 0.5}, "`temperature` needs `do_sample`"),
+        ({"top_k": 5}, "`top_k` needs `do_sample` or `penalty_alpha`"),
+        ({"length_penalty": 2.0}, "`length_penalty` needs `num_beams`"),
+        ({"num_beams": 2, "do_sample": True}, "neither `do_sample`"),
+        ({"num_return_sequences": 2}, "at most `num_beams`"),
+        ({"min_new_tokens": 9, "max_new_tokens": 5}, "Received: 9"),
+        ({"num_beams": 3, "num_beam_groups": 2}, "multiple.*Received: 3"),
+        ({"penalty_alpha": 0.5}, "`penalty_alpha` needs `top_k`"),
+        ({"do_sample": True, "temperature": 0.0}, "above 0.*greedy"),
+        ({"do_sample": True, "top_p": 1.5}, "at most 1. Received: 1.5"),
+        ({"num_beams": 2, "early_stopping": "often"}, "'never'.*'often'"),
+        ({"max_new_tokens": 0}, "at least 1. Received: 0"),
+        ({"stop_strings": [""]}, "empty"),
+    ],
+)
+def test_contradictions(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        GenerationConfig(**options)
+
+
+def test_an_unknown_option_gets_the_nearest_name() -> None:
+    with pytest.raises(ValueError, match="`max_new_token`.*`max_new_tokens`"):
+        GenerationConfig().replace(max_new_token=3)
+
+
+def test_json_round_trip() -> None:
+    config = GenerationConfig(
+        max_new_tokens=7,
+        do_sample=True,
+        top_k=4,
+        eos_token_id=3,
+        bad_words_ids=[[1, 2]],
+        stop_strings="end",
+    )
+    values = json.loads(config.to_json())
+    assert values["eos_token_id"] == 3
+    assert GenerationConfig.from_published(values) == config
+
+
+def test_published_files_may_hold_what_is_not_used() -> None:
+    config = GenerationConfig.from_published(
+        {
+            "temperature": 0.6,
+            "top_p": 0.9,
+            "top_k": 50,
+            "num_beams": None,
+            "length_penalty": 2.0,
+            "eos_token_id": [1, 2],
+            "transformers_version": "5.0",
+        }
+    )
+    assert config == GenerationConfig(eos_token_id=(1, 2))
+
+
+@pytest.mark.parametrize(
+    ("prompts", "options", "message"),
+    [
+        ([], {}, "no prompt"),
+        ([[1], []], {}, "bos_token_id.*prompt 1 is empty"),
+        ([[1, 99]], {}, "below 23.*Received: 99 in prompt 0"),
+        ([[1] * 90], {}, "96 positions.*prompt 0 of 90 tokens"),
+        ([[1]], {"eos_token_id": 50}, "`eos_token_id` must be below 23"),
+    ],
+)
+def test_prompts_that_cannot_be_continued(
+    model: LanguageModel,
+    prompts: list[list[int]],
+    options: dict[str, Any],
+    message: str,
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        generate(
+            model,
+            prompts,
+            GenerationConfig(**options),
+            max_length=96,
+            vocab_size=VOCAB,
+        )
+
+
+def test_an_empty_prompt_begins_with_the_first_token(
+    model: LanguageModel,
+) -> None:
+    config = GenerationConfig(max_new_tokens=5, bos_token_id=2)
+    output = generate(model, [[]], config)
+    assert flat(output) == [greedy(model, [2], 5)]
