@@ -9,13 +9,14 @@ from collections.abc import Callable
 
 import pytest
 
+from tfllm.data import train_byte_bpe
+
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 FILES = sorted(CONFIGS.glob("*.flags"))
 HEADER = ("Command:", "Data:", "Hardware:", "Time:", "Metric:")
 MODEL_FILES = {
     "config.json",
     "model.safetensors",
-    "vocab.txt",
     "tokenizer_config.json",
     "flags.txt",
     "run.json",
@@ -25,11 +26,9 @@ MODEL_FILES = {
 # The run that is repeated from its flags.txt; one, since it takes a while.
 REPLAYED = "bert_tiny_pretrain"
 TINY = {
-    "model": "bert:tiny",
     "seq_length": 32,
     "batch_size": 8,
-    "max_predictions": 0,
-    "dupe_factor": 2,
+    "accumulation_steps": 1,
     "train_steps": 3,
     "warmup": 1,
     "eval_every": 2,
@@ -38,6 +37,15 @@ TINY = {
     # Emulated in software on most CPUs, and not what is tested.
     "precision": "float32",
 }
+# Flags that one task has, the objectives it reports and its vocabulary.
+BY_TASK = {
+    "masked_lm": (
+        {"model": "bert:tiny", "max_predictions": 0, "dupe_factor": 2},
+        ("mlm", "nsp"),
+        "vocab.txt",
+    ),
+    "causal_lm": ({"model": "gpt2:tiny"}, ("clm",), "merges.txt"),
+}
 
 
 def flags_in(file: pathlib.Path) -> dict[str, str]:
@@ -45,10 +53,10 @@ def flags_in(file: pathlib.Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for line in file.read_text(encoding="utf-8").splitlines():
         if line.strip() and not line.startswith("#"):
-            match = re.fullmatch(r"--(\w+)=(\S*)", line)
+            match = re.fullmatch(r"--(\w+)(?:=(\S*))?", line)
             assert match, line
             assert match[1] not in found, f"{match[1]} twice in {file}"
-            found[match[1]] = match[2]
+            found[match[1]] = "True" if match[2] is None else match[2]
     return found
 
 
@@ -63,8 +71,8 @@ def _plain(value: str) -> str | float:
 @pytest.fixture(scope="module")
 def inputs(
     tmp_path_factory: pytest.TempPathFactory, documents: list[list[str]]
-) -> dict[str, pathlib.Path]:
-    """Text and a vocabulary that stand in for those of the files."""
+) -> dict[str, dict[str, pathlib.Path]]:
+    """By task, text and a vocabulary that stand in for a file's."""
     folder = tmp_path_factory.mktemp("inputs")
     text = "\n\n".join("\n".join(document) for document in documents)
     (folder / "train.txt").write_text(text + "\n")
@@ -72,10 +80,18 @@ def inputs(
     words = sorted(set(re.findall(r"\w+", text.lower())))
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", *words]
     (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
-    return {
+    train_byte_bpe.train(
+        str(folder / "train.txt"),
+        str(folder / "byte_bpe"),
+        train_byte_bpe.ByteBPETrainingConfig(vocab_size=300),
+    )
+    files = {
         "train_files": folder / "train.txt",
         "eval_files": folder / "heldout.txt",
-        "tokenizer": folder / "vocab.txt",
+    }
+    return {
+        "masked_lm": {**files, "tokenizer": folder / "vocab.txt"},
+        "causal_lm": {**files, "tokenizer": folder / "byte_bpe"},
     }
 
 
@@ -98,7 +114,7 @@ def test_header_says_what_to_expect(file: pathlib.Path) -> None:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_runs_and_replays(
     file: pathlib.Path,
-    inputs: dict[str, pathlib.Path],
+    inputs: dict[str, dict[str, pathlib.Path]],
     tmp_path: pathlib.Path,
     run_command: Callable,
 ) -> None:
@@ -114,28 +130,31 @@ def test_runs_and_replays(
             for kind in ("train", "eval")
         }
 
+    flags = flags_in(file)
+    own, objectives, vocabulary = BY_TASK[flags["task"]]
+    files = inputs[flags["task"]]
+    changes = {**TINY, **own}
     # No folder `configs` is here: the one of the package is found.
-    tiny = [f"--{k}={v}" for k, v in {**inputs, **TINY}.items()]
+    tiny = [f"--{k}={v}" for k, v in {**files, **changes}.items()]
     first = train(f"configs/{file.name}", "first", *tiny)
 
     found = {path.name for path in (tmp_path / "first").iterdir()}
-    assert found >= MODEL_FILES
-    objectives = ["mlm"]
-    if flags_in(file).get("pair_objective") != "none":
-        objectives.append("nsp")
+    assert found >= {*MODEL_FILES, vocabulary}
+    if flags.get("pair_objective") == "none":
+        objectives = ("mlm",)
     for name in objectives:
         assert math.isfinite(first["eval"][f"{name}_loss"])
         assert 0.0 <= first["eval"][f"{name}_accuracy"] <= 1.0
     assert first["eval"]["perplexity"] > 1.0
     for kind in ("train", "eval"):
         assert first[kind]["steps"] == TINY["train_steps"]
-        assert first[kind]["seed"] == int(flags_in(file).get("seed", 0))
+        assert first[kind]["seed"] == int(flags.get("seed", 0))
         assert "tensorflow" in first[kind]["versions"]
 
     # flags.txt is the whole run, as a flag file.
     recorded = flags_in(tmp_path / "first" / "flags.txt")
-    expected = flags_in(file) | {k: str(v) for k, v in TINY.items()}
-    for name in flags_in(file).keys() - {*inputs, "model_dir"}:
+    expected = flags | {k: str(v) for k, v in changes.items()}
+    for name in flags.keys() - {*files, "model_dir"}:
         assert _plain(recorded[name]) == _plain(expected[name]), name
     if file.stem != REPLAYED:
         return
