@@ -36,7 +36,15 @@ ALLOWED: dict[str, set[str]] = {
     # Below the tasks, which call it.
     "generation": {"stateless"},
     "training": {"evaluation", "tasks", "models", "data", "tokenizers"},
-    "serving": {"interop", "tasks", "models", "data", "tokenizers"},
+    "serving": {
+        "interop",
+        "generation",
+        "tasks",
+        "models",
+        "data",
+        "tokenizers",
+        "file_access",
+    },
     "flags": set(),
     "stateless": set(),
     # Files are opened and listed in one place, below everything.
