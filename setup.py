@@ -22,8 +22,12 @@ REQUIRED = [
     "absl-py>=1.4",
     "flatbuffers>=24.3.25",
     "huggingface_hub>=0.34",
+    "matplotlib>=3.9",
     "numpy>=1.26",
     "safetensors>=0.8",
+    "scikit-learn>=1.5",
+    "scipy>=1.13",
+    "seqeval>=1.2.2",
     "tokenizers>=0.21",
     "tqdm>=4.66",
 ]

@@ -32,7 +32,13 @@ ALLOWED: dict[str, set[str]] = {
         "generation",
         "file_access",
     },
-    "evaluation": {"tasks", "models", "data", "tokenizers"},
+    "evaluation": {
+        "tasks",
+        "models",
+        "data",
+        "tokenizers",
+        "file_access",
+    },
     # Below the tasks, which call it.
     "generation": {"stateless"},
     "training": {"evaluation", "tasks", "models", "data", "tokenizers"},

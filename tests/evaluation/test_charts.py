@@ -1,0 +1,44 @@
+"""The charts are pictures, and the same each time."""
+
+import pathlib
+import struct
+
+import numpy as np
+
+from tfllm.evaluation.calibration import calibration
+from tfllm.evaluation.charts import (
+    write_confusion_matrix,
+    write_reliability_diagram,
+)
+
+
+def size_of(path: pathlib.Path) -> tuple[int, int]:
+    """Width and height in the header of a PNG file."""
+    data = path.read_bytes()
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    return struct.unpack(">II", data[16:24])
+
+
+def test_confusion_matrix(tmp_path: pathlib.Path) -> None:
+    first, second = tmp_path / "a.png", tmp_path / "b.png"
+    counts = np.array([[5, 1], [0, 7]])
+    for path in (first, second):
+        write_confusion_matrix(str(path), counts, ["ham", "späm $x_"])
+    assert size_of(first) == (400, 400)
+    assert first.read_bytes() == second.read_bytes()
+    write_confusion_matrix(str(second), counts[::-1], ["ham", "späm $x_"])
+    assert first.read_bytes() != second.read_bytes()
+
+
+def test_many_labels(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "a.png"
+    names = [f"label {i}" for i in range(50)]
+    write_confusion_matrix(str(path), np.eye(50, dtype=int), names)
+    assert size_of(path) == (1600, 1600)
+
+
+def test_reliability_diagram(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "a.png"
+    found = calibration(np.array([0.6, 0.9, 1.0]), np.array([0, 1, 1]))
+    write_reliability_diagram(str(path), found)
+    assert size_of(path) == (450, 450)

@@ -1,0 +1,166 @@
+"""Figures of classification, regression and similarity, by scikit-learn.
+
+All are fractions, correlations or errors by their usual names; where one is
+not defined (the correlation with a constant, the area under the curve of one
+class) it is 0, or 0.5 for the area: what says nothing scores as guessing
+does. scikit-learn is imported where it is used, since it takes a second.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+Values = dict[str, float]
+
+
+def classification_metrics(
+    gold: np.ndarray, probabilities: np.ndarray
+) -> Values:
+    """Returns the figures of a choice of one label.
+
+    Args:
+        gold: int [N], the right labels.
+        probabilities: float [N, L].
+
+    Returns:
+        `accuracy`, `matthews`, `auc` (of the second of two labels; else the
+        mean of each label against the rest), and `precision`, `recall` and
+        `f1` as `macro_*`, `micro_*` and `weighted_*` means over the labels
+        that occur in `gold` or in the predictions; of the second label
+        without a prefix if there are two.
+    """
+    from sklearn import metrics
+
+    num_labels = probabilities.shape[1]
+    predicted = probabilities.argmax(axis=1)
+    values = {
+        "accuracy": metrics.accuracy_score(gold, predicted),
+        "matthews": 0.0,
+        "auc": _areas_under_curve(
+            np.eye(num_labels, dtype=bool)[gold], probabilities
+        )
+        if num_labels != 2
+        else _areas_under_curve(gold[:, None] == 1, probabilities[:, 1:]),
+    }
+    if np.ptp(gold) and np.ptp(predicted):
+        values["matthews"] = metrics.matthews_corrcoef(gold, predicted)
+    for average in ("macro", "micro", "weighted"):
+        values |= _means(gold, predicted, average, prefix=f"{average}_")
+    if num_labels == 2:
+        values |= _means(gold, predicted, "binary", prefix="")
+    return _as_floats(values)
+
+
+def multi_label_metrics(gold: np.ndarray, predicted: np.ndarray) -> Values:
+    """Returns the figures of independent labels.
+
+    Args:
+        gold: bool [N, L].
+        predicted: float [N, L], probabilities; a label is given from 0.5.
+
+    Returns:
+        `subset_accuracy` (all labels of an example right), `accuracy` (of a
+        single decision), `auc` (the mean over the labels) and `precision`,
+        `recall` and `f1` as `macro_*`, `micro_*` and `samples_*` means.
+    """
+    from sklearn import metrics
+
+    gold = gold.astype(bool)
+    given = predicted >= 0.5
+    values = {
+        "subset_accuracy": metrics.accuracy_score(gold, given),
+        "accuracy": (gold == given).mean(),
+        "auc": _areas_under_curve(gold, predicted),
+    }
+    for average in ("macro", "micro", "samples"):
+        values |= _means(gold, given, average, prefix=f"{average}_")
+    return _as_floats(values)
+
+
+def regression_metrics(gold: np.ndarray, predicted: np.ndarray) -> Values:
+    """Returns `mse`, `mae`, `pearson` and `spearman`.
+
+    Args:
+        gold: float [N].
+        predicted: float [N].
+    """
+    from scipy import stats
+    from sklearn import metrics
+
+    gold = np.asarray(gold, "float64")
+    predicted = np.asarray(predicted, "float64")
+    values = {
+        "mse": metrics.mean_squared_error(gold, predicted),
+        "mae": metrics.mean_absolute_error(gold, predicted),
+        "pearson": 0.0,
+        "spearman": 0.0,
+    }
+    if np.ptp(gold) and np.ptp(predicted):
+        values["pearson"] = stats.pearsonr(gold, predicted).statistic
+        values["spearman"] = stats.spearmanr(gold, predicted).statistic
+    return _as_floats(values)
+
+
+def per_label(
+    gold: np.ndarray, predicted: np.ndarray, names: Sequence[str]
+) -> dict[str, Values]:
+    """Returns precision, recall, F1 and number of examples by label.
+
+    Args:
+        gold: int [N], or bool [N, L].
+        predicted: As `gold`.
+        names: Of the labels.
+    """
+    from sklearn import metrics
+
+    table = metrics.precision_recall_fscore_support(
+        gold, predicted, labels=range(len(names)), zero_division=0.0
+    )
+    keys = ("precision", "recall", "f1", "support")
+    return {
+        name: {
+            key: float(column[i])
+            for key, column in zip(keys, table, strict=True)
+        }
+        for i, name in enumerate(names)
+    }
+
+
+def _means(
+    gold: np.ndarray, predicted: np.ndarray, average: str, prefix: str
+) -> Values:
+    """Returns precision, recall and F1 as scikit-learn averages them."""
+    from sklearn import metrics
+
+    found = metrics.precision_recall_fscore_support(
+        gold, predicted, average=average, zero_division=0.0
+    )
+    keys = ("precision", "recall", "f1")
+    return {
+        f"{prefix}{key}": value
+        for key, value in zip(keys, found[:3], strict=True)
+    }
+
+
+def _areas_under_curve(gold: np.ndarray, scores: np.ndarray) -> float:
+    """Returns the mean area under the ROC curve over the columns.
+
+    Columns in which all are right, or none, have no curve.
+
+    Args:
+        gold: bool [N, L].
+        scores: float [N, L].
+    """
+    from sklearn import metrics
+
+    areas = [
+        metrics.roc_auc_score(right, score)
+        for right, score in zip(gold.T, scores.T, strict=True)
+        if right.any() and not right.all()
+    ]
+    return float(np.mean(areas)) if areas else 0.5
+
+
+def _as_floats(values: dict[str, float]) -> Values:
+    """Returns plain floats, which JSON takes."""
+    return {name: float(value) for name, value in values.items()}
