@@ -8,14 +8,13 @@ the file.
 import collections
 import contextlib
 import dataclasses
-import gzip
 import json
 import os
-import zlib
 from collections.abc import Iterator
 from typing import IO, cast
 
 from tfllm import file_access
+from tfllm.data import text_files
 
 DOCUMENT_PER = ("blank_line", "line", "file")
 ON_BAD_RECORD = ("error", "skip")
@@ -89,29 +88,11 @@ def open_text(path: str) -> Iterator[IO[bytes]]:
     Raises:
         ValueError: the file is empty, binary, UTF-16, or a damaged gzip file.
     """
-    with contextlib.ExitStack() as stack:
-        file = stack.enter_context(file_access.open_binary(path))
+    with text_files.open_bytes(path) as file:
         start = file.read(_PROBE)
         file.seek(0)
-        if start.startswith(b"\x1f\x8b"):
-            file = stack.enter_context(
-                cast(IO[bytes], gzip.GzipFile(fileobj=file))
-            )
-        try:
-            if isinstance(file, gzip.GzipFile):
-                start = file.read(_PROBE)
-                file.seek(0)
-            _check_text(path, start)
-            yield file
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise _broken_gzip(path, error) from error
-
-
-def _broken_gzip(path: str, error: Exception) -> ValueError:
-    return ValueError(
-        f"The gzip file is damaged or cut off. Received: {path} ({error}). "
-        "Copy or download it again; `gzip -t` checks it."
-    )
+        _check_text(path, start)
+        yield file
 
 
 def read_lines(path: str) -> Iterator[bytes]:

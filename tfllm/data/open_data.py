@@ -3,22 +3,25 @@
 from typing import Any
 
 from tfllm.data.causal import CausalData, CausalDataConfig, open_causal_data
+from tfllm.data.labelled import LabelledData, open_labelled_data
+from tfllm.data.labelled_config import LabelledDataConfig
 from tfllm.data.pipeline import DataConfig, TrainingData, open_training_data
 
-Data = TrainingData | CausalData
+Data = TrainingData | CausalData | LabelledData
 
 
 def open_data(
     files: str,
     tokenizer: Any,
-    config: DataConfig | CausalDataConfig,
+    config: DataConfig | CausalDataConfig | LabelledDataConfig,
     index_dir: str | None = None,
     flag: str = "train_files",
 ) -> Data:
     """Opens the files of a run.
 
     Args:
-        files: Globs, comma-separated, or prepared shards.
+        files: Globs, comma-separated, or prepared shards; for labelled data
+            also `tfds:NAME/SPLIT`.
         tokenizer: The tokenizer of the run.
         config: How they become batches; its type says for which task.
         index_dir: Where what was found is kept between runs.
@@ -29,4 +32,6 @@ def open_data(
     """
     if isinstance(config, CausalDataConfig):
         return open_causal_data(files, tokenizer, config, index_dir, flag)
+    if isinstance(config, LabelledDataConfig):
+        return open_labelled_data(files, tokenizer, config, flag)
     return open_training_data(files, tokenizer, config, index_dir, flag)

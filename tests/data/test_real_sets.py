@@ -1,0 +1,93 @@
+"""Reads public sets as they are, with their oddities and known counts."""
+
+import collections
+import pathlib
+
+import pytest
+
+from tfllm.data.bad_records import BadRecords
+from tfllm.data.labelled_config import LabelledDataConfig
+from tfllm.data.records import Record, read_records
+from tfllm.data.tables import TableConfig
+
+DATA = pathlib.Path(__file__).parents[3] / "shared" / "data"
+TREC = TableConfig(line_pattern=r"(?P<label>\w+):(?P<fine>\S+) (?P<text>.+)")
+SMS = LabelledDataConfig(text_column="1", label_column="0")
+STSB = LabelledDataConfig(
+    task="regression", text_column="5", text_pair_column="6", label_column="4"
+)
+SICK = LabelledDataConfig(
+    text_column="sentence_A",
+    text_pair_column="sentence_B",
+    label_column="entailment_judgment",
+    id_column="pair_ID",
+)
+
+
+def read(name: str, config: LabelledDataConfig) -> list[Record]:
+    path = DATA / name
+    if not path.exists():
+        pytest.skip(f"needs the data set {name}, which is not here")
+    return list(read_records(str(path), config, BadRecords("fail")))
+
+
+def test_trec() -> None:
+    config = LabelledDataConfig(table=TREC)
+    train = read("trec_qc/train.txt", config)
+    assert len(train) == 5452
+    assert collections.Counter(record.gold for record in train) == {
+        "ABBR": 86,
+        "DESC": 1162,
+        "ENTY": 1250,
+        "HUM": 1223,
+        "LOC": 835,
+        "NUM": 896,
+    }
+    assert any("sister\xf0city" in record.texts[0] for record in train)
+    assert len(read("trec_qc/test.txt", config)) == 500
+    fine = LabelledDataConfig(table=TREC, label_column="fine")
+    assert train[1].texts == (
+        "What films featured the character Popeye Doyle ?",
+    )
+    assert read("trec_qc/train.txt", fine)[1].gold == "cremat"
+
+
+def test_sms() -> None:
+    found = read("sms_spam/sms.tsv", SMS)
+    counts = collections.Counter(record.gold for record in found)
+    assert counts == {"ham": 4827, "spam": 747}
+    assert found[-1].texts == ("Rofl. Its true to its name",)
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), [("train", 5749), ("dev", 1500), ("test", 1379)]
+)
+def test_stsb(name: str, count: int) -> None:
+    found = read(f"stsb/sts-{name}.csv", STSB)
+    assert len(found) == count
+    assert all(0 <= record.gold <= 5 for record in found)
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("train", 4500), ("trial", 500), ("test_annotated", 4927)],
+)
+def test_sick(name: str, count: int) -> None:
+    found = read(f"sick/SICK_{name}.txt", SICK)
+    assert len(found) == count
+    assert {record.gold for record in found} == {
+        "CONTRADICTION",
+        "ENTAILMENT",
+        "NEUTRAL",
+    }
+    assert not any("\r" in text for record in found for text in record.texts)
+
+
+def test_waimai() -> None:
+    config = LabelledDataConfig(text_column="review")
+    found = read("waimai_10k/waimai_10k.csv", config)
+    assert collections.Counter(record.gold for record in found) == {
+        "1": 4000,
+        "0": 7987,
+    }
+    assert found[0].texts == ("很快，好吃，味道足，量大",)

@@ -1,0 +1,55 @@
+"""What happens to records that cannot be used."""
+
+import collections
+import logging
+
+logger = logging.getLogger(__name__)
+
+ON_BAD_RECORD = ("fail", "skip")
+
+
+class BadRecord(ValueError):
+    """A record that cannot be used; the message says why."""
+
+
+class BadRecords:
+    """Raises at a bad record, or skips and counts it.
+
+    Args:
+        on_bad_record: "fail" or "skip".
+
+    Attributes:
+        counts: Skipped records by file.
+    """
+
+    def __init__(self, on_bad_record: str = "fail") -> None:
+        """Starts with no counts."""
+        if on_bad_record not in ON_BAD_RECORD:
+            raise ValueError(
+                "`on_bad_record` must be one of "
+                f"{', '.join(ON_BAD_RECORD)}. Received: {on_bad_record!r}."
+            )
+        self.on_bad_record = on_bad_record
+        self.counts: collections.Counter[str] = collections.Counter()
+
+    def add(self, where: str, path: str, reason: object) -> None:
+        """Takes note of a bad record.
+
+        Args:
+            where: "file.csv, line 12".
+            path: The file.
+            reason: What is wrong with it.
+
+        Raises:
+            ValueError: Bad records are not to be skipped.
+        """
+        if self.on_bad_record == "fail":
+            raise ValueError(
+                f"A record is bad. Received: {where}: {reason}. Repair it, or "
+                "skip such records with --on_bad_record=skip."
+            )
+        if not self.counts[path]:
+            logger.warning(
+                "Skipping bad records, the first at %s: %s.", where, reason
+            )
+        self.counts[path] += 1

@@ -1,0 +1,257 @@
+"""Labelled files to batches for fine-tuning, evaluation and prediction.
+
+Texts are tokenized once, when the data is opened. Rows of about one length
+share a batch, which is padded to one of a few widths, so short texts cost
+what they should. The order is a function of (seed, epoch, step).
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfllm.data import labels as label_values
+from tfllm.data.bad_records import BadRecords
+from tfllm.data.epochs import check_start, finish
+from tfllm.data.labelled_config import LabelledDataConfig
+from tfllm.data.labelled_rows import Rows
+from tfllm.data.labels import Labels
+from tfllm.data.length_buckets import BucketedEpochs, choose_widths
+from tfllm.data.records import Record, read_records
+from tfllm.data.text_examples import check_gold, text_rows
+
+Arrays = dict[str, np.ndarray]
+Batch = tuple[Arrays, Arrays, Arrays]
+
+NO_RECORD = -1  # whose row fills up a batch
+
+
+def open_labelled_data(
+    files: str,
+    tokenizer: Any,
+    config: LabelledDataConfig,
+    flag: str = "train_files",
+) -> "LabelledData":
+    """Reads files.
+
+    Args:
+        files: Paths and globs, comma-separated, or `tfds:NAME/SPLIT`.
+        tokenizer: The tokenizer of the run.
+        config: How they become batches.
+        flag: Name of the flag of `files`, for messages.
+
+    Raises:
+        ValueError: The files cannot be used, or hold no record.
+    """
+    bad = BadRecords(config.table.on_bad_record)
+    records = list(read_records(files, config, bad, flag))
+    if config.labels:
+        records = check_gold(records, Labels(config.labels), bad)
+    if not records:
+        raise ValueError(
+            f"`{flag}` must hold at least one record. Received: none in "
+            f"{files}, {bad.counts.total()} bad ones."
+        )
+    return LabelledData(records, tokenizer, config, dict(bad.counts))
+
+
+class LabelledData:
+    """Batches of labelled rows.
+
+    A batch is (x, y, sample_weight), each a flat dict:
+        x: token_ids, padding_mask int32 [B, T]; segment_ids int32 [B, T]
+           for an encoder
+        y: by objective: classification int32 [B]; multi_label float32
+           [B, L]; regression float32 [B]
+        sample_weight: by objective: float32 [B]
+
+    T is one of `widths`. Without gold labels, y and sample_weight are empty.
+
+    Args:
+        records: The records, in order.
+        tokenizer: The tokenizer of the run.
+        config: How they become batches.
+        skipped: Bad records by file, for the report.
+
+    Attributes:
+        records: The records, in order.
+        labels: Label names in the order of their ids.
+        skipped: Bad records by file.
+        widths: Widths of batches.
+
+    Raises:
+        ValueError: A label is not one of `config.labels`, or the settings do
+            not go together.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[Record],
+        tokenizer: Any,
+        config: LabelledDataConfig,
+        skipped: dict[str, int] | None = None,
+    ) -> None:
+        """Tokenizes all texts."""
+        self.records = tuple(records)
+        self.labels = config.labels or find_labels(self.records, config)
+        self.skipped = skipped or {}
+        self._config = config
+        labels = Labels(self.labels)
+        self._rows = text_rows(self.records, tokenizer, config, labels)
+        self._weights = self._rows.weights * _label_weights(
+            self._rows, config, labels
+        )
+        lengths = self._rows.lengths
+        self.widths = (
+            np.array([config.seq_length])
+            if config.pad_to_max
+            else choose_widths(lengths, config.seq_length, config.max_widths)
+        )
+        self._epochs = BucketedEpochs(
+            lengths,
+            self.widths,
+            config.batch_size,
+            config.seed,
+            self._rows.labels[config.task] if config.class_balanced else None,
+        )
+
+    @property
+    def num_examples(self) -> int:
+        """Rows in an epoch, before the remainder is dropped."""
+        return self._rows.num_examples
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Full batches in an epoch; ValueError if there is none."""
+        return self._epochs.steps_per_epoch
+
+    def steps(self, epochs: float) -> int:
+        """Batches in a number of epochs."""
+        return self._epochs.steps(epochs)
+
+    def dataset(self, start_step: int = 0) -> tf.data.Dataset:
+        """Global batches from a step on, without end.
+
+        Args:
+            start_step: Batches already seen.
+
+        Raises:
+            ValueError: There are fewer rows than `batch_size`.
+        """
+        check_start(start_step)
+        _ = self.steps_per_epoch  # raises
+
+        def generate() -> Iterator[Batch]:
+            for plan in self._epochs.plans(start_step):
+                yield self._batch(plan.examples, plan.width)
+
+        batches = self._from_generator(generate, self._config.batch_size)
+        return finish(batches, tf.data.INFINITE_CARDINALITY)
+
+    def evaluation_dataset(
+        self, batch_size: int | None = None, max_steps: int | None = None
+    ) -> tf.data.Dataset:
+        """All rows once, those of a width together.
+
+        Args:
+            batch_size: Rows per batch; default that of the config.
+            max_steps: Batches at most, of the first rows.
+
+        Returns:
+            A finite dataset. Batches are filled up with rows of weight zero.
+        """
+        size = batch_size or self._config.batch_size
+
+        def generate() -> Iterator[Batch]:
+            for x, y, weights, _ in self.evaluation_rows(size, max_steps):
+                yield x, y, weights
+
+        steps = math.ceil(self.num_examples / size)
+        if max_steps is not None:
+            steps = min(steps, max_steps)
+        return finish(self._from_generator(generate, size), steps)
+
+    def evaluation_rows(
+        self, batch_size: int | None = None, max_steps: int | None = None
+    ) -> Iterator[tuple[Arrays, Arrays, Arrays, np.ndarray]]:
+        """Yields the batches of an evaluation as arrays.
+
+        Args:
+            batch_size: Rows per batch; default that of the config.
+            max_steps: Batches at most, of the first rows.
+
+        Yields:
+            x, y, sample_weight, and int32 [B], the record of each row:
+            NO_RECORD for one that only fills up the batch.
+        """
+        size = batch_size or self._config.batch_size
+        count = self.num_examples
+        if max_steps is not None:
+            count = min(count, max_steps * size)
+        epochs = BucketedEpochs(self._rows.lengths, self.widths, size, 0)
+        for plan in epochs.cut(np.arange(count)):
+            real = len(plan.examples)
+            examples = np.pad(plan.examples, (0, size - real), mode="edge")
+            x, y, weights = self._batch(examples, plan.width)
+            for values in weights.values():
+                values[real:] = 0.0
+            records = self._rows.records[examples]
+            records[real:] = NO_RECORD
+            yield x, y, weights, records
+
+    def _batch(self, examples: np.ndarray, width: int) -> Batch:
+        """Returns a batch of some examples."""
+        y = {
+            name: values[examples] for name, values in self._rows.labels.items()
+        }
+        weights = dict.fromkeys(y, self._weights[examples])
+        return self._rows.inputs(examples, width), y, weights
+
+    def _from_generator(self, generate: Any, size: int) -> tf.data.Dataset:
+        """Turns arrays into a dataset; T is not static if it varies."""
+        width = int(self.widths[0]) if len(self.widths) == 1 else None
+        example = self._batch(np.zeros(size, np.int64), int(self.widths[-1]))
+        inputs, *others = (
+            {
+                name: tf.TensorSpec(values.shape, values.dtype)
+                for name, values in part.items()
+            }
+            for part in example
+        )
+        inputs = {
+            name: tf.TensorSpec([*spec.shape[:-1], width], spec.dtype)
+            for name, spec in inputs.items()
+        }
+        return tf.data.Dataset.from_generator(
+            generate, output_signature=(inputs, *others)
+        )
+
+
+def find_labels(
+    records: Sequence[Record], config: LabelledDataConfig
+) -> tuple[str, ...]:
+    """Returns the label names that records hold, sorted."""
+    if config.task == "classification":
+        return label_values.sort_names(
+            record.gold for record in records if record.gold is not None
+        )
+    if config.task == "multi_label":
+        return label_values.sort_names(
+            name for record in records for name in record.gold or ()
+        )
+    return ()
+
+
+def _label_weights(
+    rows: Rows, config: LabelledDataConfig, labels: Labels
+) -> np.ndarray:
+    """Returns the weight that each example has by its label."""
+    if not config.class_weights or not rows.labels:
+        return np.ones(rows.num_examples, np.float32)
+    ids = rows.labels[config.task]
+    _, firsts = np.unique(rows.records, return_index=True)
+    counts = np.bincount(ids[firsts], minlength=len(labels.names))
+    weights = label_values.class_weights(config.class_weights, labels, counts)
+    return weights[ids]

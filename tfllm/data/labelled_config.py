@@ -1,0 +1,79 @@
+"""How labelled files become batches."""
+
+import dataclasses
+
+from tfllm.data.tables import TableConfig
+
+LABELLED_TASKS = ("classification", "multi_label", "regression")
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledDataConfig:
+    """How labelled files become batches.
+
+    Args:
+        task: One of LABELLED_TASKS.
+        seq_length: Longest row, T.
+        batch_size: Rows per global batch.
+        text_column: Name or number (from 0) of the column of the text.
+        text_pair_column: That of its second text; empty: there is none.
+        label_column: That of the label; empty: there is none to read.
+        id_column: That of an id; empty: records are numbered.
+        table: How files become rows.
+        labels: Names of the labels in the order of their ids; empty: those
+            found, sorted.
+        label_separator: Between the labels of a text, for multi_label.
+        stride: Tokens from one window of a long text to the next; None cuts
+            the text.
+        pad_to_max: Pad each row to `seq_length`, for hardware that compiles
+            each shape.
+        max_widths: Different widths of batches at most.
+        class_weights: Weights of labels; see `labels.class_weights`.
+        class_balanced: Draw each label equally often.
+        seed: Seed of the order.
+    """
+
+    task: str = "classification"
+    seq_length: int = 128
+    batch_size: int = 32
+    text_column: str = "text"
+    text_pair_column: str = ""
+    label_column: str = "label"
+    id_column: str = ""
+    table: TableConfig = dataclasses.field(default_factory=TableConfig)
+    labels: tuple[str, ...] = ()
+    label_separator: str = ","
+    stride: int | None = None
+    pad_to_max: bool = False
+    max_widths: int = 6
+    class_weights: str = ""
+    class_balanced: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Checks the values."""
+        if self.task not in LABELLED_TASKS:
+            raise ValueError(
+                f"`task` must be one of {', '.join(LABELLED_TASKS)}. "
+                f"Received: {self.task!r}."
+            )
+        for name in ("seq_length", "batch_size", "max_widths"):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"`{name}` must be at least 1. "
+                    f"Received: {getattr(self, name)}."
+                )
+        if self.stride is not None and self.stride < 1:
+            raise ValueError(
+                f"`stride` must be at least 1. Received: {self.stride}."
+            )
+        if not self.text_column:
+            raise ValueError("`text_column` is needed. Received: ''.")
+        if not self.label_separator:
+            raise ValueError("`label_separator` is needed. Received: ''.")
+        for name in ("class_weights", "class_balanced"):
+            if getattr(self, name) and self.task != "classification":
+                raise ValueError(
+                    f"`{name}` goes with the task classification. Received: "
+                    f"{getattr(self, name)!r} with {self.task!r}."
+                )

@@ -1,0 +1,205 @@
+"""Which examples go into a batch together: those of about one length.
+
+Batches have one of a few widths, chosen so that little is padded. The order
+is a function of (seed, epoch, step): the batches of an epoch are planned at
+once, so starting at any step costs the same.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from tfllm import stateless
+
+_MULTIPLE = 8  # of widths: what vector units like
+_WORTH = 0.97  # a further width must leave at most this share of the tokens
+
+# Streams of random numbers.
+_EXAMPLES, _BATCHES, _CLASSES = range(3)
+
+
+class Plan(NamedTuple):
+    """A batch to be.
+
+    Attributes:
+        examples: int64 [B].
+        width: Tokens of a padded row.
+    """
+
+    examples: np.ndarray
+    width: int
+
+
+def choose_widths(
+    lengths: np.ndarray, longest: int, max_widths: int
+) -> np.ndarray:
+    """Chooses the widths of batches.
+
+    Args:
+        lengths: int64 [N], tokens of the examples.
+        longest: Width that none exceeds.
+        max_widths: How many at most.
+
+    Returns:
+        int64, rising multiples of 8 (or `longest`) up to the longest example:
+        those that pad least; fewer where more would gain little.
+    """
+    rounded = np.minimum(-(-lengths // _MULTIPLE) * _MULTIPLE, longest)
+    widths, counts = np.unique(rounded, return_counts=True)
+    below = np.concatenate([[0], np.cumsum(counts)])
+    # costs[i]: least tokens of the rows up to widths[i], which is chosen.
+    costs = widths * below[1:]
+    chosen = [[i] for i in range(len(widths))]
+    best, answer = math.inf, [len(widths) - 1]
+    for _ in range(max_widths):
+        if costs[-1] > _WORTH * best:
+            break
+        best, answer = costs[-1], chosen[-1]
+        last, before = costs, chosen
+        costs, chosen = last.copy(), list(before)
+        for i in range(1, len(widths)):
+            totals = last[:i] + widths[i] * (below[i + 1] - below[1 : i + 1])
+            j = int(np.argmin(totals))
+            if totals[j] < costs[i]:
+                costs[i], chosen[i] = totals[j], [*before[j], i]
+    return widths[answer]
+
+
+class BucketedEpochs:
+    """Epochs over examples in batches of about one length.
+
+    Each epoch holds every example once, but for a last batch that is not
+    full; which examples that would be differs from epoch to epoch.
+
+    Args:
+        lengths: int64 [N], tokens of the examples.
+        widths: Rising; the last is the longest.
+        batch_size: Examples per batch.
+        seed: Seed of the order.
+        classes: int [N], to draw each class equally often: each epoch then
+            holds N examples with equally many of each class, and the
+            examples of a class follow in random order, all before one
+            comes again. None: each example once.
+    """
+
+    def __init__(
+        self,
+        lengths: np.ndarray,
+        widths: np.ndarray,
+        batch_size: int,
+        seed: int,
+        classes: np.ndarray | None = None,
+    ) -> None:
+        """See the class."""
+        self.widths = widths
+        self.batch_size = batch_size
+        self.num_examples = len(lengths)
+        self._buckets = np.searchsorted(widths, lengths)
+        self._seed = seed
+        self._members = None
+        if classes is not None:
+            self._members = [
+                np.flatnonzero(classes == name) for name in np.unique(classes)
+            ]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Full batches in an epoch.
+
+        Raises:
+            ValueError: There are fewer examples than `batch_size`.
+        """
+        steps = self.num_examples // self.batch_size
+        if steps < 1:
+            raise ValueError(
+                "`batch_size` must not exceed the number of examples, "
+                f"{self.num_examples}. Received: {self.batch_size}. "
+                "Give more examples or a smaller batch."
+            )
+        return steps
+
+    def steps(self, epochs: float) -> int:
+        """Batches in a number of epochs."""
+        # Rounded first: 0.1 * 30 is a little more than 3.
+        return math.ceil(round(epochs * self.steps_per_epoch, 6))
+
+    def plans(self, start_step: int) -> Iterator[Plan]:
+        """Yields batches in training order, without end.
+
+        Args:
+            start_step: Batches already seen.
+        """
+        steps = self.steps_per_epoch
+        epoch, step = divmod(start_step, steps)
+        while True:
+            order = self._order(epoch)[: steps * self.batch_size]
+            plans = self.cut(order)
+            turn = stateless.permutation(steps, self._seed, epoch, _BATCHES)
+            for number in turn[step:]:
+                yield plans[number]
+            epoch, step = epoch + 1, 0
+
+    def cut(self, order: np.ndarray) -> list[Plan]:
+        """Cuts examples into batches, those of a width in the given order.
+
+        Args:
+            order: int64, examples.
+
+        Returns:
+            The batches, narrow ones first; the last may not be full.
+        """
+        buckets = self._buckets[order]
+        sorted_ = order[np.argsort(buckets, kind="stable")]
+        plans = []
+        for start in range(0, len(sorted_), self.batch_size):
+            examples = sorted_[start : start + self.batch_size]
+            # The last one is of the widest bucket.
+            plans.append(
+                Plan(examples, int(self.widths[self._buckets[examples[-1]]]))
+            )
+        return plans
+
+    def _order(self, epoch: int) -> np.ndarray:
+        """Returns the examples of an epoch in random order."""
+        if self._members is None:
+            return stateless.permutation(
+                self.num_examples, self._seed, epoch, _EXAMPLES
+            )
+        drawn = _balanced(
+            self._members,
+            self.num_examples,
+            epoch,
+            lambda size, *parts: stateless.permutation(
+                size, self._seed, *parts, _CLASSES
+            ),
+        )
+        order = stateless.permutation(len(drawn), self._seed, epoch, _EXAMPLES)
+        return drawn[order]
+
+
+def _balanced(
+    members: list[np.ndarray],
+    count: int,
+    epoch: int,
+    permutation: Callable[..., np.ndarray],
+) -> np.ndarray:
+    """Draws equally many examples of each class for an epoch.
+
+    Args:
+        members: Examples of each class.
+        count: Examples to draw.
+        epoch: The epoch.
+        permutation: (size, class, pass) -> a random order.
+    """
+    # Draws are numbered through all epochs and go round the classes.
+    draws = np.arange(epoch * count, (epoch + 1) * count)
+    drawn = []
+    for number, own in enumerate(members):
+        turns = draws[draws % len(members) == number] // len(members)
+        passes, places = np.divmod(turns, len(own))
+        for one_pass in np.unique(passes):
+            order = permutation(len(own), number, int(one_pass))
+            drawn.append(own[order[places[passes == one_pass]]])
+    return np.concatenate(drawn)

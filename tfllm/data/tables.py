@@ -1,0 +1,373 @@
+r"""Tables: files of one record per row, whatever their form.
+
+A row is CSV or TSV, a JSON object per line, a line of plain text, a line cut
+by a regular expression, or an example of TensorFlow Datasets
+(`tfds:NAME/SPLIT`). It knows the line where it begins.
+"""
+
+import csv
+import dataclasses
+import difflib
+import itertools
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from tfllm import file_access
+from tfllm.data import text_files
+from tfllm.data.bad_records import ON_BAD_RECORD, BadRecord, BadRecords
+
+FORMATS = ("auto", "csv", "tsv", "jsonl", "text")
+TFDS_PREFIX = "tfds:"
+DELIMITERS = {
+    "tab": "\t",
+    "comma": ",",
+    "semicolon": ";",
+    "pipe": "|",
+    "space": " ",
+}
+_SUFFIXES = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+}
+_PROBED_LINES = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class TableConfig:
+    """How files become rows.
+
+    Args:
+        format: One of FORMATS; "auto" goes by the file's name, and where that
+            says nothing, by whether each line holds a tab.
+        delimiter: Between two columns: a character or a name of DELIMITERS;
+            empty: a tab if each line holds one, else a comma, or a semicolon
+            if the first line has more of those.
+        quotes: Whether `"` around a field may hide delimiters and line ends;
+            None: unless the delimiter is a tab.
+        has_header: Whether the first row names the columns; None: if a
+            column is asked for by name.
+        encoding: Of the files; empty finds out, see `text_files`.
+        line_pattern: Regular expression that a line of plain text matches;
+            its named groups are the columns.
+        on_bad_record: "fail", or "skip" to count records that are bad.
+    """
+
+    format: str = "auto"
+    delimiter: str = ""
+    quotes: bool | None = None
+    has_header: bool | None = None
+    encoding: str = ""
+    line_pattern: str = ""
+    on_bad_record: str = "fail"
+
+    def __post_init__(self) -> None:
+        """Checks the values."""
+        for name, choices in (
+            ("format", FORMATS),
+            ("on_bad_record", ON_BAD_RECORD),
+        ):
+            if getattr(self, name) not in choices:
+                raise ValueError(
+                    f"`{name}` must be one of {', '.join(choices)}. "
+                    f"Received: {getattr(self, name)!r}."
+                )
+        if self.delimiter and len(self.separator) != 1:
+            raise ValueError(
+                "`delimiter` must be one character, or one of "
+                f"{', '.join(DELIMITERS)}. Received: {self.delimiter!r}."
+            )
+        if self.line_pattern:
+            try:
+                pattern = re.compile(self.line_pattern)
+            except re.error as error:
+                raise ValueError(
+                    "`line_pattern` must be a regular expression. Received: "
+                    f"{self.line_pattern!r} ({error})."
+                ) from None
+            if not pattern.groupindex:
+                raise ValueError(
+                    "`line_pattern` must name its groups, as in "
+                    "(?P<label>\\w+) (?P<text>.*). Received: "
+                    f"{self.line_pattern!r}."
+                )
+
+    @property
+    def separator(self) -> str:
+        """The delimiter as a character, or empty."""
+        if self.delimiter == "\\t":  # as it stands in a flag file
+            return "\t"
+        return DELIMITERS.get(self.delimiter, self.delimiter)
+
+
+class Row(NamedTuple):
+    """One record of a table.
+
+    Attributes:
+        path: The file, or `tfds:NAME/SPLIT`.
+        line: Line where it begins, from 1; of tfds, its number.
+        fields: Values by column. Columns without a name are "0", "1", ...
+    """
+
+    path: str
+    line: int
+    fields: dict[str, Any]
+
+    @property
+    def where(self) -> str:
+        """The place for a message."""
+        kind = "example" if self.path.startswith(TFDS_PREFIX) else "line"
+        return f"{self.path}, {kind} {self.line}"
+
+    def get(self, column: str) -> Any:
+        """Returns a value by the column's name or number.
+
+        Raises:
+            BadRecord: There is no such column.
+        """
+        if column in self.fields:
+            return self.fields[column]
+        if column.isdigit() and int(column) < len(self.fields):
+            return list(self.fields.values())[int(column)]
+        raise BadRecord(no_column(column, self.fields))
+
+
+def no_column(column: str, found: Iterable[str]) -> str:
+    """Says that a column is missing, and which there are."""
+    names = list(found)
+    near = difflib.get_close_matches(column, names, n=1)
+    hint = f"; did you mean {near[0]!r}" if near else ""
+    return f"no column {column!r} among {', '.join(map(repr, names))}{hint}"
+
+
+def is_tfds(files: str) -> bool:
+    """Whether a flag names a set of TensorFlow Datasets."""
+    return files.startswith(TFDS_PREFIX)
+
+
+def read_rows(
+    files: str,
+    columns: tuple[str, ...],
+    config: TableConfig,
+    bad: BadRecords,
+    flag: str = "train_files",
+) -> Iterator[Row]:
+    """Yields the rows of all files.
+
+    Args:
+        files: Paths and globs, comma-separated, or `tfds:NAME/SPLIT`.
+        columns: Columns that will be read, by name or number.
+        config: How files become rows.
+        bad: Takes the bad ones.
+        flag: Name of the flag of `files`, for messages.
+
+    Raises:
+        ValueError: A file cannot be read, lacks a column, or holds a bad
+            record that is not to be skipped.
+    """
+    if is_tfds(files):
+        from tfllm.data import tfds_rows
+
+        yield from tfds_rows.read_rows(files)
+        return
+    for path in file_access.match_files(files, flag):
+        with text_files.open_decoded(path, config.encoding) as file:
+            yield from parse_rows(file, path, columns, config, bad)
+
+
+def parse_rows(
+    lines: Iterable[str],
+    path: str,
+    columns: tuple[str, ...],
+    config: TableConfig,
+    bad: BadRecords,
+) -> Iterator[Row]:
+    """Yields the rows of one file, or of standard input.
+
+    Args:
+        lines: Its lines, with their ends.
+        path: Its name.
+        columns: Columns that will be read.
+        config: How lines become rows.
+        bad: Takes the bad ones.
+
+    Raises:
+        ValueError: See `read_rows`.
+    """
+    iterator = iter(lines)
+    probe = list(itertools.islice(iterator, _PROBED_LINES))
+    lines = itertools.chain(probe, iterator)
+    kind = _format_of(path, probe, config)
+    if config.line_pattern:
+        return _match(lines, path, re.compile(config.line_pattern), bad)
+    if kind == "jsonl":
+        return _parse_json(lines, path, bad)
+    if kind == "text":
+        return (
+            Row(path, number, {"text": line})
+            for number, line in _text_lines(lines)
+        )
+    return _parse_table(
+        lines, path, columns, _dialect(kind, probe, config), bad
+    )
+
+
+def _format_of(path: str, probe: list[str], config: TableConfig) -> str:
+    """Returns csv, tsv, jsonl or text."""
+    if config.format != "auto":
+        return config.format
+    name = path.lower().removesuffix(".gz")
+    suffix = os.path.splitext(name)[1]
+    if suffix in _SUFFIXES:
+        return _SUFFIXES[suffix]
+    return "tsv" if config.delimiter or _has_tabs(probe) else "text"
+
+
+def _has_tabs(probe: list[str]) -> bool:
+    """Whether each line that is not blank holds a tab."""
+    filled = [line for line in probe if line.strip()]
+    return bool(filled) and all("\t" in line.strip("\r\n") for line in filled)
+
+
+def _text_lines(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """Yields lines that are not blank, with their numbers from 1."""
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            yield number, line.rstrip("\r\n")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Dialect:
+    """How the lines of a table are cut."""
+
+    separator: str
+    quotes: bool
+    has_header: bool | None
+
+
+def _dialect(kind: str, probe: list[str], config: TableConfig) -> _Dialect:
+    """Returns what was asked for, and finds out the rest."""
+    separator = config.separator
+    if not separator:
+        first = probe[0] if probe else ""
+        if kind == "tsv" or _has_tabs(probe):
+            separator = "\t"
+        else:
+            separator = ";" if first.count(";") > first.count(",") else ","
+    quotes = config.quotes
+    if quotes is None:
+        quotes = separator != "\t"
+    return _Dialect(separator, quotes, config.has_header)
+
+
+def _parse_table(
+    lines: Iterable[str],
+    path: str,
+    columns: tuple[str, ...],
+    dialect: _Dialect,
+    bad: BadRecords,
+) -> Iterator[Row]:
+    """Yields rows of fields between delimiters."""
+    has_header = dialect.has_header
+    if has_header is None:
+        has_header = not all(column.isdigit() for column in columns)
+    names: list[str] | None = None
+    for number, fields in _cut(lines, path, dialect, bad):
+        if has_header and names is None:
+            names = _header(fields, path, number, columns)
+        elif names is None:
+            keys = map(str, range(len(fields)))
+            yield Row(path, number, dict(zip(keys, fields, strict=True)))
+        elif len(fields) != len(names):
+            bad.add(
+                f"{path}, line {number}",
+                path,
+                f"{len(fields)} columns, but the header has {len(names)}",
+            )
+        else:
+            yield Row(path, number, dict(zip(names, fields, strict=True)))
+
+
+def _header(
+    fields: list[str], path: str, number: int, columns: tuple[str, ...]
+) -> list[str]:
+    """Returns the names of the columns; ValueError if one is missing."""
+    names = [name.strip() or str(i) for i, name in enumerate(fields)]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ValueError(
+            f"The columns of a table must have different names. Received: "
+            f"{twice[0]!r} twice in {path}, line {number}. Rename one, or "
+            "give the columns by number with --has_header=false."
+        )
+    for column in columns:
+        if column in names or (column.isdigit() and int(column) < len(names)):
+            continue
+        raise ValueError(
+            "The columns of a table must be those that the flags name. "
+            f"Received: {path}, line {number}: {no_column(column, names)}. "
+            "Change the flag; a table without a header takes numbers, "
+            "counted from 0."
+        )
+    return names
+
+
+def _cut(
+    lines: Iterable[str], path: str, dialect: _Dialect, bad: BadRecords
+) -> Iterator[tuple[int, list[str]]]:
+    """Yields the fields of rows that are not blank, and where they begin."""
+    if not dialect.quotes:
+        for number, line in _text_lines(lines):
+            yield number, line.split(dialect.separator)
+        return
+    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+    reader = csv.reader(lines, delimiter=dialect.separator, strict=True)
+    while True:
+        number = reader.line_num + 1
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            bad.add(f"{path}, line {number}", path, error)
+            continue
+        if any(field.strip() for field in fields):
+            yield number, fields
+
+
+def _parse_json(
+    lines: Iterable[str], path: str, bad: BadRecords
+) -> Iterator[Row]:
+    """Yields JSON objects, one per line."""
+    for number, line in _text_lines(lines):
+        try:
+            fields = json.loads(line)
+        except ValueError as error:
+            bad.add(f"{path}, line {number}", path, f"not JSON: {error}")
+            continue
+        if isinstance(fields, dict):
+            yield Row(path, number, fields)
+        else:
+            bad.add(f"{path}, line {number}", path, "not a JSON object")
+
+
+def _match(
+    lines: Iterable[str], path: str, pattern: re.Pattern[str], bad: BadRecords
+) -> Iterator[Row]:
+    """Yields the named groups of lines."""
+    for number, line in _text_lines(lines):
+        match = pattern.fullmatch(line)
+        if match:
+            yield Row(path, number, match.groupdict(""))
+        else:
+            bad.add(
+                f"{path}, line {number}",
+                path,
+                f"{line!r} does not match `line_pattern`",
+            )
