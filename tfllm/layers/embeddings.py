@@ -1,5 +1,7 @@
 """The input of a transformer: tokens, positions, segments."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -49,6 +51,21 @@ class Embeddings(ConfiguredLayer):
         self.dropout = Dropout(
             config.dropout, name="dropout", dtype=self.dtype_policy
         )
+        self._shift: Any = None
+
+    @contextlib.contextmanager
+    def shifted(self, shift: Any) -> Iterator[None]:
+        """Adds to the token embeddings in the calls of the block.
+
+        Args:
+            shift: float [B, T, D], or of a shape that flattens to the same,
+                or None for nothing.
+        """
+        self._shift = shift
+        try:
+            yield
+        finally:
+            self._shift = None
 
     def build(self, input_shape: Any = None) -> None:
         """Creates the tables."""
@@ -89,6 +106,8 @@ class Embeddings(ConfiguredLayer):
     ) -> Any:
         """See the class."""
         x = ops.take(self.token_table, token_ids, axis=0)  # [B, T, D]
+        if self._shift is not None:
+            x = x + ops.reshape(ops.cast(self._shift, x.dtype), ops.shape(x))
         if self.segment_table is not None:
             x = x + (
                 self.segment_table[0]

@@ -17,7 +17,8 @@ def accumulate(
     Args:
         function: Micro-batch -> nested float tensors to add up.
         batch: Nested tensors with the batch on the first axis.
-        num_micro_batches: Number of equal parts.
+        num_micro_batches: Number of parts: equal ones, or where the size of
+            the batch is known only when it comes, as equal as can be.
 
     Returns:
         As `function` returns.
@@ -28,18 +29,21 @@ def accumulate(
     if num_micro_batches == 1:
         return function(batch)
     size = tf.nest.flatten(batch)[0].shape[0]
-    if size is None or size % num_micro_batches:
+    if size is not None and size % num_micro_batches:
         raise ValueError(
             "`accumulation_steps` must divide the batch of each replica. "
             f"Received: accumulation_steps={num_micro_batches}, batch {size}"
         )
-    part = size // num_micro_batches
+    if size is None:
+        size = tf.shape(tf.nest.flatten(batch)[0])[0]
 
     def micro_batch(index: Any) -> Any:
+        start = index * size // num_micro_batches
+        end = (index + 1) * size // num_micro_batches
+        # Known sizes stay known.
+        part = None if tf.is_tensor(size) else size // num_micro_batches
         return tf.nest.map_structure(
-            lambda x: tf.ensure_shape(
-                x[index * part : (index + 1) * part], [part, *x.shape[1:]]
-            ),
+            lambda x: tf.ensure_shape(x[start:end], [part, *x.shape[1:]]),
             batch,
         )
 

@@ -10,53 +10,24 @@ before anything is divided, clipped or applied. So 1 replica, N replicas and
 accumulation give the same weights on the same global batch.
 """
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tfllm.models import TransformerConfig
+from tfllm.tasks import depth
+from tfllm.tasks.adversarial import Adversarial
+from tfllm.tasks.batches import Tensors, count_tokens, real_tokens
+from tfllm.tasks.divergence import symmetric_divergence_sum
+from tfllm.tasks.means import Perplexity, TotalLoss
 from tfllm.tasks.micro_batches import accumulate
-
-Tensors = dict[str, tf.Tensor]
 
 # Variables that no weight decay and no L1/L2 penalty touches.
 UNDECAYED = ("bias", "scale")
-
-
-class Perplexity(keras.metrics.Mean):
-    """exp of a mean cross-entropy in nats."""
-
-    def result(self) -> Any:
-        """Returns exp(mean)."""
-        return keras.ops.exp(super().result())
-
-
-class TotalLoss(keras.metrics.Mean):
-    """The sum of the mean losses, and of the mean penalty it is given.
-
-    NOTE: not a mean over batches, in which a short last one would count as
-    much as a full one.
-
-    Args:
-        losses: Means of the objectives' losses.
-        **kwargs: As `keras.metrics.Mean`.
-    """
-
-    def __init__(
-        self, losses: list[keras.metrics.Metric], **kwargs: Any
-    ) -> None:
-        """See the class."""
-        super().__init__(**kwargs)
-        # In a function, so that Keras does not count their variables twice.
-        self._losses = lambda: losses
-
-    def result(self) -> Any:
-        """Returns the sum."""
-        return super().result() + sum(m.result() for m in self._losses())
 
 
 class Task(keras.Model):
@@ -81,7 +52,10 @@ class Task(keras.Model):
         """See the class."""
         super().__init__(**kwargs)
         self.accumulation_steps = 1
-        self.l1 = self.l2 = 0.0
+        self.l1 = self.l2 = self.r_drop = 0.0
+        self.adversarial: Adversarial | None = None
+        self.layer_decay = 1.0
+        self.freeze = ""
         # What the last calls of fit and evaluate read, for reports.
         self.input_wait_seconds = 0.0
         self.tokens_seen = 0
@@ -126,6 +100,10 @@ class Task(keras.Model):
         accumulation_steps: int = 1,
         l1: float = 0.0,
         l2: float = 0.0,
+        r_drop: float = 0.0,
+        adversarial: Adversarial | None = None,
+        layer_decay: float = 1.0,
+        freeze: str = "",
         jit_compile: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -138,12 +116,21 @@ class Task(keras.Model):
             l1: Factor of the sum of absolute weights in the loss.
             l2: Factor of the sum of squared weights in the loss. Biases and
                 normalizations are left out of both.
+            r_drop: Factor of the divergence between two forward passes with
+                different dropout; their losses are averaged (Liang et al.,
+                2021).
+            adversarial: How to shift the token embeddings, or None.
+            layer_decay: Factor of the learning rate from one layer to the
+                one below: see `tfllm.tasks.depth.rate_factors`.
+            freeze: Parts that do not learn, such as `embeddings,0-5`: see
+                `tfllm.tasks.depth.freeze`.
             jit_compile: Compile the steps with XLA.
             **kwargs: As `keras.Model.compile`.
 
         Raises:
             ValueError: `accumulation_steps` is not positive, or Keras'
-                inexact `gradient_accumulation_steps` is set as well.
+                inexact `gradient_accumulation_steps` is set as well; or the
+                optimizer or the task has not what a setting needs.
         """
         if accumulation_steps < 1:
             raise ValueError(
@@ -158,9 +145,22 @@ class Task(keras.Model):
                 "compile. Received: "
                 f"{optimizer.gradient_accumulation_steps}"
             )
+        if not 0.0 < layer_decay <= 1.0:
+            raise ValueError(
+                "`layer_decay` must be above 0 and at most 1. "
+                f"Received: {layer_decay}"
+            )
+        depth.freeze(self, freeze)
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
         self.accumulation_steps = accumulation_steps
         self.l1, self.l2 = l1, l2
+        self.r_drop = r_drop
+        self.adversarial = adversarial
+        self.layer_decay = layer_decay
+        self.freeze = freeze
+        if adversarial is not None:
+            with self.distribute_strategy.scope():
+                self._shift_seeds = keras.random.SeedGenerator()
         self._prepare_optimizer()
 
     def get_compile_config(self) -> dict[str, Any] | None:
@@ -172,13 +172,23 @@ class Task(keras.Model):
             "accumulation_steps": self.accumulation_steps,
             "l1": self.l1,
             "l2": self.l2,
+            "r_drop": self.r_drop,
+            "adversarial": self.adversarial
+            and dataclasses.asdict(self.adversarial),
+            "layer_decay": self.layer_decay,
+            "freeze": self.freeze,
             "jit_compile": self.jit_compile,
         }
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles with what `get_compile_config` returned."""
         optimizer = keras.saving.deserialize_keras_object(config["optimizer"])
-        self.compile(**{**config, "optimizer": optimizer})
+        adversarial = config["adversarial"]
+        if adversarial is not None:
+            adversarial = Adversarial(**adversarial)
+        self.compile(
+            **{**config, "optimizer": optimizer, "adversarial": adversarial}
+        )
 
     def _prepare_optimizer(self) -> None:
         """Builds the slots and leaves the reduction to the train step."""
@@ -190,6 +200,15 @@ class Task(keras.Model):
                     v for v in self.trainable_variables if not is_decayed(v)
                 ]
             )
+        if self.layer_decay != 1.0:
+            if not hasattr(optimizer, "rate_factors"):
+                raise ValueError(
+                    "`layer_decay` needs an optimizer of "
+                    "`tfllm.training.optimizers` with one rate per weight: "
+                    "adamw, bert_adam, lamb or sgd. Received: "
+                    f"{type(optimizer).__name__}"
+                )
+            optimizer.rate_factors = depth.rate_factors(self, self.layer_decay)
         # NOTE: Keras would sum the gradients over the replicas a second
         # time, and after clipping; ours arrive summed.
         optimizer._all_reduce_sum_gradients = list
@@ -210,6 +229,26 @@ class Task(keras.Model):
             Two float32 scalars by objective.
         """
         raise NotImplementedError
+
+    def divergence_sums(
+        self, one: Tensors, other: Tensors, sample_weight: Tensors
+    ) -> dict[str, tf.Tensor]:
+        """Returns how far two outputs of the same batch are apart.
+
+        Args:
+            one: What `call` returned; logits of classes.
+            other: What it returned with other dropout.
+            sample_weight: float32 weights by objective.
+
+        Returns:
+            float32 scalars by objective: weighted sums.
+        """
+        return {
+            name: symmetric_divergence_sum(
+                one[name], other[name], sample_weight[name]
+            )
+            for name in self.objectives
+        }
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -232,7 +271,7 @@ class Task(keras.Model):
         }
         gradients, sums = accumulate(
             lambda batch: self._gradients(batch, factors),
-            (x, y, weights),
+            (x, y, weights, self._first_shifts(x)),
             self.accumulation_steps,
         )
         gradients, sums = self._reduce_sum((gradients, sums))
@@ -328,19 +367,87 @@ class Task(keras.Model):
 
     def _gradients(self, batch: Any, factors: Tensors) -> Any:
         """Returns the gradients and sums of one micro-batch."""
-        x, y, weights = batch
-        variables = [v.value for v in self.trainable_variables]
-        with tf.GradientTape() as tape:
-            sums = self.objective_sums(y, self(x, training=True), weights)
-            loss = tf.add_n(
-                [sums[name][0] * factors[name] for name in self.objectives]
-            )
-            scaled = self.optimizer.scale_loss(loss)
-        gradients = tape.gradient(
-            scaled, variables, unconnected_gradients="zero"
+        *batch, start = batch
+        if self.adversarial is None:
+            gradients, sums, _ = self._backward(batch, factors)
+            return gradients, sums
+        states = self._random_states()
+        before = [tf.identity(state.value) for state in states]
+
+        def backward(shift: tf.Tensor) -> Any:
+            # Only the shift differs from pass to pass, not the dropout.
+            for state, value in zip(states, before, strict=True):
+                state.assign(value)
+            return self._backward(batch, factors, shift)
+
+        return self.adversarial.train(
+            backward, start["shift"], real_tokens(batch[0])[..., tf.newaxis]
         )
+
+    def _backward(
+        self, batch: Any, factors: Tensors, shift: tf.Tensor | None = None
+    ) -> tuple[list[tf.Tensor], Any, tf.Tensor | None]:
+        """Returns gradients, sums, and the gradient of a shift.
+
+        Args:
+            batch: (x, y, weights) of a micro-batch.
+            factors: Of the loss of each objective.
+            shift: float32 [B, ..., T, D], added to the token embeddings.
+        """
+        sources = [v.value for v in self.trainable_variables]
+        with tf.GradientTape() as tape:
+            if shift is not None:
+                tape.watch(shift)
+                sources.append(shift)
+            with depth.transformer_of(self).embeddings.shifted(shift):
+                loss, sums = self._forward(batch, factors)
+            scaled = self.optimizer.scale_loss(loss)
+        gradients = tape.gradient(scaled, sources, unconnected_gradients="zero")
         # A lookup gives IndexedSlices; sums over batches need dense.
-        return [tf.convert_to_tensor(g) for g in gradients], sums
+        gradients = [tf.convert_to_tensor(g) for g in gradients]
+        slope = None if shift is None else gradients.pop()
+        return gradients, sums, slope
+
+    def _forward(self, batch: Any, factors: Tensors) -> tuple[tf.Tensor, Any]:
+        """Returns the loss to learn from, and the sums to report."""
+        x, y, weights = batch
+        outputs = self(x, training=True)
+        sums = self.objective_sums(y, outputs, weights)
+        penalty = tf.zeros((), tf.float32)
+        if self.r_drop:
+            again = self(x, training=True)
+            sums = tf.nest.map_structure(
+                lambda a, b: (a + b) / 2.0,
+                sums,
+                self.objective_sums(y, again, weights),
+            )
+            apart = self.divergence_sums(outputs, again, weights)
+            penalty = self.r_drop * tf.add_n(
+                [apart[name] * factors[name] for name in self.objectives]
+            )
+        losses = [sums[name][0] * factors[name] for name in self.objectives]
+        return tf.add_n([*losses, penalty]), sums
+
+    def _first_shifts(self, x: Tensors) -> Tensors:
+        """Returns the shifts that adversarial training starts from."""
+        if self.adversarial is None:
+            return {}
+        # For the whole batch: micro-batches then make no difference.
+        return {
+            "shift": self.adversarial.start(
+                real_tokens(x)[..., tf.newaxis],
+                depth.transformer_of(self).embeddings.config.hidden_size,
+                self._shift_seeds.next(),
+            )
+        }
+
+    def _random_states(self) -> list[keras.Variable]:
+        """Returns the states of all generators, those of dropout above all."""
+        return [
+            variable
+            for variable in self.non_trainable_variables
+            if variable.path.endswith("seed_generator_state")
+        ]
 
     def _penalize(self, gradients: list[Any]) -> tuple[Any, list[Any]]:
         """Adds the L1 and L2 penalties, once per step."""
@@ -386,16 +493,6 @@ class Task(keras.Model):
             if name in self.perplexities:
                 self.perplexities[name].update_state(mean_loss, total)
         return {metric.name: metric.result() for metric in self.metrics}
-
-
-def count_tokens(strategy: tf.distribute.Strategy, data: Any) -> int:
-    """Returns the number of real tokens in a global batch."""
-    x = data[0] if isinstance(data, tuple) else data
-    if "padding_mask" not in x:
-        parts = strategy.experimental_local_results(x["token_ids"])
-        return sum(int(np.prod(part.shape)) for part in parts)
-    parts = strategy.experimental_local_results(x["padding_mask"])
-    return sum(int(np.sum(part)) for part in parts)
 
 
 def is_decayed(variable: keras.Variable) -> bool:

@@ -84,6 +84,10 @@ class AdamW(keras.optimizers.Optimizer):
         clip_norm: Largest global norm of the gradient; 0 for no clipping.
         **kwargs: As `keras.optimizers.Optimizer`.
 
+    Attributes:
+        rate_factors: Factor of the learning rate, and so of the decay, of
+            each variable in the order of `build`; empty for 1.
+
     Numerics: epsilon is added after the correction, as in the paper and in
     torch, not before as in Keras and TensorFlow.
 
@@ -110,6 +114,7 @@ class AdamW(keras.optimizers.Optimizer):
         self.bias_correction = bias_correction
         self.decay = decay
         self.clip_norm = clip_norm
+        self.rate_factors: tuple[float, ...] = ()
 
     def build(self, variables: list[keras.Variable]) -> None:
         """Creates the moments."""
@@ -173,6 +178,7 @@ class AdamW(keras.optimizers.Optimizer):
         dtype = variable.dtype
         index = self._get_variable_index(variable)
         rate, factor, power_1, power_2 = tf.unstack(tf.cast(settings, dtype))
+        rate = _scaled(rate, self.rate_factors, index)
         # The op adds epsilon before the correction.
         epsilon = self.epsilon * tf.sqrt(1.0 - power_2)
         if self.decay and self._use_weight_decay(variable):
@@ -220,6 +226,9 @@ class Lamb(keras.optimizers.Optimizer):
             `weight_decay`, which Keras would apply apart.
         **kwargs: As `keras.optimizers.Optimizer`.
 
+    Attributes:
+        rate_factors: As AdamW.
+
     Reference: You et al., 2020, algorithm 2.
     """
 
@@ -238,6 +247,7 @@ class Lamb(keras.optimizers.Optimizer):
         self.beta_2 = beta_2
         self.epsilon = epsilon
         self.decay = decay
+        self.rate_factors: tuple[float, ...] = ()
 
     def build(self, variables: list[keras.Variable]) -> None:
         """Creates the moments."""
@@ -273,6 +283,7 @@ class Lamb(keras.optimizers.Optimizer):
             1.0,
         )
         rate = ops.cast(learning_rate, dtype)
+        rate = _scaled(rate, self.rate_factors, index)
         self.assign_sub(variable, rate * ratio * direction)
 
     def get_config(self) -> dict[str, Any]:
@@ -284,6 +295,54 @@ class Lamb(keras.optimizers.Optimizer):
             "epsilon": self.epsilon,
             "decay": self.decay,
         }
+
+
+@keras.saving.register_keras_serializable("tfllm")
+class SGD(keras.optimizers.SGD):
+    """Keras' SGD with decoupled weight decay and one rate per variable.
+
+    Args:
+        learning_rate: float or schedule.
+        momentum: Share of the velocity that is kept.
+        decay: Weight decay. Not called `weight_decay`, which Keras would
+            apply apart, at one rate for all.
+        **kwargs: As `keras.optimizers.SGD`.
+
+    Attributes:
+        rate_factors: As AdamW.
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.01,
+        momentum: float = 0.0,
+        decay: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        """See the class."""
+        super().__init__(learning_rate, momentum, **kwargs)
+        self.decay = decay
+        self.rate_factors: tuple[float, ...] = ()
+
+    def update_step(
+        self, gradient: Any, variable: Any, learning_rate: Any
+    ) -> None:
+        """Updates one variable and its velocity."""
+        rate = ops.cast(learning_rate, variable.dtype)
+        index = self._get_variable_index(variable)
+        rate = _scaled(rate, self.rate_factors, index)
+        if self.decay and self._use_weight_decay(variable):
+            self.assign_sub(variable, variable * (rate * self.decay))
+        super().update_step(gradient, variable, rate)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the JSON form of the constructor's arguments."""
+        return {**super().get_config(), "decay": self.decay}
+
+
+def _scaled(rate: Any, factors: tuple[float, ...], index: int) -> Any:
+    """Returns the learning rate of one variable."""
+    return rate * factors[index] if factors else rate
 
 
 def _handle(variable: Any) -> Any:
@@ -323,6 +382,15 @@ def _lamb(config: OptimizerConfig, shared: dict[str, Any]) -> Lamb:
     )
 
 
+def _sgd(config: OptimizerConfig, shared: dict[str, Any]) -> SGD:
+    """Returns SGD; the decay is its own."""
+    return SGD(
+        momentum=config.momentum,
+        decay=config.weight_decay,
+        **{**shared, "weight_decay": None},
+    )
+
+
 OPTIMIZERS: dict[
     str,
     Callable[[OptimizerConfig, dict[str, Any]], keras.optimizers.Optimizer],
@@ -331,7 +399,5 @@ OPTIMIZERS: dict[
     "bert_adam": _adam(bias_correction=False),
     "lamb": _lamb,
     "adafactor": lambda _, shared: keras.optimizers.Adafactor(**shared),
-    "sgd": lambda config, shared: keras.optimizers.SGD(
-        momentum=config.momentum, **shared
-    ),
+    "sgd": _sgd,
 }
