@@ -19,6 +19,7 @@ from tfllm.data import shards, train_byte_bpe, train_wordpiece
 from tfllm.data.causal import CausalData
 from tfllm.data.corpus import ensure_docstring_corpus
 from tfllm.data.open_data import Data, open_data
+from tfllm.evaluation.evaluate import evaluate
 from tfllm.evaluation.text_perplexity import text_perplexities
 from tfllm.file_access import match_files
 from tfllm.interop import model_folder
@@ -83,7 +84,7 @@ def run(config: RunConfig) -> dict[str, Any]:
     tokenizer = load_tokenizer(config.tokenizer)
     with strategy.scope():
         task = create_task(config, tokenizer)
-    trainer.check_metric(config.best_metric, task)
+    trainer.check_metric(config.best_metric, [m.name for m in task.metrics])
     data, held_out = open_files(config, tokenizer)
     settings = config.trainer(
         config.train_steps or data.steps(config.epochs or 1.0)
@@ -95,8 +96,7 @@ def run(config: RunConfig) -> dict[str, Any]:
         task,
         settings,
         data,
-        held_out
-        and held_out.evaluation_dataset(max_steps=config.eval_steps or None),
+        evaluation(config, task, held_out) if held_out else None,
         lambda: model_folder.save(task, best, tokenizer),
     )
     if config.best_metric and tf.io.gfile.exists(best):
@@ -221,6 +221,14 @@ def check_kind(config: RunConfig, family: str, is_causal: bool) -> None:
             f"`task` must be {fitting!r} for `model` {config.model}, of family "
             f"{family}. Received: {config.task!r}"
         )
+
+
+def evaluation(
+    config: RunConfig, task: Task, held_out: Data
+) -> Callable[[], dict[str, float]]:
+    """Returns what measures the task on the held-out data."""
+    batches = held_out.evaluation_dataset(max_steps=config.eval_steps or None)
+    return lambda: evaluate(task, batches)
 
 
 def text_measures(

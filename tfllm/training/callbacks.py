@@ -18,6 +18,9 @@ from tqdm import tqdm
 
 from tfllm.training.checkpoints import Checkpoints
 
+# Ends of the names of metrics; of all others more is better.
+LOWER_IS_BETTER = ("loss", "perplexity", "error", "mse", "mae", "ece")
+
 
 class StepCallback(keras.callbacks.Callback):
     """Counts optimizer steps over the whole run, not one call of fit.
@@ -326,7 +329,7 @@ def is_better(metric: str, value: float, best: float | None) -> bool:
     """Returns whether a value beats the best: lower for losses."""
     if best is None:
         return not np.isnan(value)
-    lower = metric.endswith(("loss", "perplexity", "error"))
+    lower = metric.endswith(LOWER_IS_BETTER)
     return value < best if lower else value > best
 
 

@@ -5,14 +5,13 @@ import difflib
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from tfllm.data.open_data import Data
-from tfllm.evaluation.evaluate import evaluate
+from tfllm.tasks.adversarial import Adversarial
 from tfllm.training import optimizers
 from tfllm.training.callbacks import Checkpointing, Evaluation, ProgressBar
 from tfllm.training.checkpoints import Checkpoints, Progress
@@ -33,6 +32,10 @@ class TrainerConfig:
         accumulation_steps: Micro-batches per batch and replica.
         l1: Factor of the L1 penalty.
         l2: Factor of the L2 penalty.
+        r_drop: Factor of the divergence of two passes.
+        adversarial: How to shift the token embeddings, or None.
+        layer_decay: Factor of the rate from a layer to the one below.
+        freeze: Parts of the model that do not learn.
         jit_compile: Compile the steps with XLA.
         log_every: Steps between two reports.
         eval_every: Steps between two evaluations.
@@ -51,6 +54,10 @@ class TrainerConfig:
     accumulation_steps: int = 1
     l1: float = 0.0
     l2: float = 0.0
+    r_drop: float = 0.0
+    adversarial: Adversarial | None = None
+    layer_decay: float = 1.0
+    freeze: str = ""
     jit_compile: bool = False
     log_every: int = 20
     eval_every: int = 500
@@ -127,6 +134,10 @@ def compile_task(task: keras.Model, config: TrainerConfig) -> None:
             accumulation_steps=config.accumulation_steps,
             l1=config.l1,
             l2=config.l2,
+            r_drop=config.r_drop,
+            adversarial=config.adversarial,
+            layer_decay=config.layer_decay,
+            freeze=config.freeze,
             jit_compile=config.jit_compile,
         )
 
@@ -135,7 +146,7 @@ def train(
     task: keras.Model,
     config: TrainerConfig,
     data: Data,
-    evaluation_data: tf.data.Dataset | None,
+    evaluate: Callable[[], dict[str, float]] | None,
     save_best: Callable[[], None],
 ) -> RunResult:
     """Trains a task, from the newest checkpoint if there is one.
@@ -144,19 +155,18 @@ def train(
         task: Compiled by `compile_task`.
         config: TrainerConfig.
         data: Batches by step.
-        evaluation_data: Held-out batches, or None.
+        evaluate: Returns the metrics on held-out data; None for no
+            evaluation. `best_metric` is one of them.
         save_best: Writes the model folder of the best model.
 
     Returns:
         RunResult. The task has the last weights.
 
     Raises:
-        ValueError: `best_metric` is no metric of the task.
         Terminated: SIGTERM or SIGINT came; the state is on disk.
         FloatingPointError: The loss is not finite.
         OSError: A checkpoint could not be written.
     """
-    check_metric(config.best_metric, task)
     folder = os.path.join(config.model_dir, "checkpoints")
     checkpoints = Checkpoints(folder, task, config.keep_checkpoints)
     if checkpoints.restore():
@@ -165,9 +175,7 @@ def train(
     progress = checkpoints.progress
     if start >= config.total_steps or _stopped_early(config, progress):
         return _result(progress, already_finished=True)
-    callbacks = _callbacks(
-        task, config, checkpoints, evaluation_data, save_best
-    )
+    callbacks = _callbacks(config, checkpoints, evaluate, save_best)
     try:
         task.fit(
             data.dataset(start_step=start),
@@ -203,9 +211,9 @@ def _result(progress: Progress, already_finished: bool) -> RunResult:
     )
 
 
-def check_metric(name: str, task: keras.Model) -> None:
-    """Raises ValueError unless a metric is empty or one of the task's."""
-    names = sorted(metric.name for metric in task.metrics)
+def check_metric(name: str, names: Sequence[str]) -> None:
+    """Raises ValueError unless a metric is empty or one that is measured."""
+    names = sorted(names)
     if name and name not in names:
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
         raise ValueError(
@@ -223,13 +231,12 @@ def _stopped_early(config: TrainerConfig, progress: Progress) -> bool:
 
 
 def _callbacks(
-    task: keras.Model,
     config: TrainerConfig,
     checkpoints: Checkpoints,
-    evaluation_data: tf.data.Dataset | None,
+    evaluate: Callable[[], dict[str, float]] | None,
     save_best: Callable[[], None],
 ) -> list[Any]:
-    """Returns ProgressBar, Evaluation (with held-out data), Checkpointing.
+    """Returns ProgressBar, Evaluation (where there is one), Checkpointing.
 
     In this order: a checkpoint holds what the evaluation at its step found.
     """
@@ -244,11 +251,11 @@ def _callbacks(
         log_dir,
     )
     callbacks: list[Any] = [bar]
-    if evaluation_data is not None:
+    if evaluate is not None:
 
         def evaluate_aside() -> dict[str, float]:
             with bar.excluded():
-                return evaluate(task, evaluation_data)
+                return evaluate()
 
         callbacks.append(
             Evaluation(
