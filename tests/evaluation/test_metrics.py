@@ -100,8 +100,8 @@ def test_numbers() -> None:
     gold = np.array([1.0, 2.0, 3.0, 4.0])
     predicted = np.array([1.0, 3.0, 2.0, 6.0])
     values = regression_metrics(gold, predicted)
-    assert values["mse"] == (0 + 1 + 1 + 4) / 4
-    assert values["mae"] == 1.0
+    assert values["mean_squared_error"] == (0 + 1 + 1 + 4) / 4
+    assert values["mean_absolute_error"] == 1.0
     # 1 - 6 * (0 + 1 + 1 + 0) / (4 * 15).
     assert values["spearman"] == pytest.approx(0.8)
     # Deviations -1.5 -.5 .5 1.5 and -2 0 -1 3: 7 / sqrt(5 * 14).
@@ -153,6 +153,10 @@ def test_ranks_of_retrieval() -> None:
     # They are the same text: both are right.
     same = retrieval_ranks(queries, candidates, np.array([0, 1, 0]))
     assert same.tolist() == [1, 1, 1]
+    both = retrieval_ranks(
+        queries, candidates, np.array([0, 1, 2]), np.array([5, 6, 5])
+    )
+    assert both.tolist() == [1, 1, 1]
 
 
 def test_more_queries_than_fit_at_once() -> None:

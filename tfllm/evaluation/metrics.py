@@ -12,6 +12,14 @@ import numpy as np
 
 Values = dict[str, float]
 
+# Names of the figures of numbers.
+REGRESSION = (
+    "mean_squared_error",
+    "mean_absolute_error",
+    "pearson",
+    "spearman",
+)
+
 
 def classification_metrics(
     gold: np.ndarray, probabilities: np.ndarray
@@ -45,9 +53,9 @@ def classification_metrics(
     if np.ptp(gold) and np.ptp(predicted):
         values["matthews"] = metrics.matthews_corrcoef(gold, predicted)
     for average in ("macro", "micro", "weighted"):
-        values |= _means(gold, predicted, average, prefix=f"{average}_")
+        values |= averages(gold, predicted, average, prefix=f"{average}_")
     if num_labels == 2:
-        values |= _means(gold, predicted, "binary", prefix="")
+        values |= averages(gold, predicted, "binary")
     return _as_floats(values)
 
 
@@ -73,16 +81,19 @@ def multi_label_metrics(gold: np.ndarray, predicted: np.ndarray) -> Values:
         "auc": _areas_under_curve(gold, predicted),
     }
     for average in ("macro", "micro", "samples"):
-        values |= _means(gold, given, average, prefix=f"{average}_")
+        values |= averages(gold, given, average, prefix=f"{average}_")
     return _as_floats(values)
 
 
 def regression_metrics(gold: np.ndarray, predicted: np.ndarray) -> Values:
-    """Returns `mse`, `mae`, `pearson` and `spearman`.
+    """Returns the mean errors and two correlations.
 
     Args:
         gold: float [N].
         predicted: float [N].
+
+    Returns:
+        `mean_squared_error`, `mean_absolute_error`, `pearson`, `spearman`.
     """
     from scipy import stats
     from sklearn import metrics
@@ -90,8 +101,8 @@ def regression_metrics(gold: np.ndarray, predicted: np.ndarray) -> Values:
     gold = np.asarray(gold, "float64")
     predicted = np.asarray(predicted, "float64")
     values = {
-        "mse": metrics.mean_squared_error(gold, predicted),
-        "mae": metrics.mean_absolute_error(gold, predicted),
+        "mean_squared_error": metrics.mean_squared_error(gold, predicted),
+        "mean_absolute_error": metrics.mean_absolute_error(gold, predicted),
         "pearson": 0.0,
         "spearman": 0.0,
     }
@@ -99,6 +110,29 @@ def regression_metrics(gold: np.ndarray, predicted: np.ndarray) -> Values:
         values["pearson"] = stats.pearsonr(gold, predicted).statistic
         values["spearman"] = stats.spearmanr(gold, predicted).statistic
     return _as_floats(values)
+
+
+def averages(
+    gold: np.ndarray, predicted: np.ndarray, average: str, prefix: str = ""
+) -> Values:
+    """Returns precision, recall and F1 as scikit-learn averages them.
+
+    Args:
+        gold: int [N], or bool [N, L].
+        predicted: As `gold`.
+        average: "macro", "micro", "weighted", "samples" or "binary".
+        prefix: Of the names.
+    """
+    from sklearn import metrics
+
+    found = metrics.precision_recall_fscore_support(
+        gold, predicted, average=average, zero_division=0.0
+    )
+    keys = ("precision", "recall", "f1")
+    return {
+        f"{prefix}{key}": float(value)
+        for key, value in zip(keys, found[:3], strict=True)
+    }
 
 
 def per_label(
@@ -126,20 +160,12 @@ def per_label(
     }
 
 
-def _means(
-    gold: np.ndarray, predicted: np.ndarray, average: str, prefix: str
-) -> Values:
-    """Returns precision, recall and F1 as scikit-learn averages them."""
-    from sklearn import metrics
-
-    found = metrics.precision_recall_fscore_support(
-        gold, predicted, average=average, zero_division=0.0
-    )
-    keys = ("precision", "recall", "f1")
-    return {
-        f"{prefix}{key}": value
-        for key, value in zip(keys, found[:3], strict=True)
-    }
+def confusion(
+    gold: np.ndarray, predicted: np.ndarray, num_labels: int
+) -> np.ndarray:
+    """Returns counts, int [L, L], right label x predicted label."""
+    counts = np.bincount(gold * num_labels + predicted, minlength=num_labels**2)
+    return counts.reshape(num_labels, num_labels)
 
 
 def _areas_under_curve(gold: np.ndarray, scores: np.ndarray) -> float:

@@ -7,7 +7,7 @@ _QUERIES = 1024
 
 
 def retrieval_ranks(
-    queries: np.ndarray, candidates: np.ndarray, groups: np.ndarray
+    queries: np.ndarray, candidates: np.ndarray, *groups: np.ndarray
 ) -> np.ndarray:
     """Returns the rank of the best right candidate of each query, from 1.
 
@@ -17,8 +17,9 @@ def retrieval_ranks(
     Args:
         queries: float [N, D], of unit length.
         candidates: float [N, D], of unit length.
-        groups: int [N]; query i is right with all candidates j that have
-            groups[i] == groups[j]. Texts that occur twice share a group.
+        *groups: int [N] each; query i is right with all candidates j that
+            have group[i] == group[j] in one of them, as texts have that
+            occur twice.
 
     Returns:
         int [N].
@@ -27,7 +28,7 @@ def retrieval_ranks(
     for start in range(0, len(queries), _QUERIES):
         rows = slice(start, start + _QUERIES)
         similarity = queries[rows] @ candidates.T
-        right = groups[rows, None] == groups[None, :]
+        right = np.any([g[rows, None] == g[None, :] for g in groups], axis=0)
         best = np.where(right, similarity, -np.inf).max(axis=1, keepdims=True)
         ranks[rows] = 1 + (~right & (similarity >= best)).sum(axis=1)
     return ranks
@@ -49,8 +50,12 @@ def retrieval_metrics(
     return {**recalls, "mrr": float((1.0 / ranks).mean())}
 
 
+def unit_rows(vectors: np.ndarray) -> np.ndarray:
+    """Returns rows of unit length; a row of zeros stays."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.maximum(lengths, 1e-12)
+
+
 def cosine_similarities(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Returns the cosines of rows, float [N]; 0 for a row of zeros."""
-    a, b = np.asarray(a, "float64"), np.asarray(b, "float64")
-    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    return (a * b).sum(axis=1) / np.maximum(lengths, 1e-12)
+    return (unit_rows(a) * unit_rows(b)).sum(axis=1)

@@ -1,0 +1,198 @@
+"""Figures of labels, numbers and choices for whole texts."""
+
+from typing import Any
+
+import numpy as np
+
+from tfllm.evaluation import metrics
+from tfllm.evaluation.calibration import Calibration, calibration
+from tfllm.evaluation.charts import (
+    write_confusion_matrix,
+    write_reliability_diagram,
+)
+from tfllm.evaluation.figures import SCORES, Figures, averages
+from tfllm.evaluation.metrics import Values
+from tfllm.evaluation.predictions import Predictions
+from tfllm.evaluation.probabilities import sigmoid, softmax
+
+
+class LabelFigures(Figures):
+    """Of one label among several; see Figures."""
+
+    def __init__(self, found: Predictions, tune: bool = False) -> None:
+        """See Figures."""
+        self._labels = found.task.labels
+        ids = {name: i for i, name in enumerate(self._labels)}
+        self._gold = np.array([ids[record.gold] for record in found.records])
+        self._probabilities = softmax(np.stack(found.outputs))
+        self._predicted = self._probabilities.argmax(axis=1)
+        self._calibration = calibration(
+            self._probabilities.max(axis=1), self._predicted == self._gold
+        )
+
+    @staticmethod
+    def names(task: Any) -> tuple[str, ...]:
+        """See Figures."""
+        return (
+            "accuracy",
+            "matthews",
+            "auc",
+            "calibration_error",
+            *averages("macro", "micro", "weighted"),
+            *(SCORES if len(task.labels) == 2 else ()),
+        )
+
+    def values(self) -> Values:
+        """See Figures."""
+        return {
+            **metrics.classification_metrics(self._gold, self._probabilities),
+            "calibration_error": self._calibration.expected_error,
+        }
+
+    def sample(self, rows: np.ndarray) -> Values:
+        """See Figures."""
+        gold, predicted = self._gold[rows], self._predicted[rows]
+        values = metrics.averages(gold, predicted, "macro", prefix="macro_")
+        if len(self._labels) == 2:
+            values |= metrics.averages(gold, predicted, "binary")
+        return {**values, "accuracy": float((gold == predicted).mean())}
+
+    def details(self) -> dict[str, Any]:
+        """See Figures."""
+        return {
+            "labels": metrics.per_label(
+                self._gold, self._predicted, self._labels
+            ),
+            "confusion": self._confusion().tolist(),
+        }
+
+    def draw(self, prefix: str) -> list[str]:
+        """See Figures."""
+        paths = [f"{prefix}confusion.png", f"{prefix}calibration.png"]
+        write_confusion_matrix(paths[0], self._confusion(), self._labels)
+        write_reliability_diagram(paths[1], self._calibration)
+        return paths
+
+    def _confusion(self) -> np.ndarray:
+        """Returns counts, int [L, L], right label x predicted label."""
+        return metrics.confusion(self._gold, self._predicted, len(self._labels))
+
+
+class SeveralLabelFigures(Figures):
+    """Of labels that do not exclude each other; see Figures."""
+
+    def __init__(self, found: Predictions, tune: bool = False) -> None:
+        """See Figures."""
+        self._labels = found.task.labels
+        self._gold = np.array(
+            [
+                [name in record.gold for name in self._labels]
+                for record in found.records
+            ]
+        )
+        self._probabilities = sigmoid(np.stack(found.outputs))
+        self._given = self._probabilities >= 0.5
+
+    @staticmethod
+    def names(task: Any) -> tuple[str, ...]:
+        """See Figures."""
+        return (
+            "subset_accuracy",
+            "accuracy",
+            "auc",
+            "calibration_error",
+            *averages("macro", "micro", "samples"),
+        )
+
+    def values(self) -> Values:
+        """See Figures."""
+        return {
+            **metrics.multi_label_metrics(self._gold, self._probabilities),
+            "calibration_error": self._calibration().expected_error,
+        }
+
+    def sample(self, rows: np.ndarray) -> Values:
+        """See Figures."""
+        gold, given = self._gold[rows], self._given[rows]
+        return {
+            **metrics.averages(gold, given, "micro", prefix="micro_"),
+            **metrics.averages(gold, given, "macro", prefix="macro_"),
+            "subset_accuracy": float((gold == given).all(axis=1).mean()),
+        }
+
+    def details(self) -> dict[str, Any]:
+        """See Figures."""
+        return {
+            "labels": metrics.per_label(self._gold, self._given, self._labels)
+        }
+
+    def draw(self, prefix: str) -> list[str]:
+        """See Figures."""
+        path = f"{prefix}calibration.png"
+        write_reliability_diagram(path, self._calibration())
+        return [path]
+
+    def _calibration(self) -> Calibration:
+        """Returns that of the decisions on all labels."""
+        confidence = np.where(
+            self._given, self._probabilities, 1.0 - self._probabilities
+        )
+        right = self._given == self._gold
+        return calibration(confidence.ravel(), right.ravel())
+
+
+class NumberFigures(Figures):
+    """Of numbers; see Figures."""
+
+    def __init__(self, found: Predictions, tune: bool = False) -> None:
+        """See Figures."""
+        self._gold = np.array([record.gold for record in found.records])
+        self._predicted = np.array(found.outputs)
+
+    @staticmethod
+    def names(task: Any) -> tuple[str, ...]:
+        """See Figures."""
+        return metrics.REGRESSION
+
+    def values(self) -> Values:
+        """See Figures."""
+        return metrics.regression_metrics(self._gold, self._predicted)
+
+    def sample(self, rows: np.ndarray) -> Values:
+        """See Figures."""
+        return metrics.regression_metrics(
+            self._gold[rows], self._predicted[rows]
+        )
+
+
+class ChoiceFigures(Figures):
+    """Of one choice among several; see Figures."""
+
+    def __init__(self, found: Predictions, tune: bool = False) -> None:
+        """See Figures."""
+        gold = np.array([record.gold for record in found.records])
+        probabilities = softmax(np.stack(found.outputs))
+        self._right = probabilities.argmax(axis=1) == gold
+        self._calibration = calibration(probabilities.max(axis=1), self._right)
+
+    @staticmethod
+    def names(task: Any) -> tuple[str, ...]:
+        """See Figures."""
+        return ("accuracy", "calibration_error")
+
+    def values(self) -> Values:
+        """See Figures."""
+        return {
+            "accuracy": float(self._right.mean()),
+            "calibration_error": self._calibration.expected_error,
+        }
+
+    def sample(self, rows: np.ndarray) -> Values:
+        """See Figures."""
+        return {"accuracy": float(self._right[rows].mean())}
+
+    def draw(self, prefix: str) -> list[str]:
+        """See Figures."""
+        path = f"{prefix}calibration.png"
+        write_reliability_diagram(path, self._calibration)
+        return [path]

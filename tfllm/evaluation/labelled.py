@@ -1,0 +1,219 @@
+"""Predictions and figures of the tasks of language understanding.
+
+Training and the evaluate verb both call `evaluate_labelled`, so a model has
+the same figures in both.
+"""
+
+import dataclasses
+from typing import Any
+
+import tensorflow as tf
+
+from tfllm.data.labelled import LabelledData
+from tfllm.evaluation.embedding_figures import EmbeddingFigures
+from tfllm.evaluation.figures import Figures
+from tfllm.evaluation.label_figures import (
+    ChoiceFigures,
+    LabelFigures,
+    NumberFigures,
+    SeveralLabelFigures,
+)
+from tfllm.evaluation.pooling import POOLS, Arrays
+from tfllm.evaluation.predictions import Predictions
+from tfllm.evaluation.span_figures import AnswerFigures, TagFigures
+from tfllm.tasks import Task
+
+# Where a task keeps its compiled forward pass.
+_FORWARD = "labelled_forward"
+
+
+# Kind of task -> its figures.
+FIGURES: dict[str, type[Figures]] = {
+    "classification": LabelFigures,
+    "multi_label": SeveralLabelFigures,
+    "regression": NumberFigures,
+    "tagging": TagFigures,
+    "question_answering": AnswerFigures,
+    "embedding": EmbeddingFigures,
+    "multiple_choice": ChoiceFigures,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluated:
+    """A task on labelled data.
+
+    Attributes:
+        values: Means of the task's own losses and measures; its figures.
+        figures: What made them.
+        num_records: Number of records.
+    """
+
+    values: dict[str, float]
+    figures: Figures
+    num_records: int
+
+
+class Forward:
+    """The forward pass of a task on batches of arrays, compiled once.
+
+    NOTE: on several replicas each computes the whole batch: the outputs are
+    needed in one place, and evaluation is short.
+
+    Args:
+        task: Any.
+    """
+
+    def __init__(self, task: Task) -> None:
+        """See the class."""
+        self._task = task
+        self._functions: dict[Any, Any] = {}
+
+    @classmethod
+    def of(cls, task: Task) -> "Forward":
+        """Returns that of a task; it is made once."""
+        if not hasattr(task, _FORWARD):
+            setattr(task, _FORWARD, cls(task))
+        return getattr(task, _FORWARD)
+
+    def __call__(self, *batch: Arrays) -> tuple[Arrays, Any, Any]:
+        """Returns outputs, and by objective sums and total weights.
+
+        Args:
+            *batch: x, y and sample_weight; the last two may be empty.
+        """
+        structure = [
+            tuple((name, part[name].ndim) for name in sorted(part))
+            for part in batch
+        ]
+        key = tuple(structure)
+        if key not in self._functions:
+            self._functions[key] = self._compile(batch)
+        return tf.nest.map_structure(
+            lambda value: value.numpy(),
+            self._functions[key](*tf.nest.map_structure(tf.constant, batch)),
+        )
+
+    def _compile(self, batch: tuple[Arrays, ...]) -> Any:
+        """Returns the function for batches of these names and ranks.
+
+        All sizes are left open: one graph, whatever batch came first, gives
+        the same numbers in training and in the evaluate verb.
+        """
+        strategy = self._task.distribute_strategy
+
+        def forward(x: Any, y: Any, weights: Any) -> Any:
+            outputs = self._task(x, training=False)
+            sums = self._task.objective_sums(y, outputs, weights) if y else {}
+            totals = {name: tf.reduce_sum(weights[name]) for name in y}
+            return outputs, sums, totals
+
+        def run(*parts: Any) -> Any:
+            return tf.nest.map_structure(
+                lambda value: strategy.experimental_local_results(value)[0],
+                strategy.run(forward, args=parts),
+            )
+
+        return tf.function(
+            run,
+            input_signature=tf.nest.map_structure(
+                lambda array: tf.TensorSpec(
+                    [None] * array.ndim, tf.as_dtype(array.dtype)
+                ),
+                batch,
+            ),
+            autograph=False,
+        )
+
+
+def predict(
+    task: Task, data: LabelledData, max_steps: int | None = None
+) -> Predictions:
+    """Returns what a task says about the records of data.
+
+    Args:
+        task: Of the kind of the data.
+        data: With or without gold labels.
+        max_steps: Batches at most.
+    """
+    forward = Forward.of(task)
+    pool = POOLS[task.kind](data.records, task.kind)
+    losses = dict.fromkeys(task.objectives, 0.0)
+    measures, totals = dict(losses), dict(losses)
+    for x, y, weights, numbers, marks in data.evaluation_rows(
+        max_steps=max_steps
+    ):
+        outputs, sums, counts = forward(x, y, weights)
+        pool.add(outputs, numbers, marks)
+        for name in counts:
+            losses[name] += float(sums[name][0])
+            measures[name] += float(sums[name][1])
+            totals[name] += float(counts[name])
+    results = pool.results()
+    means: dict[str, float] = {}
+    if any(totals.values()):
+        for name, total in totals.items():
+            means[f"{name}_loss"] = losses[name] / total
+            means[f"{name}_{task.measure_of(name)}"] = measures[name] / total
+        means["loss"] = sum(
+            task.share_of(name) * means[f"{name}_loss"] for name in totals
+        )
+    return Predictions(
+        task,
+        [data.records[number] for number in results],
+        list(results.values()),
+        means,
+    )
+
+
+def measure(
+    task: Task,
+    data: LabelledData,
+    max_steps: int | None = None,
+    tune: bool = True,
+) -> Evaluated:
+    """Returns all that can be said about a task on labelled data.
+
+    Args:
+        task: Of the kind of the data.
+        data: With gold labels.
+        max_steps: Batches at most; 0 or None: all.
+        tune: For question answering, whether to set the task's
+            `null_threshold` to the best one on these data.
+    """
+    predictions = predict(task, data, max_steps or None)
+    figures = FIGURES[task.kind](predictions, tune)
+    return Evaluated(
+        {**predictions.means, **figures.values()},
+        figures,
+        len(predictions.records),
+    )
+
+
+def evaluate_labelled(
+    task: Task,
+    data: LabelledData,
+    max_steps: int | None = None,
+    tune: bool = True,
+) -> dict[str, float]:
+    """Returns the figures of a task on labelled data.
+
+    Args:
+        task: As in `measure`.
+        data: As in `measure`.
+        max_steps: As in `measure`.
+        tune: As in `measure`.
+
+    Returns:
+        The means of the task's own losses and measures, and the values of
+        its Figures.
+    """
+    return measure(task, data, max_steps, tune).values
+
+
+def metric_names(task: Task) -> tuple[str, ...]:
+    """Returns the names that `evaluate_labelled` may give, sorted."""
+    own = ["loss"]
+    for name in task.objectives:
+        own += [f"{name}_loss", f"{name}_{task.measure_of(name)}"]
+    return tuple(sorted({*own, *FIGURES[task.kind].names(task)}))

@@ -1,0 +1,154 @@
+"""Figures of tags, the entities they make, and answers to questions."""
+
+from typing import Any
+
+import numpy as np
+
+from tfllm.evaluation import metrics, squad
+from tfllm.evaluation.charts import write_confusion_matrix
+from tfllm.evaluation.entities import (
+    are_entity_tags,
+    entity_counts,
+    entity_metrics,
+    metrics_of_counts,
+    per_entity_type,
+)
+from tfllm.evaluation.figures import SCORES, Figures, averages
+from tfllm.evaluation.metrics import Values
+from tfllm.evaluation.predictions import Predictions
+from tfllm.evaluation.tags import best_tags
+
+
+class TagFigures(Figures):
+    """Of the tags of words, and of the entities they make; see Figures."""
+
+    def __init__(self, found: Predictions, tune: bool = False) -> None:
+        """See Figures."""
+        self._labels = found.task.labels
+        self._are_entities = are_entity_tags(self._labels)
+        self._gold = [list(record.gold) for record in found.records]
+        self._predicted = [
+            best_tags(output, self._labels)[0] for output in found.outputs
+        ]
+        pairs = list(zip(self._gold, self._predicted, strict=True))
+        # Right words and all words of each record.
+        self._right = np.array(
+            [(sum(map(str.__eq__, a, b)), len(a)) for a, b in pairs]
+        )
+        if self._are_entities:
+            self._counts = entity_counts(self._gold, self._predicted)
+
+    @staticmethod
+    def names(task: Any) -> tuple[str, ...]:
+        """See Figures."""
+        own = SCORES if are_entity_tags(task.labels) else ()
+        return ("accuracy", *own, *averages("macro"))
+
+    def values(self) -> Values:
+        """See Figures."""
+        if self._are_entities:
+            values = entity_metrics(self._gold, self._predicted)
+        else:
+            values = metrics.averages(*self._flat(), "macro", prefix="macro_")
+        return {**values, "accuracy": self._accuracy(self._right)}
+
+    def sample(self, rows: np.ndarray) -> Values:
+        """See Figures."""
+        values = {"accuracy": self._accuracy(self._right[rows])}
+        if self._are_entities:
+            values |= metrics_of_counts(self._counts[rows])
+        return values
+
+    def details(self) -> dict[str, Any]:
+        """See Figures."""
+        if self._are_entities:
+            return {"labels": per_entity_type(self._gold, self._predicted)}
+        return {"labels": metrics.per_label(*self._flat(), self._labels)}
+
+    def draw(self, prefix: str) -> list[str]:
+        """See Figures."""
+        gold, predicted = self._flat()
+        # A word that was cut off has no place in the matrix.
+        read = predicted >= 0
+        counts = metrics.confusion(
+            gold[read], predicted[read], len(self._labels)
+        )
+        path = f"{prefix}confusion.png"
+        write_confusion_matrix(path, counts, self._labels)
+        return [path]
+
+    @staticmethod
+    def _accuracy(right: np.ndarray) -> float:
+        """Returns the share of right words of (right, all) by record."""
+        return float(right[:, 0].sum() / max(right[:, 1].sum(), 1))
+
+    def _flat(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns gold and predicted ids of all words; -1 is no tag."""
+        ids = {name: i for i, name in enumerate(self._labels)}
+        gold = [ids[tag] for tags in self._gold for tag in tags]
+        predicted = [ids.get(t, -1) for tags in self._predicted for t in tags]
+        return np.array(gold, int), np.array(predicted, int)
+
+
+class AnswerFigures(Figures):
+    """Of answers to questions; see Figures.
+
+    `tune` sets the task's `null_threshold`, to None where every question has
+    an answer.
+    """
+
+    def __init__(self, found: Predictions, tune: bool = False) -> None:
+        """See Figures."""
+        gold = [tuple(a.text for a in record.gold) for record in found.records]
+        if tune:
+            found.task.null_threshold = _best_threshold(gold, found.outputs)
+        self._threshold = found.task.null_threshold
+        self._questions = _judged(gold, found.outputs, self._threshold)
+        self._scores: np.ndarray | None = None
+
+    @staticmethod
+    def names(task: Any) -> tuple[str, ...]:
+        """See Figures."""
+        return (
+            "exact_match",
+            "f1",
+            "has_answer_exact_match",
+            "has_answer_f1",
+            "no_answer_exact_match",
+            "no_answer_f1",
+            "null_threshold",
+        )
+
+    def values(self) -> Values:
+        """See Figures."""
+        values = squad.squad_metrics(self._questions)
+        if self._threshold is not None:
+            values["null_threshold"] = self._threshold
+        return values
+
+    def sample(self, rows: np.ndarray) -> Values:
+        """See Figures."""
+        if self._scores is None:
+            self._scores = squad.per_question(self._questions)
+        exact_match, f1 = self._scores[rows].mean(axis=0)
+        return {"exact_match": float(exact_match), "f1": float(f1)}
+
+
+def _judged(
+    gold: list[tuple[str, ...]], outputs: Any, threshold: float | None
+) -> list[squad.Judged]:
+    """Returns each question's gold answers beside the one chosen."""
+    return [
+        squad.Judged(right, answers.chosen(threshold).text)
+        for right, answers in zip(gold, outputs, strict=True)
+    ]
+
+
+def _best_threshold(gold: list[tuple[str, ...]], outputs: Any) -> float | None:
+    """Returns the best null threshold, None if all have an answer."""
+    if all(gold):
+        return None
+    return squad.tune_null_threshold(
+        _judged(gold, outputs, None),
+        [answers.null_difference for answers in outputs],
+    )
