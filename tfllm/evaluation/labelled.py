@@ -140,11 +140,9 @@ def predict(
     pool = POOLS[task.kind](data.records, task.kind)
     losses = dict.fromkeys(task.objectives, 0.0)
     measures, totals = dict(losses), dict(losses)
-    for x, y, weights, numbers, marks in data.evaluation_rows(
-        max_steps=max_steps
-    ):
+    for x, y, weights, *rest in data.evaluation_rows(max_steps=max_steps):
         outputs, sums, counts = forward(x, y, weights)
-        pool.add(outputs, numbers, marks)
+        pool.add(outputs, *rest)
         for name in counts:
             losses[name] += float(sums[name][0])
             measures[name] += float(sums[name][1])

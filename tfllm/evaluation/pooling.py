@@ -32,6 +32,9 @@ class Pool(Protocol):
         """Returns the output of each record that had a row."""
 
 
+_NONE: Arrays = {}
+
+
 class MeanPool:
     """The mean of the outputs of the rows.
 
@@ -46,7 +49,9 @@ class MeanPool:
         self._sums: dict[int, np.ndarray] = {}
         self._counts: dict[int, int] = {}
 
-    def add(self, outputs: Arrays, numbers: np.ndarray, marks: Arrays) -> None:
+    def add(
+        self, outputs: Arrays, numbers: np.ndarray, marks: Arrays = _NONE
+    ) -> None:
         """See Pool."""
         values = outputs[self._name].astype("float64")
         for number, value in zip(numbers.tolist(), values, strict=True):
