@@ -58,13 +58,13 @@ class Group:
         self.names.append(name)
         absl_flags.DEFINE_float(name, default, text, lower_bound=0.0)
 
-    def boolean(self, name: str, default: bool, text: str) -> None:
+    def boolean(self, name: str, default: bool | None, text: str) -> None:
         """Defines --name and --noname."""
         self.names.append(name)
         absl_flags.DEFINE_bool(name, default, text)
 
     def choice(
-        self, name: str, default: str, values: Sequence[str], text: str
+        self, name: str, default: str | None, values: Sequence[str], text: str
     ) -> None:
         """Defines a choice among a few values."""
         self.names.append(name)

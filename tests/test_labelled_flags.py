@@ -1,0 +1,51 @@
+"""The flags of labelled files, and the configs that they become."""
+
+import dataclasses
+
+import pytest
+
+from tfllm import labelled_flags
+from tfllm.data.labelled_config import LabelledDataConfig
+from tfllm.data.tables import TableConfig
+
+
+def test_flags_are_fields() -> None:
+    fields = {
+        field.name
+        for config in (LabelledDataConfig, TableConfig)
+        for field in dataclasses.fields(config)
+    }
+    assert set(labelled_flags.names()) <= fields
+    table = {field.name for field in dataclasses.fields(TableConfig)}
+    # Every way to read a table can be asked for.
+    assert table <= set(labelled_flags.names())
+
+
+def test_values_by_name() -> None:
+    found = labelled_flags.data_config(
+        {
+            "task": "multi_label",
+            "text_column": "1",
+            "delimiter": "tab",
+            "has_header": False,
+            "labels": ["a", "b"],
+            "stride": 0,
+            "learning_rate": 1e-3,
+        }
+    )
+    assert found == LabelledDataConfig(
+        task="multi_label",
+        text_column="1",
+        labels=("a", "b"),
+        table=TableConfig(delimiter="tab", has_header=False),
+    )
+    with pytest.raises(ValueError, match=r"`format`.*Received: 'xml'"):
+        labelled_flags.data_config({"format": "xml"})
+
+
+def test_held_out_files_are_read_plainly() -> None:
+    config = LabelledDataConfig(seq_length=32, class_balanced=True)
+    plain = labelled_flags.evaluation_config(config)
+    assert plain == dataclasses.replace(config, class_balanced=False, stride=16)
+    own = dataclasses.replace(config, stride=5)
+    assert labelled_flags.evaluation_config(own).stride == 5

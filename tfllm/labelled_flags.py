@@ -1,0 +1,110 @@
+"""The flags that say how labelled files are read, for every verb.
+
+Their names are those of the fields of LabelledDataConfig and TableConfig.
+"""
+
+import dataclasses
+from typing import Any
+
+from absl import flags as absl_flags
+
+from tfllm.data.labelled_config import LabelledDataConfig
+from tfllm.data.tables import FORMATS, ON_BAD_RECORD, TableConfig
+from tfllm.flags import Group
+
+FLAGS = absl_flags.FLAGS
+
+# Name -> what it says. Those with values to choose from or of a type other
+# than text are told apart below.
+_HELP = {
+    "format": "Of labelled files; auto: by name and content.",
+    "text_column": "Column of the text: a name, or a number from 0.",
+    "text_pair_column": "Column of a second text.",
+    "label_column": "Column of the label.",
+    "id_column": "Column of an id.",
+    "label_separator": "Between the labels of a text, for multi_label.",
+    "delimiter": "Between columns: a character, tab, comma, space, ...",
+    "quotes": 'Whether " may hide delimiters and line ends.',
+    "has_header": "Whether the first row names the columns.",
+    "encoding": "Of the files; empty: found out.",
+    "line_pattern": "Regular expression with named groups that a line matches.",
+    "on_bad_record": "Stop at a record that is bad, or skip and count it.",
+    "stride": "Tokens from one window of a long text to the next.",
+    "pad_to_max": "Pad all rows to --seq_length.",
+}
+_CHOICES = {"format": FORMATS, "on_bad_record": ON_BAD_RECORD}
+_BOOLEANS = ("quotes", "has_header", "pad_to_max")
+_TABLE = tuple(field.name for field in dataclasses.fields(TableConfig))
+
+
+def names() -> tuple[str, ...]:
+    """Returns the names of the flags."""
+    return tuple(_HELP)
+
+
+def define(group: Group, as_in_run: bool = False) -> None:
+    """Defines the flags.
+
+    Args:
+        group: Title of the help they stand under.
+        as_in_run: Whether a flag that is not given means what the record of
+            the run says, and not a default.
+    """
+    defaults = {
+        field.name: field.default
+        for config in (LabelledDataConfig, TableConfig)
+        for field in dataclasses.fields(config)  # type: ignore[arg-type]
+    }
+    for name, text in _HELP.items():
+        default: Any = None if as_in_run else defaults[name]
+        if name in _CHOICES:
+            group.choice(name, default, _CHOICES[name], text)
+        elif name in _BOOLEANS:
+            group.boolean(name, default, text)
+        elif name == "stride":
+            group.integer(name, default, text)
+        else:
+            group.string(name, default, text)
+
+
+def given() -> dict[str, Any]:
+    """Returns the flags that have a value."""
+    values = {name: FLAGS[name].value for name in _HELP}
+    return {k: value for k, value in values.items() if value is not None}
+
+
+def data_config(values: dict[str, Any]) -> LabelledDataConfig:
+    """Returns how labelled files become batches.
+
+    Args:
+        values: By the names of the fields of LabelledDataConfig and
+            TableConfig; others are passed over, missing ones have defaults.
+
+    Raises:
+        ValueError: They do not go together.
+    """
+    own = [field.name for field in dataclasses.fields(LabelledDataConfig)]
+    settings = {name: values[name] for name in own if name in values}
+    table = {name: values[name] for name in _TABLE if name in values}
+    if settings.get("stride") == 0:
+        settings["stride"] = None
+    if "labels" in settings:
+        settings["labels"] = tuple(settings["labels"])
+    return LabelledDataConfig(**{**settings, "table": TableConfig(**table)})
+
+
+def evaluation_config(config: LabelledDataConfig) -> LabelledDataConfig:
+    """Returns how held-out files become batches: plainly, and whole.
+
+    No label weighs more than another, and windows are laid over texts that
+    training cuts.
+
+    Args:
+        config: That of training.
+    """
+    return dataclasses.replace(
+        config,
+        class_weights="",
+        class_balanced=False,
+        stride=config.stride or max(1, config.seq_length // 2),
+    )
