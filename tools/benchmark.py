@@ -13,6 +13,10 @@ Works:
   bert_base_pretrain    step of BERT-base, 8 x 128, 20 masked slots
   bert_base_first_step  build to the end of the first step; peak memory
   bert_tiny_pretrain    step of BERT 2/128, 32 x 128
+  gpt2_nano_train       step of GPT-2 4/128 on bytes, 12 x 64
+  gpt2_small_train      step of GPT-2 124M, 4 x 256
+  gpt2_small_generate   GPT-2 124M, greedy, prompt 32 + 64 new, batch 1
+  gpt2_small_generate_8 the same, batch 8
   import_time           `import tfllm` over `import tensorflow, keras`
   prepare_data          examples per second and core, memory at 1x and 10x
 """
@@ -37,7 +41,7 @@ from tools.peers import (
     environments,
     imports,
     tables,
-    training,
+    turns,
 )
 from tools.peers.sides import OURS, REPOSITORY, SIDES, SideSpec
 from tools.peers.worker import SideError
@@ -46,6 +50,10 @@ WORKS = (
     "bert_base_pretrain",
     "bert_base_first_step",
     "bert_tiny_pretrain",
+    "gpt2_nano_train",
+    "gpt2_small_train",
+    "gpt2_small_generate",
+    "gpt2_small_generate_8",
     "import_time",
     "prepare_data",
 )
@@ -130,7 +138,7 @@ class BenchmarkConfig:
         pythons: side -> interpreter that replaces its environment.
         output: path of the JSON.
         repeats: processes per import that is timed.
-        training: how steps are measured.
+        turns: how steps are measured.
         data: what text is prepared.
     """
 
@@ -140,7 +148,7 @@ class BenchmarkConfig:
     pythons: dict[str, str]
     output: pathlib.Path
     repeats: int
-    training: training.TrainingConfig
+    turns: turns.TurnsConfig
     data: data_preparation.DataConfig
 
 
@@ -159,7 +167,7 @@ def config_from_flags() -> BenchmarkConfig:
         pythons=_parse_pythons(_PYTHON.value),
         output=pathlib.Path(_OUTPUT.value),
         repeats=_REPEATS.value,
-        training=training.TrainingConfig(
+        turns=turns.TurnsConfig(
             rounds=_ROUNDS.value,
             seconds_per_turn=_SECONDS_PER_TURN.value,
             threads=threads,
@@ -255,13 +263,13 @@ def run(config: BenchmarkConfig) -> Iterator[tuple[str, tables.Table]]:
         Name and table of each work, as soon as it is done.
     """
     interpreters = _interpreters(config)
-    for work in ("bert_base_pretrain", "bert_tiny_pretrain"):
+    for work in turns.WORKS:
         starts = "bert_base_first_step"
         wants_starts = work == "bert_base_pretrain" and starts in config.works
         if work not in config.works and not wants_starts:
             continue
-        with training.Comparison(
-            training.WORKS[work], config.specs, interpreters, config.training
+        with turns.Comparison(
+            turns.WORKS[work], config.specs, interpreters, config.turns
         ) as comparison:
             if wants_starts:
                 yield starts, comparison.starts()
@@ -273,8 +281,8 @@ def run(config: BenchmarkConfig) -> Iterator[tuple[str, tables.Table]]:
             imports.measure(
                 interpreters[OURS],
                 config.repeats,
-                config.training.threads,
-                config.training.timeout,
+                config.turns.threads,
+                config.turns.timeout,
             ),
         )
     if "prepare_data" in config.works:
@@ -341,7 +349,7 @@ def main() -> int:
     # So that a benchmark that is stopped ends its workers.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     config.output.parent.mkdir(parents=True, exist_ok=True)
-    machine = describe_machine(config.training.threads)
+    machine = describe_machine(config.turns.threads)
     print(
         f"{machine['cpu']}, {machine['threads_per_side']} threads, "
         f"{machine['date']}\n"

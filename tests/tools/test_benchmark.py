@@ -18,7 +18,7 @@ from tools.peers import (
     environments,
     imports,
     tables,
-    training,
+    turns,
 )
 from tools.peers.protocol import Work
 from tools.peers.sides import REPOSITORY, SideSpec
@@ -55,7 +55,7 @@ protocol.serve(FakeSide)
 """
 
 WORK = Work(name="toy", hidden_size=16, vocab_size=2000, batch_size=3)
-CONFIG = training.TrainingConfig(
+CONFIG = turns.TurnsConfig(
     rounds=3, seconds_per_turn=0.0, threads=1, timeout=60.0
 )
 
@@ -80,7 +80,7 @@ def workplace(tmp_path, monkeypatch):
 def compare(specs, interpreter=sys.executable):
     """Runs a comparison and returns its two tables."""
     interpreters = dict.fromkeys((s.name for s in specs), interpreter)
-    with training.Comparison(WORK, specs, interpreters, CONFIG) as comparison:
+    with turns.Comparison(WORK, specs, interpreters, CONFIG) as comparison:
         return comparison.starts(), comparison.steps()
 
 
@@ -220,7 +220,7 @@ class TestComparison:
         assert not any(row.error for row in steps.rows)
         assert rows["tfllm"].figures["steps"] == CONFIG.rounds
         # Three warm-up steps, the trial, then one per round.
-        trial = training._MAX_TRIAL_STEPS
+        trial = turns._MAX_TRIAL_STEPS
         assert rows["tfllm"].figures["loss of step 1"] == 15.0
         assert rows["tfllm"].figures["of the last"] == 10.0 - trial
         assert set(steps.ratios()["step ms"]) == {"a", "best_peer"}

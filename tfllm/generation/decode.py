@@ -13,7 +13,17 @@ RUNNING, END, STOP = 0, 1, 2
 
 
 class Decoder(Protocol):
-    """What generation needs of a model; `tfllm.models.LanguageModel`."""
+    """What generation needs of a model; `tfllm.models.LanguageModel`.
+
+    Attributes:
+        transformer: What comes before the logits; with a cache, it returns
+            hidden states and the new caches.
+    """
+
+    transformer: Any
+
+    def logits(self, hidden_states: Any) -> Any:
+        """Returns float32 logits of hidden states."""
 
     def create_cache(self, batch_size: int, length: int) -> list[Any]:
         """Returns empty caches."""

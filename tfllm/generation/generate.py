@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfllm.generation.beam_search import BeamSearch
 from tfllm.generation.buckets import bucket, pad_prompts
+from tfllm.generation.compiled import CompiledDecoder
 from tfllm.generation.config import GenerationConfig
 from tfllm.generation.contrastive import ContrastiveSearch
 from tfllm.generation.decode import END, STOP, Decoder, State, Steps
@@ -56,6 +57,7 @@ def generate(
     max_length: int | None = None,
     vocab_size: int | None = None,
     compiled: bool = True,
+    jit_compile: bool = True,
 ) -> GenerationOutput:
     """Continues prompts.
 
@@ -71,6 +73,7 @@ def generate(
         max_length: Longest sequence of the model.
         vocab_size: Size of its vocabulary.
         compiled: Compile the loop; False runs it eagerly, to look inside.
+        jit_compile: Compile each step in it with XLA.
 
     Raises:
         ValueError: A prompt is empty and there is no `bos_token_id`, or too
@@ -86,7 +89,9 @@ def generate(
             f"{config.penalty_alpha}"
         )
     tokens, real = pad_prompts(prompts, config.pad_id)
-    functions = _functions(model, config, draft, token_bytes, compiled)
+    functions = _functions(
+        model, config, draft, token_bytes, compiled, jit_compile and compiled
+    )
     limit = tf.constant(config.max_new_tokens)
     if config.num_beams > 1:
         if config.stop_strings:
@@ -189,6 +194,7 @@ def _functions(
     draft: Decoder | None,
     token_bytes: Sequence[bytes] | None,
     compiled: bool,
+    jit_compile: bool,
 ) -> Any:
     """Returns the function, or pair of them, that a config needs.
 
@@ -205,10 +211,13 @@ def _functions(
         None if draft is None else id(draft),
         None if not config.stop_strings else id(token_bytes),
         compiled,
+        jit_compile,
     )
     known = _FUNCTIONS.setdefault(model, {})
     if key not in known:
-        known[key] = _create(model, config, draft, token_bytes, room, compiled)
+        known[key] = _create(
+            model, config, draft, token_bytes, room, compiled, jit_compile
+        )
     return known[key]
 
 
@@ -219,6 +228,7 @@ def _create(
     token_bytes: Sequence[bytes] | None,
     room: int,
     compiled: bool,
+    jit_compile: bool,
 ) -> Any:
     """Builds what `_functions` returns."""
 
@@ -229,6 +239,9 @@ def _create(
 
     # Not kept by the functions, which would keep it from being forgotten.
     model = weakref.proxy(model)
+    if jit_compile:
+        model = CompiledDecoder(model)
+        draft = draft and CompiledDecoder(draft)
     if config.num_beams > 1:
         return function(BeamSearch(model, config, room))
     if config.penalty_alpha:

@@ -341,23 +341,48 @@ class LanguageModel(ConfiguredLayer):
         )
         if cache is not None:
             x, cache = x
-        outputs = {
-            "clm": self._logits(x[:, -1:] if last_only else x),
-            "hidden_states": x,
-        }
+        last = x[:, -1:] if last_only else x
+        compute = self._all_logits if cache is None else self.logits
+        logits = compute(last)
+        outputs = {"clm": logits, "hidden_states": x}
         return outputs if cache is None else (outputs, cache)
 
     def create_cache(self, batch_size: int, length: int) -> list[KVCache]:
         """Returns empty caches for sequences of up to `length` tokens."""
         return self.transformer.create_cache(batch_size, length)
 
-    def _logits(self, x: Any) -> Any:
-        """Returns float32 [B, T, V]."""
+    def logits(self, hidden_states: Any) -> Any:
+        """Returns the logits of few positions, as in decoding.
+
+        The table comes first in the product, whose rows are then read as
+        they lie: up to twice as fast on CPU while there are few columns.
+
+        Args:
+            hidden_states: float [B, T, D], after the last normalization.
+
+        Returns:
+            float32 [B, T, V].
+        """
+        x, table = self._factors(hidden_states)
+        logits = ops.transpose(ops.matmul(table, ops.transpose(x)))
+        return self._by_position(logits, hidden_states)
+
+    def _all_logits(self, hidden_states: Any) -> Any:
+        """Returns float32 [B, T, V], with a gradient."""
+        logits = tied_logits(*self._factors(hidden_states))
+        return self._by_position(logits, hidden_states)
+
+    def _factors(self, hidden_states: Any) -> tuple[Any, Any]:
+        """Returns float32 [B * T, D] and the token table, [V, D]."""
+        x = ops.reshape(hidden_states, (-1, self.config.hidden_size))
         table = self.transformer.embeddings.token_table
-        length = x.shape[1] if x.shape[1] is not None else ops.shape(x)[1]
-        logits = tied_logits(
-            ops.cast(ops.reshape(x, (-1, self.config.hidden_size)), "float32"),
-            # Reshaped, variables become tensors, which have gradients.
-            ops.reshape(ops.cast(table, "float32"), ops.shape(table)),
-        )
+        # Reshaped, variables become tensors, which have gradients.
+        table = ops.reshape(ops.cast(table, "float32"), ops.shape(table))
+        return ops.cast(x, "float32"), table
+
+    def _by_position(self, logits: Any, hidden_states: Any) -> Any:
+        """Returns [B * T, V] as [B, T, V]."""
+        length = hidden_states.shape[1]
+        if length is None:
+            length = ops.shape(hidden_states)[1]
         return ops.reshape(logits, (-1, length, self.config.vocab_size))

@@ -7,7 +7,8 @@
 How a comparison is made
 - Each side lives in its own virtual environment (`environments.py`, versions
   pinned in `sides.py`), made under `--env_dir` when it is missing.
-- Each side is one small file that trains the way its library's users would:
+- Each side is one small file that trains and generates the way its library's
+  users would:
   `tfllm_side`, `transformers_side`, `keras_hub_side`, `official_side`. It
   runs as a worker process and answers JSON lines (`protocol.py`).
 - A side may have variants (XLA on or off, which attention kernel). All are
@@ -22,8 +23,8 @@ How a comparison is made
 
 What is equal: shapes, float32, dropout 0.1 in every place the published model
 has it, clipping to a global norm of 1.0, AdamW with decay, threads.
-What is not, since the libraries differ: Transformers computes logits at all
-positions; KerasHub has no next-sentence head; GELU is the form that each
+What is not, since the libraries differ: Transformers computes BERT's logits at
+all positions; KerasHub has no next-sentence head; GELU is the form that each
 library's BERT has (erf or tanh). The losses that Keras' train functions log
 (tfllm, KerasHub) are running means: they fall later than the others'.
 

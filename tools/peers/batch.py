@@ -1,4 +1,4 @@
-"""The batch that every side trains on."""
+"""The batch that every side trains on, the prompts that every one continues."""
 
 import numpy as np
 
@@ -47,3 +47,19 @@ def make_batch(work: Work) -> dict[str, np.ndarray]:
         "nsp": rng.integers(0, 2, work.batch_size),
     }
     return {name: value.astype("int32") for name, value in batch.items()}
+
+
+def make_tokens(work: Work) -> np.ndarray:
+    """Makes random tokens for a causal model.
+
+    Args:
+        work: gives the shapes and the seed.
+
+    Returns:
+        int32 [B, T + 1] for a training step, inputs and the labels one to
+        the right; [B, T] prompts for a generation.
+    """
+    rng = np.random.default_rng(work.seed)
+    length = work.seq_length + (work.kind == "clm")
+    shape = (work.batch_size, length)
+    return rng.integers(0, work.vocab_size, shape).astype("int32")

@@ -1,4 +1,4 @@
-"""KerasHub's BertMaskedLM on Keras 3 with the TensorFlow backend.
+"""KerasHub's BERT and GPT-2 on Keras 3 with the TensorFlow backend.
 
 Variants: `auto`, `jit`, `no_jit`, the three values of `jit_compile`. There is
 no next-sentence head in KerasHub, so its step is less work than the others'.
@@ -7,6 +7,7 @@ no next-sentence head in KerasHub, so its step is less work than the others'.
 import os
 from typing import Any
 
+from tools.peers import batch as batches
 from tools.peers import protocol
 from tools.peers.protocol import Work
 
@@ -14,7 +15,7 @@ _JIT_COMPILE = {"auto": "auto", "jit": True, "no_jit": False}
 
 
 class KerasHubSide:
-    """Calls the train function that `fit` calls, without `fit` around it."""
+    """Calls what `fit` and `generate` call, without those around it."""
 
     def load(self) -> dict[str, str]:
         """Imports keras_hub."""
@@ -33,16 +34,29 @@ class KerasHubSide:
     def build(self, work: Work, variant: str) -> str:
         """Builds and compiles the task and starts its input."""
         self.keras.utils.set_random_seed(work.seed)
-        backbone = self.keras_hub.models.BertBackbone(
-            vocabulary_size=work.vocab_size,
-            num_layers=work.num_layers,
-            num_heads=work.num_heads,
-            hidden_dim=work.hidden_size,
-            intermediate_dim=work.intermediate_size,
-            dropout=work.dropout,
-            max_sequence_length=work.max_position_embeddings,
-        )
-        task = self.keras_hub.models.BertMaskedLM(backbone)
+        models = self.keras_hub.models
+        shape = {
+            "vocabulary_size": work.vocab_size,
+            "num_layers": work.num_layers,
+            "num_heads": work.num_heads,
+            "hidden_dim": work.hidden_size,
+            "intermediate_dim": work.intermediate_size,
+            "dropout": work.dropout,
+            "max_sequence_length": work.max_position_embeddings,
+        }
+        note = ""
+        if work.kind == "mlm":
+            task = models.BertMaskedLM(models.BertBackbone(**shape))
+            note = "no NSP, "
+        else:
+            task = models.GPT2CausalLM(models.GPT2Backbone(**shape))
+        if work.kind == "generate":
+            self._prepare_generation(task, work, variant)
+        else:
+            self._prepare_training(task, work, variant)
+        return f"{note}jit_compile={task.jit_compile}"
+
+    def _prepare_training(self, task: Any, work: Work, variant: str) -> None:
         optimizer = self.keras.optimizers.AdamW(
             learning_rate=work.learning_rate,
             weight_decay=work.weight_decay,
@@ -57,30 +71,56 @@ class KerasHubSide:
             jit_compile=_JIT_COMPILE[variant],
         )
         task.make_train_function()
-        self.train_function = task.train_function
-        self.iterator = self._make_iterator(work)
-        return f"no NSP, jit_compile={task.jit_compile}"
+        train = task.train_function
+        iterator = self._make_iterator(work)
+
+        def step() -> float:
+            logs = train(iterator)
+            return float(logs["loss"] if isinstance(logs, dict) else logs)
+
+        self._step = step
 
     def _make_iterator(self, work: Work) -> Any:
-        from tools.peers import batch as batches
-
-        batch = batches.make_batch(work)
-        inputs = {
-            "token_ids": batch["token_ids"],
-            "segment_ids": batch["segment_ids"],
-            "padding_mask": batch["padding_mask"],
-            "mask_positions": batch["masked_positions"],
-        }
-        weights = self.tf.ones(batch["mlm"].shape)
+        if work.kind == "mlm":
+            batch = batches.make_batch(work)
+            inputs = {
+                "token_ids": batch["token_ids"],
+                "segment_ids": batch["segment_ids"],
+                "padding_mask": batch["padding_mask"],
+                "mask_positions": batch["masked_positions"],
+            }
+            labels = batch["mlm"]
+        else:
+            tokens = batches.make_tokens(work)
+            inputs = {
+                "token_ids": tokens[:, :-1],
+                "padding_mask": self.tf.ones_like(tokens[:, :-1]),
+            }
+            labels = tokens[:, 1:]
         dataset = self.tf.data.Dataset.from_tensors(
-            (inputs, batch["mlm"], weights)
+            (inputs, labels, self.tf.ones(labels.shape))
         )
         return iter(dataset.repeat())
 
+    def _prepare_generation(self, task: Any, work: Work, variant: str) -> None:
+        task.compile(sampler="greedy", jit_compile=_JIT_COMPILE[variant])
+        generate = task.make_generate_function()
+        prompts = batches.make_tokens(work)
+        room = [[0, 0], [0, work.new_tokens]]
+        inputs = {
+            "token_ids": self.tf.pad(prompts, room),
+            "padding_mask": self.tf.pad(self.tf.ones_like(prompts), room),
+        }
+
+        def step() -> float:
+            ids = generate(inputs, None)["token_ids"].numpy()
+            return float(ids[:, prompts.shape[1] :].size)
+
+        self._step = step
+
     def step(self) -> float:
-        """One call of Keras' own train function."""
-        logs = self.train_function(self.iterator)
-        return float(logs["loss"] if isinstance(logs, dict) else logs)
+        """One call of Keras' own train function, or of `generate`'s."""
+        return self._step()
 
 
 if __name__ == "__main__":

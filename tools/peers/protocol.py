@@ -30,10 +30,12 @@ from typing import Any, Protocol, TextIO
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """One pretraining step, the same for every side.
+    """What is repeated: a step, or a generation; the same for every side.
 
     Args:
         name: shown in the tables.
+        kind: "mlm", a pretraining step of BERT; "clm", one of GPT-2; or
+            "generate", greedy continuations by GPT-2.
         vocab_size: rows of the word embedding.
         hidden_size: width of the model.
         num_layers: Transformer blocks.
@@ -41,8 +43,9 @@ class Work:
         intermediate_size: width of the feed-forward layer.
         max_position_embeddings: rows of the position embedding.
         batch_size: examples per step.
-        seq_length: tokens per example, all of them real.
-        num_masked: masked slots per example, all of them used.
+        seq_length: tokens per example or prompt, all of them real.
+        num_masked: masked slots per example, all of them used ("mlm").
+        new_tokens: tokens generated per prompt ("generate").
         dropout: rate of every dropout in the model.
         learning_rate: constant rate of AdamW.
         weight_decay: of every weight but biases and layer norms.
@@ -52,6 +55,7 @@ class Work:
     """
 
     name: str
+    kind: str = "mlm"
     vocab_size: int = 30522
     hidden_size: int = 768
     num_layers: int = 12
@@ -61,6 +65,7 @@ class Work:
     batch_size: int = 8
     seq_length: int = 128
     num_masked: int = 20
+    new_tokens: int = 0
     dropout: float = 0.1
     learning_rate: float = 1e-4
     weight_decay: float = 0.01
@@ -79,7 +84,7 @@ class Side(Protocol):
         """Makes model, optimizer and batch; returns a note for the table."""
 
     def step(self) -> float:
-        """Takes one whole training step and returns its loss."""
+        """Takes one whole step; returns its loss, or tokens generated."""
 
 
 def peak_rss_bytes() -> int:

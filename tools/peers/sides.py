@@ -15,12 +15,14 @@ class SideSpec:
         module: its side file, run with `python -m`.
         requirements: what pip installs into its environment.
         variants: settings to try, the library's default first.
+        kinds: kinds of work that the library can do.
     """
 
     name: str
     module: str
     requirements: tuple[str, ...]
     variants: tuple[str, ...]
+    kinds: tuple[str, ...] = ("mlm", "clm", "generate")
 
 
 OURS = "tfllm"
@@ -55,6 +57,8 @@ SIDES = {
             module="tools.peers.official_side",
             requirements=("tf-models-official==2.20.*", "tf_keras"),
             variants=("no_jit", "jit"),
+            # Its causal models are no part of what it calls official.
+            kinds=("mlm",),
         ),
     )
 }

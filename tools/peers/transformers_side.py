@@ -1,4 +1,4 @@
-"""Transformers' BertForPreTraining on PyTorch, one CPU process.
+"""Transformers' BERT and GPT-2 on PyTorch, one CPU process.
 
 Variants: `sdpa` and `eager` name the attention implementation; a `+compile`
 suffix passes the model through torch.compile (needs a C++ compiler).
@@ -6,6 +6,7 @@ suffix passes the model through torch.compile (needs a C++ compiler).
 
 from typing import Any
 
+from tools.peers import batch as batches
 from tools.peers import protocol
 from tools.peers.protocol import Work
 
@@ -18,24 +19,44 @@ class TransformersSide:
         import torch
         import transformers
 
-        # The class is what is lazily imported, and what takes the time.
-        from transformers import BertConfig, BertForPreTraining
+        # The classes are lazily imported, and are what takes the time.
+        from transformers import (
+            BertConfig,
+            BertForPreTraining,
+            GPT2Config,
+            GPT2LMHeadModel,
+        )
 
         self.torch = torch
-        self.config_class = BertConfig
-        self.model_class = BertForPreTraining
+        self.bert = BertConfig, BertForPreTraining
+        self.gpt2 = GPT2Config, GPT2LMHeadModel
         return {
             "torch": torch.__version__,
             "transformers": transformers.__version__,
         }
 
     def build(self, work: Work, variant: str) -> str:
-        """Builds the model, the optimizer and the batch."""
+        """Builds the model, and optimizer and batch if it is trained."""
         torch = self.torch
         attention, _, compiled = variant.partition("+")
         torch.set_num_threads(work.threads)
         torch.manual_seed(work.seed)
-        config = self.config_class(
+        make = self._make_bert if work.kind == "mlm" else self._make_gpt2
+        model = make(work, attention)
+        if work.kind == "generate":
+            self._prepare_generation(model.eval(), work)
+            return "model.generate"
+        model.train()
+        self.parameters = list(model.parameters())
+        self.optimizer, kind = self._make_optimizer(work)
+        self._prepare_training(
+            torch.compile(model) if compiled else model, work
+        )
+        return f"{kind} AdamW, logits at all positions"
+
+    def _make_bert(self, work: Work, attention: str) -> Any:
+        config_class, model_class = self.bert
+        config = config_class(
             vocab_size=work.vocab_size,
             hidden_size=work.hidden_size,
             num_hidden_layers=work.num_layers,
@@ -46,13 +67,27 @@ class TransformersSide:
             attention_probs_dropout_prob=work.dropout,
         )
         config._attn_implementation = attention
-        self.model = self.model_class(config).train()
-        self.parameters = list(self.model.parameters())
-        self.optimizer, kind = self._make_optimizer(work)
-        self.clip_norm = work.clip_norm
-        self.batch = self._make_batch(work)
-        self.forward = torch.compile(self.model) if compiled else self.model
-        return f"{kind} AdamW, logits at all positions"
+        return model_class(config)
+
+    def _make_gpt2(self, work: Work, attention: str) -> Any:
+        config_class, model_class = self.gpt2
+        config = config_class(
+            vocab_size=work.vocab_size,
+            n_embd=work.hidden_size,
+            n_layer=work.num_layers,
+            n_head=work.num_heads,
+            n_inner=work.intermediate_size,
+            n_positions=work.max_position_embeddings,
+            resid_pdrop=work.dropout,
+            embd_pdrop=work.dropout,
+            attn_pdrop=work.dropout,
+            # No token ends a text: all sides generate to the full length.
+            bos_token_id=None,
+            eos_token_id=None,
+            pad_token_id=0,
+        )
+        config._attn_implementation = attention
+        return model_class(config)
 
     def _make_optimizer(self, work: Work) -> tuple[Any, str]:
         """Decays matrices only: biases and norms are the vectors."""
@@ -77,34 +112,63 @@ class TransformersSide:
     def _make_batch(self, work: Work) -> dict[str, Any]:
         import numpy as np
 
-        from tools.peers import batch as batches
-
-        batch = batches.make_batch(work)
-        # -100 is the label that the library's loss leaves out.
-        labels = np.full(batch["token_ids"].shape, -100)
-        np.put_along_axis(
-            labels, batch["masked_positions"], batch["mlm"], axis=1
-        )
-        arrays = {
-            "input_ids": batch["token_ids"],
-            "token_type_ids": batch["segment_ids"],
-            "attention_mask": batch["padding_mask"],
-            "labels": labels,
-            "next_sentence_label": batch["nsp"],
-        }
+        if work.kind == "clm":
+            # The library shifts the labels itself: the last is not trained.
+            ids = batches.make_tokens(work)[:, :-1]
+            arrays = {"input_ids": ids, "labels": ids}
+        else:
+            batch = batches.make_batch(work)
+            # -100 is the label that the library's loss leaves out.
+            labels = np.full(batch["token_ids"].shape, -100)
+            np.put_along_axis(
+                labels, batch["masked_positions"], batch["mlm"], axis=1
+            )
+            arrays = {
+                "input_ids": batch["token_ids"],
+                "token_type_ids": batch["segment_ids"],
+                "attention_mask": batch["padding_mask"],
+                "labels": labels,
+                "next_sentence_label": batch["nsp"],
+            }
         return {
             name: self.torch.from_numpy(array.astype("int64"))
             for name, array in arrays.items()
         }
 
+    def _prepare_training(self, forward: Any, work: Work) -> None:
+        batch = self._make_batch(work)
+        clip = self.torch.nn.utils.clip_grad_norm_
+
+        def step() -> float:
+            loss = forward(**batch).loss
+            loss.backward()
+            clip(self.parameters, work.clip_norm)
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+            return float(loss.detach())
+
+        self._step = step
+
+    def _prepare_generation(self, model: Any, work: Work) -> None:
+        prompts = self.torch.from_numpy(
+            batches.make_tokens(work).astype("int64")
+        )
+        mask = self.torch.ones_like(prompts)
+
+        def generate() -> float:
+            ids = model.generate(
+                prompts,
+                attention_mask=mask,
+                max_new_tokens=work.new_tokens,
+                do_sample=False,
+            )
+            return float(ids[:, prompts.shape[1] :].numel())
+
+        self._step = generate
+
     def step(self) -> float:
-        """Forward, backward, clip and update."""
-        loss = self.forward(**self.batch).loss
-        loss.backward()
-        self.torch.nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return float(loss.detach())
+        """Forward, backward, clip and update; or `generate`."""
+        return self._step()
 
 
 if __name__ == "__main__":

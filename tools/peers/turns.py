@@ -1,4 +1,4 @@
-"""Steps of pretraining, taken in turns by all sides."""
+"""Steps of training, and generations, taken in turns by all sides."""
 
 import contextlib
 import dataclasses
@@ -12,6 +12,14 @@ from tools.peers.protocol import Work
 from tools.peers.sides import OURS, REPOSITORY, SideSpec
 from tools.peers.worker import SideError, Worker
 
+_GPT2_SMALL = Work(
+    name="GPT-2 124M",
+    kind="generate",
+    vocab_size=50257,
+    max_position_embeddings=1024,
+    seq_length=32,
+    new_tokens=64,
+)
 WORKS = {
     "bert_base_pretrain": Work(name="BERT-base"),
     "bert_tiny_pretrain": Work(
@@ -23,6 +31,25 @@ WORKS = {
         intermediate_size=512,
         batch_size=32,
     ),
+    # Bytes, and the shape of nanoGPT's configuration for CPUs.
+    "gpt2_nano_train": Work(
+        name="GPT-2 4/128, bytes",
+        kind="clm",
+        vocab_size=257,
+        hidden_size=128,
+        num_layers=4,
+        num_heads=4,
+        intermediate_size=512,
+        max_position_embeddings=64,
+        batch_size=12,
+        seq_length=64,
+        dropout=0.0,
+    ),
+    "gpt2_small_train": dataclasses.replace(
+        _GPT2_SMALL, kind="clm", batch_size=4, seq_length=256
+    ),
+    "gpt2_small_generate": dataclasses.replace(_GPT2_SMALL, batch_size=1),
+    "gpt2_small_generate_8": dataclasses.replace(_GPT2_SMALL, batch_size=8),
 }
 
 # The peak is read after this many steps; later ones do not raise it.
@@ -36,7 +63,7 @@ _GIB = 2**30
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainingConfig:
+class TurnsConfig:
     """How steps are measured.
 
     Args:
@@ -83,7 +110,7 @@ class Comparison:
         work: Work,
         specs: Sequence[SideSpec],
         interpreters: dict[str, str | SideError],
-        config: TrainingConfig,
+        config: TurnsConfig,
     ) -> None:
         """Lists the variants; entering the context starts them."""
         self.work = dataclasses.replace(work, threads=config.threads)
@@ -92,6 +119,7 @@ class Comparison:
         self.candidates = [
             _Candidate(spec, variant)
             for spec in specs
+            if work.kind in spec.kinds
             for variant in spec.variants
         ]
         self.chosen: dict[str, _Candidate] = {}
@@ -196,13 +224,9 @@ class Comparison:
                 for name, values in kept.items():
                     values += answer[name]
         return tables.Table(
-            title=(
-                f"{self.work.name} pretraining step, {self.work.batch_size} "
-                f"x {self.work.seq_length}, {self.work.num_masked} masked, "
-                f"vocabulary {self.work.vocab_size:,}, float32"
-            ),
+            title=_title(self.work),
             rows=[
-                _step_row(candidate, measured.get(side))
+                _step_row(candidate, measured.get(side), self.work)
                 for side, candidate in self.chosen.items()
             ],
             compared={"step ms": "lower"},
@@ -242,8 +266,22 @@ class Comparison:
         )
 
 
+def _title(work: Work) -> str:
+    """Says what a step is."""
+    shape = f"{work.batch_size} x {work.seq_length}"
+    what = {
+        "mlm": f"pretraining step, {shape}, {work.num_masked} masked",
+        "clm": f"training step, {shape}",
+        "generate": f"greedy, {shape} prompt + {work.new_tokens} new tokens",
+    }[work.kind]
+    return (
+        f"{work.name} {what}, vocabulary {work.vocab_size:,}, float32, "
+        f"{work.threads} threads"
+    )
+
+
 def _step_row(
-    candidate: _Candidate, measured: dict[str, Any] | None
+    candidate: _Candidate, measured: dict[str, Any] | None, work: Work
 ) -> tables.Row:
     row = _row(candidate)
     if measured is None or candidate.error:
@@ -258,9 +296,14 @@ def _step_row(
         "greatest": 1000 * steps["greatest"],
         "CPU ms": 1000 * cpu["median"],
         "steps": len(measured["seconds"]),
-        "loss of step 1": losses[0],
-        "of the last": losses[-1],
     }
+    if work.kind == "generate":
+        row.figures["tokens/s"] = losses[-1] / steps["median"]
+    else:
+        row.figures |= {
+            "loss of step 1": losses[0],
+            "of the last": losses[-1],
+        }
     return row
 
 
