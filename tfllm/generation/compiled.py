@@ -4,7 +4,6 @@ from typing import Any
 
 import tensorflow as tf
 
-
 # A step reads one token, or in speculative decoding those of the draft.
 _LONGEST_STEP = 8
 
