@@ -5,7 +5,7 @@ import pytest
 from keras import ops
 
 from tfllm.layers import Attention, AttentionConfig
-from tfllm.layers.attention import HIDDEN_SCORE
+from tfllm.layers.attention import HIDDEN_PENALTY
 
 
 def build(**options: Any) -> Attention:
@@ -76,8 +76,8 @@ def test_mask_hides_keys(num_kv_heads: int) -> None:
     layer = build(num_heads=4, num_kv_heads=num_kv_heads)
     visible = np.random.default_rng(2).random((2, 5, 5)) < 0.6
     visible |= np.eye(5, dtype=bool)
-    bias = (1 - visible[:, None].astype("float32")) * HIDDEN_SCORE
-    y, _ = layer(X, mask_bias=bias)
+    penalty = (1 - visible[:, None].astype("float32")) * HIDDEN_PENALTY
+    y, _ = layer(X, mask_penalty=penalty)
     np.testing.assert_allclose(
         ops.convert_to_numpy(y), reference(layer, X, visible), atol=2e-6
     )
@@ -85,9 +85,31 @@ def test_mask_hides_keys(num_kv_heads: int) -> None:
 
 def test_row_without_visible_keys_is_finite() -> None:
     layer = build(num_heads=3)
-    bias = np.full((2, 1, 1, 5), HIDDEN_SCORE, "float32")
-    y, _ = layer(X, mask_bias=bias)
+    penalty = np.full((2, 1, 1, 5), HIDDEN_PENALTY, "float32")
+    y, _ = layer(X, mask_penalty=penalty)
     assert np.isfinite(ops.convert_to_numpy(y)).all()
+
+
+def test_scores_and_mask_are_not_fused() -> None:
+    """On CPU that costs a hundred times the product."""
+    tf = pytest.importorskip("tensorflow")
+    layer = build(num_heads=3)
+    penalty = tf.zeros([1, 1, 5, 5])
+    function = tf.function(
+        lambda x: layer(x, mask_penalty=penalty)[0], autograph=False
+    )
+    graph = function.get_concrete_function(tf.TensorSpec([2, 5, 12])).graph
+    products = {
+        op.name for op in graph.get_operations() if "BatchMat" in op.type
+    }
+    assert len(products) == 2
+    sums = [
+        op.name
+        for op in graph.get_operations()
+        if op.type in ("Add", "AddV2", "BiasAdd")
+        and any(value.op.name in products for value in op.inputs)
+    ]
+    assert not sums
 
 
 def test_dropout_acts_on_training_only() -> None:

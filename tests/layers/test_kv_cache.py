@@ -2,7 +2,7 @@ import numpy as np
 from keras import ops
 
 from tfllm.layers import Attention, AttentionConfig, KVCache
-from tfllm.layers.attention import HIDDEN_SCORE
+from tfllm.layers.attention import HIDDEN_PENALTY
 
 
 def test_append_fills_in_order() -> None:
@@ -32,13 +32,13 @@ def test_attention_over_a_cache_equals_the_whole() -> None:
     )
     layer.build()
     x = np.random.default_rng(0).normal(size=(2, 5, 12)).astype("float32")
-    causal = (1 - np.tri(5, dtype="float32"))[None, None] * HIDDEN_SCORE
-    whole, _ = layer(x, mask_bias=causal)
+    causal = (1 - np.tri(5, dtype="float32"))[None, None] * HIDDEN_PENALTY
+    whole, _ = layer(x, mask_penalty=causal)
     cache = KVCache.create(2, 5, num_kv_heads=2, head_dim=3)
     rows = []
     for i in range(5):
         y, cache = layer(
-            x[:, i : i + 1], mask_bias=causal[:, :, i : i + 1], cache=cache
+            x[:, i : i + 1], mask_penalty=causal[:, :, i : i + 1], cache=cache
         )
         rows.append(ops.convert_to_numpy(y))
     np.testing.assert_allclose(

@@ -65,10 +65,12 @@ def hidden_states(reference: Reference) -> list[Any]:
         position_ids=inputs.get("position_ids"),
     )
     length = inputs["token_ids"].shape[1]
-    bias = transformer._mask_bias(inputs["padding_mask"], length, length, 0)
+    penalty = transformer._mask_penalty(
+        inputs["padding_mask"], length, length, 0
+    )
     states = [x]
     for block in transformer.blocks:
-        x, _ = block(x, mask_bias=bias)
+        x, _ = block(x, mask_penalty=penalty)
         states.append(x)
     if transformer.final_norm is not None:
         states[-1] = transformer.final_norm(x)

@@ -10,9 +10,9 @@ from tfllm.layers.dropout import Dropout
 from tfllm.layers.kv_cache import KVCache
 from tfllm.layers.linear import Linear
 
-# Added to the score of a hidden key. Finite, so that a row without any
+# Taken off the score of a hidden key. Finite, so that a row without any
 # visible key gives the uniform distribution and not NaN.
-HIDDEN_SCORE = -1e9
+HIDDEN_PENALTY = 1e9
 
 
 class Attention(ConfiguredLayer):
@@ -28,8 +28,8 @@ class Attention(ConfiguredLayer):
         x: float [B, S, D], compute dtype.
         queries_from: float [B, T, D], the rows that attend to x; None for x
             itself.
-        mask_bias: float32 [B, 1, 1 or T, S] added to the scores (0 keeps,
-            `HIDDEN_SCORE` hides), or None.
+        mask_penalty: float32 [B, 1, 1 or T, S] taken off the scores (0
+            keeps, `HIDDEN_PENALTY` hides), or None.
         cache: KVCache of the positions before x, or None.
         training: Apply dropout.
 
@@ -79,7 +79,7 @@ class Attention(ConfiguredLayer):
         self,
         x: Any,
         queries_from: Any = None,
-        mask_bias: Any = None,
+        mask_penalty: Any = None,
         cache: KVCache | None = None,
         training: bool = False,
     ) -> tuple[Any, KVCache | None]:
@@ -91,7 +91,7 @@ class Attention(ConfiguredLayer):
         if cache is not None:
             cache = cache.append(keys, values)
             keys, values = cache.keys, cache.values
-        context = self._attend(queries, keys, values, mask_bias, training)
+        context = self._attend(queries, keys, values, mask_penalty, training)
         return self.output_projection(context), cache
 
     def _project(self, x: Any) -> tuple[Any, Any, Any]:
@@ -124,7 +124,7 @@ class Attention(ConfiguredLayer):
         queries: Any,
         keys: Any,
         values: Any,
-        mask_bias: Any,
+        mask_penalty: Any,
         training: bool,
     ) -> Any:
         """Returns the context [B, T, N * H]."""
@@ -142,8 +142,10 @@ class Attention(ConfiguredLayer):
         scores = ops.cast(ops.matmul(queries, keys), "float32")
         if n != k:
             scores = ops.reshape(scores, (-1, n, length, ops.shape(scores)[-1]))
-        if mask_bias is not None:
-            scores = scores + mask_bias  # [B, N, T, S]
+        if mask_penalty is not None:
+            # NOTE: not a sum. TensorFlow would fuse it with the product on
+            # CPU, for which oneDNN has only its slow reference kernel.
+            scores = scores - mask_penalty  # [B, N, T, S]
         # Of one score it is 1; Keras warns there, though a text may be short.
         one_key = scores.shape[-1] == 1
         probabilities = ops.cast(

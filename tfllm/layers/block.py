@@ -24,7 +24,7 @@ class TransformerBlock(ConfiguredLayer):
         x: float [B, T, D].
         positions: int32 [B, P], the positions whose output is wanted, or
             None for all. The others only serve as keys and values.
-        mask_bias: float32 [B, 1, 1 or T, S] or None; see Attention.
+        mask_penalty: float32 [B, 1, 1 or T, S] or None; see Attention.
         cache: KVCache or None.
         training: Apply dropout.
 
@@ -73,7 +73,7 @@ class TransformerBlock(ConfiguredLayer):
         self,
         x: Any,
         positions: Any = None,
-        mask_bias: Any = None,
+        mask_penalty: Any = None,
         cache: KVCache | None = None,
         training: bool = False,
     ) -> tuple[Any, KVCache | None]:
@@ -88,7 +88,7 @@ class TransformerBlock(ConfiguredLayer):
         y, cache = self.attention(
             source,
             queries_from=rows,
-            mask_bias=mask_bias,
+            mask_penalty=mask_penalty,
             cache=cache,
             training=training,
         )

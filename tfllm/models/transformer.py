@@ -4,7 +4,7 @@ from typing import Any
 
 from keras import ops
 
-from tfllm.layers.attention import HIDDEN_SCORE
+from tfllm.layers.attention import HIDDEN_PENALTY
 from tfllm.layers.block import TransformerBlock
 from tfllm.layers.configured import ConfiguredLayer
 from tfllm.layers.embeddings import Embeddings
@@ -99,7 +99,7 @@ class Transformer(ConfiguredLayer):
         )
         length = ops.shape(token_ids)[1]
         num_keys = length if cache is None else cache[0].keys.shape[2]
-        mask_bias = self._mask_bias(
+        mask_penalty = self._mask_penalty(
             padding_mask, length, num_keys, start, document_ids
         )
         new_cache: list[Any] = []
@@ -107,7 +107,7 @@ class Transformer(ConfiguredLayer):
             x, block_cache = block(
                 x,
                 positions=positions if block is self.blocks[-1] else None,
-                mask_bias=mask_bias,
+                mask_penalty=mask_penalty,
                 cache=None if cache is None else cache[i],
                 training=training,
             )
@@ -130,7 +130,7 @@ class Transformer(ConfiguredLayer):
             for _ in self.blocks
         ]
 
-    def _mask_bias(
+    def _mask_penalty(
         self,
         padding_mask: Any,
         length: Any,
@@ -158,7 +158,7 @@ class Transformer(ConfiguredLayer):
             )
         if visible is None:
             return None
-        return (1.0 - ops.cast(visible, "float32")) * HIDDEN_SCORE
+        return (1.0 - ops.cast(visible, "float32")) * HIDDEN_PENALTY
 
 
 class PretrainingModel(ConfiguredLayer):
