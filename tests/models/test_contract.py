@@ -18,7 +18,11 @@ from tfllm.layers.config import (
     FeedForwardConfig,
     NormConfig,
 )
-from tfllm.layers.heads import MaskedLMHeadConfig, PoolerConfig
+from tfllm.layers.heads import (
+    MaskedLMHeadConfig,
+    PoolerConfig,
+    TaskHeadConfig,
+)
 from tfllm.models import (
     FAMILIES,
     LanguageModel,
@@ -43,6 +47,7 @@ OFF_DEFAULT: dict[str, dict[str, Any]] = {
         "activation": "gelu_tanh",
         "dropout": 0.2,
         "attention_dropout": 0.3,
+        "classifier_dropout": 0.4,
         "epsilon": 1e-5,
         "initializer_range": 0.1,
         "pad_token_id": 4,
@@ -58,6 +63,7 @@ OFF_DEFAULT: dict[str, dict[str, Any]] = {
         "dropout": 0.2,
         "attention_dropout": 0.3,
         "embedding_dropout": 0.4,
+        "classifier_dropout": 0.5,
         "epsilon": 1e-4,
         "initializer_range": 0.1,
         "scale_scores": False,
@@ -399,6 +405,12 @@ def off_default_config() -> TransformerConfig:
             vocab_size=7,
             norm=norm,
             activation="tanh",
+            initializer_range=0.3,
+        ),
+        task_head=TaskHeadConfig(
+            dropout=0.5,
+            drop_sequence=False,
+            sequence_bias=False,
             initializer_range=0.3,
         ),
         pad_token_id=3,

@@ -30,7 +30,7 @@ from tfllm.interop.config_file import (
     resolve_model,
 )
 from tfllm.interop.weights import LoadReport
-from tfllm.models import FAMILIES, Family, LanguageModel, TransformerConfig
+from tfllm.models import FAMILIES, Family, TransformerConfig
 
 __all__ = [
     "LoadReport",
@@ -46,6 +46,12 @@ __all__ = [
 
 MAX_SHARD_BYTES = 5 * 10**9
 
+# Key of `Family.architectures` -> the task that has one class for it.
+_TASK_OF = {
+    "token_classification": "tagging",
+    "question_answering": "question_answering",
+    "multiple_choice": "multiple_choice",
+}
 # Differences in these leave a model what it is.
 _FREE = re.compile(r"dropout|initializer_range")
 
@@ -171,8 +177,10 @@ def load(
 ) -> Any:
     """Builds the task that a model folder holds and loads its weights.
 
-    A folder of other origin becomes a `CausalLM` if its family is causal,
-    else a `MaskedLM`, with a sentence objective if it has the sequence head.
+    For a folder of other origin the published class says which: a model
+    with one of the heads of `tfllm.models.task_models` its task, a bare
+    encoder `Embedding`. What else is causal becomes a `CausalLM`, the rest a
+    `MaskedLM`, with a sentence objective if it has the sequence head.
 
     Args:
         folder: Local or remote folder, or a hub id.
@@ -186,12 +194,12 @@ def load(
         ValueError: As `load_weights`; or the task is not known.
     """
     # Tasks are TensorFlow; the rest of this file is not.
-    from tfllm.tasks import TASKS, CausalLM
+    from tfllm.tasks import TASKS, CausalLM, create
 
     with local_folder(folder) as local:
         family, config = read_config(local)
-        settings = read_json(local / CONFIG_FILE).get(OWN_KEY) or {}
-        settings = dict(settings)
+        values = read_json(local / CONFIG_FILE)
+        settings = dict(values.get(OWN_KEY) or {})
         settings.pop("version", None)
         name = settings.pop("task", None)
         if name is None:
@@ -201,7 +209,8 @@ def load(
                 f"`{OWN_KEY}.task` in '{local / CONFIG_FILE}' must be one of "
                 f"{sorted(TASKS)}. Received: {name!r}"
             )
-        task = TASKS[name](config, **{**settings, **options})  # type: ignore
+        published = TASKS[name].from_published(values)
+        task = create(name, config, **{**published, **settings, **options})
         load_weights(task, local, partial=partial)
         if isinstance(task, CausalLM):
             task.text = _text_generation(local, config)
@@ -286,18 +295,15 @@ def _published_config(
 ) -> dict[str, Any]:
     """Returns config.json: the family's, ours, and more keys."""
     root = weights.root_of(model)
-    kind = "encoder"
-    if isinstance(root, LanguageModel):
-        kind = "causal_lm"
-    elif getattr(root, "masked_lm_head", None) is not None:
-        kind = "masked_lm"
-        if getattr(root, "sequence_head", None) is not None:
-            kind = "pretraining"
+    kind = getattr(root, "architecture", "encoder")
     own = {"version": tfllm.__version__}
+    labels = {}
     if root is not model and hasattr(model, "objectives"):
         own |= _task_settings(model)
+        labels = model.to_published()
     return {
         **family.to_published(root.config),
+        **labels,
         "architectures": [family.architectures[kind]],
         "dtype": "float32",
         OWN_KEY: own,
@@ -306,20 +312,30 @@ def _published_config(
 
 
 def _task_settings(task: Any) -> dict[str, Any]:
-    """Returns a task's name and its arguments besides the config."""
-    from tfllm.tasks import TASKS
-
-    names = {cls: name for name, cls in TASKS.items()}
+    """Returns a task's name, and its arguments that stand nowhere else."""
     arguments = task.get_config()
-    for key in ("name", "dtype", "trainable", "config"):
+    elsewhere = ("name", "dtype", "trainable", "config")
+    for key in (*elsewhere, *task.published_arguments):
         arguments.pop(key, None)
-    return {"task": names[type(task)], **arguments}
+    return {"task": task.kind, **arguments}
 
 
 def _guess(
     folder: pathlib.Path, family: Family, config: TransformerConfig
 ) -> tuple[str, dict[str, Any]]:
     """Returns task and arguments for a folder that others wrote."""
+    from tfllm.tasks import Classification
+
+    values = read_json(folder / CONFIG_FILE)
+    kinds = {theirs: ours for ours, theirs in family.architectures.items()}
+    kind = kinds.get((values.get("architectures") or [""])[0])
+    if kind == "sequence_classification":
+        problem = Classification.from_published(values)["problem"]
+        return ("classification" if problem == "single_label" else problem), {}
+    if kind in _TASK_OF:
+        return _TASK_OF[kind], {}
+    if kind == "encoder" and not config.is_causal:
+        return "embedding", {}
     if config.is_causal:
         return "causal_lm", {}
     stored = tensor_files.SafetensorsFolder(folder).shapes()

@@ -25,6 +25,7 @@ from tfllm.layers.heads import (
     MaskedLMHeadConfig,
     Pooler,
     PoolerConfig,
+    TaskHeadConfig,
 )
 from tfllm.layers.kv_cache import KVCache
 from tfllm.layers.linear import Linear
@@ -50,5 +51,6 @@ __all__ = [
     "NormConfig",
     "Pooler",
     "PoolerConfig",
+    "TaskHeadConfig",
     "TransformerBlock",
 ]

@@ -11,6 +11,7 @@ from tfllm.layers.config import (
     NormConfig,
     check_literals,
     check_positive,
+    check_rate,
 )
 from tfllm.layers.configured import ConfiguredLayer
 from tfllm.layers.hand_gradients import tied_logits
@@ -62,6 +63,28 @@ class MaskedLMHeadConfig:
         """Validates the fields."""
         check_literals(self)
         check_positive(self, "hidden_size", "embedding_size", "vocab_size")
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskHeadConfig:
+    """Heads for labels of sequences, tokens and choices.
+
+    Attributes:
+        dropout: Rate on what the heads read; not on that of the head for
+            spans.
+        drop_sequence: Whether the head for a sequence drops as well.
+        sequence_bias: Whether the head for a sequence has a bias.
+        initializer_range: Standard deviation of the truncated normal.
+    """
+
+    dropout: float = 0.1
+    drop_sequence: bool = True
+    sequence_bias: bool = True
+    initializer_range: float = 0.02
+
+    def __post_init__(self) -> None:
+        """Validates the fields."""
+        check_rate(self, "dropout")
 
 
 class Pooler(ConfiguredLayer):

@@ -3,6 +3,13 @@
 from tfllm.models import bert, gpt2
 from tfllm.models.config import TransformerConfig
 from tfllm.models.family import Family, Weight
+from tfllm.models.task_models import (
+    ChoiceModel,
+    EmbeddingModel,
+    SequenceModel,
+    SpanModel,
+    TokenModel,
+)
 from tfllm.models.transformer import (
     LanguageModel,
     PretrainingModel,
@@ -13,9 +20,14 @@ FAMILIES: dict[str, Family] = {"bert": bert.FAMILY, "gpt2": gpt2.FAMILY}
 
 __all__ = [
     "FAMILIES",
+    "ChoiceModel",
+    "EmbeddingModel",
     "Family",
     "LanguageModel",
     "PretrainingModel",
+    "SequenceModel",
+    "SpanModel",
+    "TokenModel",
     "Transformer",
     "TransformerConfig",
     "Weight",

@@ -16,7 +16,11 @@ from tfllm.layers.config import (
     FeedForwardConfig,
     NormConfig,
 )
-from tfllm.layers.heads import MaskedLMHeadConfig, PoolerConfig
+from tfllm.layers.heads import (
+    MaskedLMHeadConfig,
+    PoolerConfig,
+    TaskHeadConfig,
+)
 from tfllm.models.config import TransformerConfig
 from tfllm.models.family import (
     ACTIVATIONS,
@@ -47,6 +51,7 @@ def config(
     activation: Activation = "gelu",
     dropout: float = 0.1,
     attention_dropout: float | None = None,
+    classifier_dropout: float | None = None,
     epsilon: float = 1e-12,
     initializer_range: float = 0.02,
     pad_token_id: int = 0,
@@ -66,6 +71,8 @@ def config(
         dropout: Rate on embeddings and sub-layer outputs.
         attention_dropout: Rate on attention probabilities; None means
             `dropout`.
+        classifier_dropout: Rate on what the heads of labelled tasks read;
+            None means `dropout`.
         epsilon: Of every LayerNorm.
         initializer_range: Standard deviation of the truncated normal.
         pad_token_id: Id of [PAD].
@@ -110,6 +117,10 @@ def config(
             activation=activation,
             initializer_range=initializer_range,
         ),
+        task_head=TaskHeadConfig(
+            dropout if classifier_dropout is None else classifier_dropout,
+            initializer_range=initializer_range,
+        ),
         pad_token_id=pad_token_id,
     )
 
@@ -148,6 +159,7 @@ def from_published(values: dict[str, Any]) -> TransformerConfig:
         activation=ACTIVATIONS[activation],
         dropout=values.get("hidden_dropout_prob", 0.1),
         attention_dropout=values.get("attention_probs_dropout_prob", 0.1),
+        classifier_dropout=values.get("classifier_dropout"),
         epsilon=values.get("layer_norm_eps", 1e-12),
         initializer_range=values.get("initializer_range", 0.02),
         pad_token_id=values.get("pad_token_id") or 0,
@@ -168,6 +180,7 @@ def to_published(config: TransformerConfig) -> dict[str, Any]:
         ],
         "hidden_dropout_prob": config.block.dropout,
         "attention_probs_dropout_prob": config.block.attention.dropout,
+        "classifier_dropout": config.task_head.dropout,
         "max_position_embeddings": config.embeddings.max_position_embeddings,
         "type_vocab_size": config.embeddings.num_segments,
         "initializer_range": config.embeddings.initializer_range,
@@ -181,8 +194,8 @@ def to_published(config: TransformerConfig) -> dict[str, Any]:
 def weight_map(config: TransformerConfig) -> list[Weight]:
     """Returns published name <-> path for the encoder and all heads.
 
-    Paths start at `PretrainingModel`; a model without one of the heads
-    uses the rest.
+    Paths start at a model with heads, which uses the rows of its own. The
+    heads for sequences, tokens and choices have one published name.
     """
     weights = [
         Weight(
@@ -236,6 +249,10 @@ def weight_map(config: TransformerConfig) -> list[Weight]:
             "cls.predictions.transform.LayerNorm", "masked_lm_head.norm"
         ),
         *_dense("cls.seq_relationship", "sequence_head"),
+        *_dense("classifier", "sequence_classifier"),
+        *_dense("classifier", "token_classifier"),
+        *_dense("classifier", "choice_classifier"),
+        *_dense("qa_outputs", "span_classifier"),
     ]
 
 
@@ -269,6 +286,10 @@ FAMILY = Family(
         "pretraining": "BertForPreTraining",
         "masked_lm": "BertForMaskedLM",
         "encoder": "BertModel",
+        "sequence_classification": "BertForSequenceClassification",
+        "token_classification": "BertForTokenClassification",
+        "question_answering": "BertForQuestionAnswering",
+        "multiple_choice": "BertForMultipleChoice",
     },
     legacy_names={
         ".LayerNorm.gamma": ".LayerNorm.weight",

@@ -11,7 +11,11 @@ from tfllm.layers.config import (
     from_dict,
     to_dict,
 )
-from tfllm.layers.heads import MaskedLMHeadConfig, PoolerConfig
+from tfllm.layers.heads import (
+    MaskedLMHeadConfig,
+    PoolerConfig,
+    TaskHeadConfig,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +30,7 @@ class TransformerConfig:
         final_norm: Normalization after the last block, or None.
         pooler: Vector for the whole sequence, or None.
         masked_lm_head: Prediction of masked tokens, or None.
+        task_head: Heads that fine-tuning adds.
         pad_token_id: Id of the padding token.
         bos_token_id: Id of the token that opens a text, or None.
         eos_token_id: Id of the token that ends a text, or None.
@@ -40,6 +45,7 @@ class TransformerConfig:
     final_norm: NormConfig | None = None
     pooler: PoolerConfig | None = None
     masked_lm_head: MaskedLMHeadConfig | None = None
+    task_head: TaskHeadConfig = TaskHeadConfig()
     pad_token_id: int = 0
     bos_token_id: int | None = None
     eos_token_id: int | None = None
@@ -103,6 +109,7 @@ class TransformerConfig:
                 dropout=rate,
                 attention=replace(self.block.attention, dropout=rate),
             ),
+            task_head=replace(self.task_head, dropout=rate),
         )
 
     def with_initializer_range(self, spread: float) -> "TransformerConfig":

@@ -68,7 +68,8 @@ class Family:
         tied: Published name of a tied copy -> of its original. Files may
             hold the copy, the original, or both with one value.
         architectures: "pretraining" (with a sequence head), "masked_lm",
-            "causal_lm" and "encoder" (no head) -> published class names.
+            "causal_lm", "encoder" (no head) and the heads of
+            `tfllm.models.task_models` -> published class names.
         legacy_names: Old spelling -> new, replaced in published names.
         tokenizer: Kind of tokenizer in `tfllm.tokenizers`.
     """

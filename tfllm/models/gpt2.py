@@ -15,6 +15,7 @@ from tfllm.layers.config import (
     FeedForwardConfig,
     NormConfig,
 )
+from tfllm.layers.heads import TaskHeadConfig
 from tfllm.models.config import TransformerConfig
 from tfllm.models.family import (
     ACTIVATIONS,
@@ -95,6 +96,7 @@ def config(
     dropout: float = 0.1,
     attention_dropout: float | None = None,
     embedding_dropout: float | None = None,
+    classifier_dropout: float = 0.1,
     epsilon: float = 1e-5,
     initializer_range: float = 0.02,
     scale_scores: bool = True,
@@ -117,6 +119,8 @@ def config(
         attention_dropout: Rate on attention probabilities; None means
             `dropout`.
         embedding_dropout: Rate on the embeddings; None means `dropout`.
+        classifier_dropout: Rate on what the heads for tokens and choices
+            read.
         epsilon: Of every LayerNorm.
         initializer_range: Standard deviation of the truncated normal; the
             projections onto the residual get it / sqrt(2 L).
@@ -168,6 +172,12 @@ def config(
         num_layers=num_layers,
         scale_scores_by_layer=scale_scores_by_layer,
         final_norm=norm,
+        task_head=TaskHeadConfig(
+            classifier_dropout,
+            drop_sequence=False,
+            sequence_bias=False,
+            initializer_range=initializer_range,
+        ),
         pad_token_id=(eos or 0) if pad_token_id is None else pad_token_id,
         bos_token_id=bos,
         eos_token_id=eos,
@@ -204,6 +214,7 @@ def from_published(values: dict[str, Any]) -> TransformerConfig:
         dropout=values.get("resid_pdrop", 0.1),
         attention_dropout=values.get("attn_pdrop", 0.1),
         embedding_dropout=values.get("embd_pdrop", 0.1),
+        classifier_dropout=_classifier_dropout(values),
         epsilon=values.get("layer_norm_epsilon", 1e-5),
         initializer_range=values.get("initializer_range", 0.02),
         scale_scores=values.get("scale_attn_weights", True),
@@ -214,6 +225,12 @@ def from_published(values: dict[str, Any]) -> TransformerConfig:
         eos_token_id=values.get("eos_token_id", END_OF_TEXT),
         pad_token_id=values.get("pad_token_id"),
     )
+
+
+def _classifier_dropout(values: dict[str, Any]) -> float:
+    """Returns the rate of the heads, which has two published names."""
+    rate = values.get("classifier_dropout")
+    return values.get("summary_first_dropout", 0.1) if rate is None else rate
 
 
 def to_published(config: TransformerConfig) -> dict[str, Any]:
@@ -233,6 +250,8 @@ def to_published(config: TransformerConfig) -> dict[str, Any]:
         "resid_pdrop": config.block.dropout,
         "attn_pdrop": attention.dropout,
         "embd_pdrop": config.embeddings.dropout,
+        "classifier_dropout": config.task_head.dropout,
+        "summary_first_dropout": config.task_head.dropout,
         "layer_norm_epsilon": config.block.norm.epsilon,
         "initializer_range": config.embeddings.initializer_range,
         "scale_attn_weights": attention.scale is None,
@@ -245,9 +264,9 @@ def to_published(config: TransformerConfig) -> dict[str, Any]:
 
 
 def weight_map(config: TransformerConfig) -> list[Weight]:
-    """Returns published name <-> path; the head is the token table.
+    """Returns published name <-> path; the language model has no head.
 
-    The published matrices are (in, out), as ours.
+    The published matrices are (in, out), as ours, but for those of heads.
     """
     weights = [
         Weight("transformer.wte.weight", "transformer.embeddings.token_table"),
@@ -270,6 +289,10 @@ def weight_map(config: TransformerConfig) -> list[Weight]:
     return [
         *weights,
         *norm_weights("transformer.ln_f", "transformer.final_norm"),
+        Weight("score.weight", "sequence_classifier.kernel", "transpose"),
+        *_head("classifier", "token_classifier"),
+        *_head("multiple_choice_head.summary", "choice_classifier"),
+        *_head("qa_outputs", "span_classifier"),
     ]
 
 
@@ -277,6 +300,14 @@ def _dense(published: str, path: str) -> list[Weight]:
     """Returns the two weights of a dense layer."""
     return [
         Weight(f"{published}.weight", f"{path}.kernel"),
+        Weight(f"{published}.bias", f"{path}.bias"),
+    ]
+
+
+def _head(published: str, path: str) -> list[Weight]:
+    """Returns the two weights of a head, which is published as (out, in)."""
+    return [
+        Weight(f"{published}.weight", f"{path}.kernel", "transpose"),
         Weight(f"{published}.bias", f"{path}.bias"),
     ]
 
@@ -292,6 +323,13 @@ FAMILY = Family(
     prefix="transformer.",
     ignored=(r"transformer\.h\.\d+\.attn\.(bias|masked_bias)",),
     tied={"lm_head.weight": "transformer.wte.weight"},
-    architectures={"causal_lm": "GPT2LMHeadModel", "encoder": "GPT2Model"},
+    architectures={
+        "causal_lm": "GPT2LMHeadModel",
+        "encoder": "GPT2Model",
+        "sequence_classification": "GPT2ForSequenceClassification",
+        "token_classification": "GPT2ForTokenClassification",
+        "question_answering": "GPT2ForQuestionAnswering",
+        "multiple_choice": "GPT2DoubleHeadsModel",
+    },
     tokenizer="byte_bpe",
 )

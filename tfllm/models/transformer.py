@@ -161,6 +161,12 @@ class Transformer(ConfiguredLayer):
         return (1.0 - ops.cast(visible, "float32")) * HIDDEN_PENALTY
 
 
+def count_positions(padding_mask: Any) -> Any:
+    """Returns int32 [B, T]: the number of real tokens before each."""
+    counts = ops.cumsum(ops.cast(padding_mask, "int32"), axis=1)
+    return ops.maximum(counts - 1, 0)
+
+
 class PretrainingModel(ConfiguredLayer):
     """A transformer with the heads that its family pretrains with.
 
@@ -220,6 +226,11 @@ class PretrainingModel(ConfiguredLayer):
                 name="sequence_head",
                 dtype="float32",
             )
+
+    @property
+    def architecture(self) -> str:
+        """Key of `Family.architectures`."""
+        return "masked_lm" if self.sequence_head is None else "pretraining"
 
     def build(self, input_shape: Any = None) -> None:
         """Creates the weights."""
@@ -299,6 +310,8 @@ class LanguageModel(ConfiguredLayer):
     """
 
     config_class = TransformerConfig
+    # Key of `Family.architectures`.
+    architecture = "causal_lm"
 
     def __init__(self, config: TransformerConfig, **kwargs: Any) -> None:
         """See the class."""
@@ -329,8 +342,7 @@ class LanguageModel(ConfiguredLayer):
     ) -> Any:
         """See the class."""
         if position_ids is None and padding_mask is not None and cache is None:
-            counts = ops.cumsum(ops.cast(padding_mask, "int32"), axis=1)
-            position_ids = ops.maximum(counts - 1, 0)
+            position_ids = count_positions(padding_mask)
         x = self.transformer(
             token_ids,
             padding_mask=padding_mask,

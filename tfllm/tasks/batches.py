@@ -6,6 +6,16 @@ import numpy as np
 import tensorflow as tf
 
 Tensors = dict[str, tf.Tensor]
+# By objective: sum of weighted losses, sum of a second measure.
+Sums = dict[str, tuple[tf.Tensor, tf.Tensor]]
+
+# Features that every model takes.
+MODEL_INPUTS = ("token_ids", "padding_mask", "segment_ids", "position_ids")
+
+
+def model_inputs(inputs: Tensors) -> Tensors:
+    """Returns the features that a model takes, of those that there are."""
+    return {name: inputs[name] for name in MODEL_INPUTS if name in inputs}
 
 
 def count_tokens(strategy: tf.distribute.Strategy, data: Any) -> int:

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from tfllm.models import LanguageModel, TransformerConfig
+from tfllm.tasks.batches import Sums, Tensors
 from tfllm.tasks.cross_entropy import cross_entropy_sums
-from tfllm.tasks.task import Task, Tensors
+from tfllm.tasks.task import Task
 from tfllm.tasks.text_generation import TextGeneration
 
 
@@ -31,6 +31,7 @@ class CausalLM(Task):
     Reference: Radford et al., 2019, section 2.
     """
 
+    kind = "causal_lm"
     objectives = ("clm",)
     # Set by what loads a folder; `generate` needs them.
     text: TextGeneration | None = None
@@ -91,7 +92,7 @@ class CausalLM(Task):
 
     def objective_sums(
         self, y: Tensors, outputs: Tensors, sample_weight: Tensors
-    ) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:
+    ) -> Sums:
         """See the base class."""
         return {
             "clm": cross_entropy_sums(

@@ -3,11 +3,11 @@
 from typing import Any, Literal
 
 import keras
-import tensorflow as tf
 
 from tfllm.models import PretrainingModel, TransformerConfig
+from tfllm.tasks.batches import Sums, Tensors
 from tfllm.tasks.cross_entropy import cross_entropy_sums
-from tfllm.tasks.task import Task, Tensors
+from tfllm.tasks.task import Task
 
 PairObjective = Literal["nsp", "sop", "none"]
 
@@ -33,6 +33,8 @@ class MaskedLM(Task):
     Reference: Devlin et al., 2019, section 3.1; Lan et al., 2020, section
     3.1 (sentence order).
     """
+
+    kind = "masked_lm"
 
     def __init__(
         self,
@@ -74,7 +76,7 @@ class MaskedLM(Task):
 
     def objective_sums(
         self, y: Tensors, outputs: Tensors, sample_weight: Tensors
-    ) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:
+    ) -> Sums:
         """See the base class."""
         return {
             name: cross_entropy_sums(

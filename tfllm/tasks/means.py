@@ -20,12 +20,12 @@ class TotalLoss(keras.metrics.Mean):
     much as a full one.
 
     Args:
-        losses: Means of the objectives' losses.
+        losses: Means of the objectives' losses, and their factors.
         **kwargs: As `keras.metrics.Mean`.
     """
 
     def __init__(
-        self, losses: list[keras.metrics.Metric], **kwargs: Any
+        self, losses: list[tuple[keras.metrics.Metric, float]], **kwargs: Any
     ) -> None:
         """See the class."""
         super().__init__(**kwargs)
@@ -34,4 +34,6 @@ class TotalLoss(keras.metrics.Mean):
 
     def result(self) -> Any:
         """Returns the sum."""
-        return super().result() + sum(m.result() for m in self._losses())
+        return super().result() + sum(
+            mean.result() * factor for mean, factor in self._losses()
+        )

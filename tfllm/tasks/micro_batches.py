@@ -16,7 +16,8 @@ def accumulate(
 
     Args:
         function: Micro-batch -> nested float tensors to add up.
-        batch: Nested tensors with the batch on the first axis.
+        batch: Nested tensors with the batch on the first axis, all of one
+            size there.
         num_micro_batches: Number of parts: equal ones, or where the size of
             the batch is known only when it comes, as equal as can be.
 

@@ -3,7 +3,7 @@
 `fit`, `evaluate` and `predict` are Keras' own; this file replaces the one
 step they call. The gradient is that of
 
-    sum over objectives of  sum(weight * loss) / sum(weight)
+    sum over objectives of  share * sum(weight * loss) / sum(weight)
 
 over the global batch: the sums run over all replicas and all micro-batches
 before anything is divided, clipped or applied. So 1 replica, N replicas and
@@ -13,7 +13,7 @@ accumulation give the same weights on the same global batch.
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
@@ -21,7 +21,7 @@ import tensorflow as tf
 from tfllm.models import TransformerConfig
 from tfllm.tasks import depth
 from tfllm.tasks.adversarial import Adversarial
-from tfllm.tasks.batches import Tensors, count_tokens, real_tokens
+from tfllm.tasks.batches import Sums, Tensors, count_tokens, real_tokens
 from tfllm.tasks.divergence import symmetric_divergence_sum
 from tfllm.tasks.means import Perplexity, TotalLoss
 from tfllm.tasks.micro_batches import accumulate
@@ -33,17 +33,21 @@ UNDECAYED = ("bias", "scale")
 class Task(keras.Model):
     """A model with its objectives, losses and metrics.
 
-    A subclass sets `objectives` and `config`, a TransformerConfig, and
-    implements `call` (features -> dict of outputs) and `objective_sums`.
-    Batches are (x, y, sample_weight), flat
-    dicts; y and sample_weight have one entry per objective.
+    A subclass sets `kind`, its name in TASKS, `objectives` and `config`, a
+    TransformerConfig, and implements `call` (features -> dict of outputs)
+    and `objective_sums`. Batches are (x, y, sample_weight), flat dicts of
+    tensors with one first axis; y and sample_weight have one entry per
+    objective.
 
     Args:
         **kwargs: Keras' own `name`, `dtype` and `trainable`.
     """
 
+    kind: str = ""
     objectives: tuple[str, ...] = ()
     config: TransformerConfig
+    # Arguments that config.json has under published keys.
+    published_arguments: ClassVar[tuple[str, ...]] = ()
     # Keras sets them; their types are ours.
     train_function: Any
     test_function: Any
@@ -62,15 +66,17 @@ class Task(keras.Model):
 
     def create_metrics(self) -> None:
         """Creates the running means that the logs show."""
-        self.means = {
-            f"{objective}_{kind}": keras.metrics.Mean(
-                name=f"{objective}_{kind}"
-            )
+        names = [
+            f"{objective}_{kind}"
             for objective in self.objectives
-            for kind in ("loss", "accuracy")
-        }
+            for kind in ("loss", self.measure_of(objective))
+        ]
+        self.means = {name: keras.metrics.Mean(name=name) for name in names}
         self.total_loss = TotalLoss(
-            [self.means[f"{name}_loss"] for name in self.objectives],
+            [
+                (self.means[f"{name}_loss"], self.share_of(name))
+                for name in self.objectives
+            ],
             name="loss",
         )
         self.perplexities = {
@@ -78,6 +84,34 @@ class Task(keras.Model):
             for objective in self.objectives
             if objective in ("mlm", "clm")
         }
+
+    def measure_of(self, objective: str) -> str:
+        """Returns the name of the second sum of `objective_sums`."""
+        return "accuracy"
+
+    def share_of(self, objective: str) -> float:
+        """Returns the factor of an objective's mean loss in the loss."""
+        return 1.0
+
+    def default_weights(self, objective: str, y: tf.Tensor) -> tf.Tensor:
+        """Returns the weights of an objective for which a batch has none."""
+        return tf.ones(tf.shape(y), tf.float32)
+
+    def to_published(self) -> dict[str, Any]:
+        """Returns what a task adds to the published keys of config.json."""
+        return {}
+
+    @classmethod
+    def from_published(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Returns the arguments that a config.json's published keys say.
+
+        Args:
+            values: All of config.json.
+
+        Raises:
+            ValueError: One of the keys says what the task cannot be.
+        """
+        return {}
 
     def get_config(self) -> dict[str, Any]:
         """Returns the JSON form of the constructor's arguments."""
@@ -217,8 +251,10 @@ class Task(keras.Model):
 
     def objective_sums(
         self, y: Tensors, outputs: Tensors, sample_weight: Tensors
-    ) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:
-        """Returns (sum of weighted losses, sum of weighted hits).
+    ) -> Sums:
+        """Returns (sum of weighted losses, sum of a weighted measure).
+
+        The measure is the one `measure_of` names, by default hits.
 
         Args:
             y: Labels by objective.
@@ -266,7 +302,7 @@ class Task(keras.Model):
             {name: tf.reduce_sum(weights[name]) for name in self.objectives}
         )
         factors = {
-            name: tf.math.reciprocal(tf.maximum(total, 1e-9))
+            name: self.share_of(name) / tf.maximum(total, 1e-9)
             for name, total in totals.items()
         }
         gradients, sums = accumulate(
@@ -360,7 +396,7 @@ class Task(keras.Model):
             {
                 name: tf.cast(weights[name], tf.float32)
                 if name in weights
-                else tf.ones(tf.shape(y[name]), tf.float32)
+                else self.default_weights(name, y[name])
                 for name in self.objectives
             },
         )
@@ -487,7 +523,7 @@ class Task(keras.Model):
             total = totals[name]
             mean_loss = tf.math.divide_no_nan(sums[name][0], total)
             self.means[f"{name}_loss"].update_state(mean_loss, total)
-            self.means[f"{name}_accuracy"].update_state(
+            self.means[f"{name}_{self.measure_of(name)}"].update_state(
                 tf.math.divide_no_nan(sums[name][1], total), total
             )
             if name in self.perplexities:
