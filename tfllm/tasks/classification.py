@@ -132,8 +132,10 @@ class Classification(Task):
     def divergence_sums(
         self, one: Tensors, other: Tensors, sample_weight: Tensors
     ) -> dict[str, tf.Tensor]:
-        """See the base class: for labels that are told one by one, the mean
-        over them; for numbers their squared difference.
+        """See the base class.
+
+        For labels that are told one by one it is the mean over them, for
+        numbers their squared difference.
         """
         if self.problem == "single_label":
             return super().divergence_sums(one, other, sample_weight)

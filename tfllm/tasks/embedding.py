@@ -127,8 +127,10 @@ class Embedding(Task):
     def divergence_sums(
         self, one: Tensors, other: Tensors, sample_weight: Tensors
     ) -> dict[str, tf.Tensor]:
-        """See the base class: of the distributions over the candidates, or
-        the squared difference of the cosines.
+        """See the base class.
+
+        It is that of the distributions over the candidates, or the squared
+        difference of the cosines.
         """
         weights = sample_weight["embedding"]
         first, second = (self._cosines(x["embedding"]) for x in (one, other))
