@@ -171,7 +171,8 @@ def test_an_evaluation_holds_every_row_once_and_says_whose(
     own = records(30, longest=12)
     data = LabelledData(own, tokenizer, config())
     seen: list[int] = []
-    for x, y, weights, numbers in data.evaluation_rows(7):
+    for x, y, weights, numbers, marks in data.evaluation_rows(7):
+        assert marks == {}
         assert len(x["token_ids"]) == 7
         real = numbers != NO_RECORD
         assert weights["classification"].tolist() == real.tolist()
@@ -207,7 +208,7 @@ def test_windows_cover_every_token(
     assert data.num_examples > 60
     windows: dict[int, list[list[int]]] = collections.defaultdict(list)
     shares: dict[int, float] = collections.defaultdict(float)
-    for x, _, weights, numbers in data.evaluation_rows():
+    for x, _, weights, numbers, _ in data.evaluation_rows():
         for i in np.flatnonzero(numbers != NO_RECORD):
             size = x["padding_mask"][i].sum()
             begin = 1 + x["token_ids"][i].tolist().index(SEP) if pair else 1

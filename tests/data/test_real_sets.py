@@ -7,7 +7,8 @@ import pytest
 
 from tfllm.data.bad_records import BadRecords
 from tfllm.data.labelled_config import LabelledDataConfig
-from tfllm.data.records import Record, read_records
+from tfllm.data.read_labelled import read_records
+from tfllm.data.records import Record
 from tfllm.data.tables import TableConfig
 
 DATA = pathlib.Path(__file__).parents[3] / "shared" / "data"

@@ -9,7 +9,13 @@ ON_BAD_RECORD = ("fail", "skip")
 
 
 class BadRecord(ValueError):
-    """A record that cannot be used; the message says why."""
+    """A record that cannot be used; the message says why.
+
+    Attributes:
+        word: Number of the word that is wrong, if it is one.
+    """
+
+    word: int | None = None
 
 
 class BadRecords:

@@ -6,26 +6,36 @@ what they should. The order is a function of (seed, epoch, step).
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tfllm.data import labels as label_values
 from tfllm.data.bad_records import BadRecords
 from tfllm.data.epochs import check_start, finish
+from tfllm.data.gold import check_labels, find_labels
 from tfllm.data.labelled_config import LabelledDataConfig
-from tfllm.data.labelled_rows import Rows
+from tfllm.data.labelled_rows import Arrays, Batch, Rows
 from tfllm.data.labels import Labels
 from tfllm.data.length_buckets import BucketedEpochs, choose_widths
-from tfllm.data.records import Record, read_records
-from tfllm.data.text_examples import check_gold, text_rows
-
-Arrays = dict[str, np.ndarray]
-Batch = tuple[Arrays, Arrays, Arrays]
+from tfllm.data.read_labelled import read_records
+from tfllm.data.records import Record
+from tfllm.data.tagging_examples import tagging_rows
+from tfllm.data.text_examples import text_rows
 
 NO_RECORD = -1  # whose row fills up a batch
+
+# Task -> what lays out its records.
+ROWS: dict[
+    str,
+    Callable[[Sequence[Record], Any, LabelledDataConfig, Labels], Rows],
+] = {
+    "classification": text_rows,
+    "multi_label": text_rows,
+    "regression": text_rows,
+    "tagging": tagging_rows,
+}
 
 
 def open_labelled_data(
@@ -48,7 +58,8 @@ def open_labelled_data(
     bad = BadRecords(config.table.on_bad_record)
     records = list(read_records(files, config, bad, flag))
     if config.labels:
-        records = check_gold(records, Labels(config.labels), bad)
+        labels = Labels(config.labels)
+        records = check_labels(records, labels, config.task, bad)
     if not records:
         raise ValueError(
             f"`{flag}` must hold at least one record. Received: none in "
@@ -64,8 +75,9 @@ class LabelledData:
         x: token_ids, padding_mask int32 [B, T]; segment_ids int32 [B, T]
            for an encoder
         y: by objective: classification int32 [B]; multi_label float32
-           [B, L]; regression float32 [B]
-        sample_weight: by objective: float32 [B]
+           [B, L]; regression float32 [B]; tagging int32 [B, T]
+        sample_weight: by objective: float32 [B]; tagging [B, T], 1 on the
+           first piece of each word, in the window that shows most around it
 
     T is one of `widths`. Without gold labels, y and sample_weight are empty.
 
@@ -95,13 +107,11 @@ class LabelledData:
     ) -> None:
         """Tokenizes all texts."""
         self.records = tuple(records)
-        self.labels = config.labels or find_labels(self.records, config)
+        self.labels = config.labels or find_labels(self.records, config.task)
         self.skipped = skipped or {}
         self._config = config
-        labels = Labels(self.labels)
-        self._rows = text_rows(self.records, tokenizer, config, labels)
-        self._weights = self._rows.weights * _label_weights(
-            self._rows, config, labels
+        self._rows = ROWS[config.task](
+            self.records, tokenizer, config, Labels(self.labels)
         )
         lengths = self._rows.lengths
         self.widths = (
@@ -145,7 +155,7 @@ class LabelledData:
 
         def generate() -> Iterator[Batch]:
             for plan in self._epochs.plans(start_step):
-                yield self._batch(plan.examples, plan.width)
+                yield self._rows.batch(plan.examples, plan.width)
 
         batches = self._from_generator(generate, self._config.batch_size)
         return finish(batches, tf.data.INFINITE_CARDINALITY)
@@ -165,8 +175,8 @@ class LabelledData:
         size = batch_size or self._config.batch_size
 
         def generate() -> Iterator[Batch]:
-            for x, y, weights, _ in self.evaluation_rows(size, max_steps):
-                yield x, y, weights
+            for batch in self.evaluation_rows(size, max_steps):
+                yield batch[:3]
 
         steps = math.ceil(self.num_examples / size)
         if max_steps is not None:
@@ -175,7 +185,7 @@ class LabelledData:
 
     def evaluation_rows(
         self, batch_size: int | None = None, max_steps: int | None = None
-    ) -> Iterator[tuple[Arrays, Arrays, Arrays, np.ndarray]]:
+    ) -> Iterator[tuple[Arrays, Arrays, Arrays, np.ndarray, Arrays]]:
         """Yields the batches of an evaluation as arrays.
 
         Args:
@@ -183,8 +193,10 @@ class LabelledData:
             max_steps: Batches at most, of the first rows.
 
         Yields:
-            x, y, sample_weight, and int32 [B], the record of each row:
-            NO_RECORD for one that only fills up the batch.
+            x, y, sample_weight; int32 [B], the record of each row, NO_RECORD
+            for one that only fills up the batch; and marks, what it takes to
+            read the outputs: for tagging `words` int32 [B, T], the word of
+            the record whose first piece stands there and counts, else -1.
         """
         size = batch_size or self._config.batch_size
         count = self.num_examples
@@ -194,64 +206,33 @@ class LabelledData:
         for plan in epochs.cut(np.arange(count)):
             real = len(plan.examples)
             examples = np.pad(plan.examples, (0, size - real), mode="edge")
-            x, y, weights = self._batch(examples, plan.width)
+            x, y, weights = self._rows.batch(examples, plan.width)
             for values in weights.values():
                 values[real:] = 0.0
             records = self._rows.records[examples]
             records[real:] = NO_RECORD
-            yield x, y, weights, records
-
-    def _batch(self, examples: np.ndarray, width: int) -> Batch:
-        """Returns a batch of some examples."""
-        y = {
-            name: values[examples] for name, values in self._rows.labels.items()
-        }
-        weights = dict.fromkeys(y, self._weights[examples])
-        return self._rows.inputs(examples, width), y, weights
+            yield x, y, weights, records, self._rows.marks(examples, plan.width)
 
     def _from_generator(self, generate: Any, size: int) -> tf.data.Dataset:
         """Turns arrays into a dataset; T is not static if it varies."""
         width = int(self.widths[0]) if len(self.widths) == 1 else None
-        example = self._batch(np.zeros(size, np.int64), int(self.widths[-1]))
-        inputs, *others = (
-            {
-                name: tf.TensorSpec(values.shape, values.dtype)
-                for name, values in part.items()
-            }
-            for part in example
+        # What grows with T has its axis.
+        widest = int(self.widths[-1])
+        example = self._rows.batch(np.zeros(size, np.int64), widest)
+        other = self._rows.batch(np.zeros(size, np.int64), 2 * widest)
+        signature = tf.nest.map_structure(
+            lambda values, wide: tf.TensorSpec(
+                [
+                    width if length != longer else length
+                    for length, longer in zip(
+                        values.shape, wide.shape, strict=True
+                    )
+                ],
+                values.dtype,
+            ),
+            example,
+            other,
         )
-        inputs = {
-            name: tf.TensorSpec([*spec.shape[:-1], width], spec.dtype)
-            for name, spec in inputs.items()
-        }
         return tf.data.Dataset.from_generator(
-            generate, output_signature=(inputs, *others)
+            generate, output_signature=signature
         )
-
-
-def find_labels(
-    records: Sequence[Record], config: LabelledDataConfig
-) -> tuple[str, ...]:
-    """Returns the label names that records hold, sorted."""
-    if config.task == "classification":
-        return label_values.sort_names(
-            record.gold for record in records if record.gold is not None
-        )
-    if config.task == "multi_label":
-        return label_values.sort_names(
-            name for record in records for name in record.gold or ()
-        )
-    return ()
-
-
-def _label_weights(
-    rows: Rows, config: LabelledDataConfig, labels: Labels
-) -> np.ndarray:
-    """Returns the weight that each example has by its label."""
-    if not config.class_weights or not rows.labels:
-        return np.ones(rows.num_examples, np.float32)
-    ids = rows.labels[config.task]
-    _, firsts = np.unique(rows.records, return_index=True)
-    counts = np.bincount(ids[firsts], minlength=len(labels.names))
-    weights = label_values.class_weights(config.class_weights, labels, counts)
-    return weights[ids]

@@ -3,8 +3,9 @@
 import dataclasses
 
 from tfllm.data.tables import TableConfig
+from tfllm.data.tag_schemes import TAG_SCHEMES
 
-LABELLED_TASKS = ("classification", "multi_label", "regression")
+LABELLED_TASKS = ("classification", "multi_label", "regression", "tagging")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,12 +20,15 @@ class LabelledDataConfig:
         text_pair_column: That of its second text; empty: there is none.
         label_column: That of the label; empty: there is none to read.
         id_column: That of an id; empty: records are numbered.
+        predicate_column: tagging: that of the predicate: in CoNLL marked in
+            its line, elsewhere its number from 0; empty: there is none.
+        tag_scheme: tagging: one of TAG_SCHEMES; "auto" finds out.
         table: How files become rows.
         labels: Names of the labels in the order of their ids; empty: those
             found, sorted.
         label_separator: Between the labels of a text, for multi_label.
         stride: Tokens from one window of a long text to the next; None cuts
-            the text.
+            the text, but for tagging, where it is half the room.
         pad_to_max: Pad each row to `seq_length`, for hardware that compiles
             each shape.
         max_widths: Different widths of batches at most.
@@ -40,6 +44,8 @@ class LabelledDataConfig:
     text_pair_column: str = ""
     label_column: str = "label"
     id_column: str = ""
+    predicate_column: str = ""
+    tag_scheme: str = "auto"
     table: TableConfig = dataclasses.field(default_factory=TableConfig)
     labels: tuple[str, ...] = ()
     label_separator: str = ","
@@ -57,6 +63,11 @@ class LabelledDataConfig:
                 f"`task` must be one of {', '.join(LABELLED_TASKS)}. "
                 f"Received: {self.task!r}."
             )
+        if self.tag_scheme not in TAG_SCHEMES:
+            raise ValueError(
+                f"`tag_scheme` must be one of {', '.join(TAG_SCHEMES)}. "
+                f"Received: {self.tag_scheme!r}."
+            )
         for name in ("seq_length", "batch_size", "max_widths"):
             if getattr(self, name) < 1:
                 raise ValueError(
@@ -71,9 +82,18 @@ class LabelledDataConfig:
             raise ValueError("`text_column` is needed. Received: ''.")
         if not self.label_separator:
             raise ValueError("`label_separator` is needed. Received: ''.")
-        for name in ("class_weights", "class_balanced"):
-            if getattr(self, name) and self.task != "classification":
+        for name, task in (
+            ("class_weights", "classification"),
+            ("class_balanced", "classification"),
+            ("predicate_column", "tagging"),
+        ):
+            if getattr(self, name) and self.task != task:
                 raise ValueError(
-                    f"`{name}` goes with the task classification. Received: "
+                    f"`{name}` goes with the task {task}. Received: "
                     f"{getattr(self, name)!r} with {self.task!r}."
                 )
+        if self.table.format == "conll" and self.task != "tagging":
+            raise ValueError(
+                "`format` conll goes with the task tagging. Received: it "
+                f"with {self.task!r}."
+            )

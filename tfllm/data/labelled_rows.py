@@ -1,100 +1,118 @@
-"""Rows that wait to become batches: ids, labels, weights, and whose they are.
+"""Rows that wait to become batches, and what becomes of them.
 
-Each task lays its records out as `Rows`; `labelled` orders and pads them.
+Each task lays its records out as `Rows`; `labelled` orders them.
 """
 
 import dataclasses
+from typing import Protocol
 
 import numpy as np
 
+from tfllm.data import row_layout
+from tfllm.data.row_layout import Placed, RowLayout
+from tfllm.data.text_windows import Windows
 from tfllm.data.token_table import TokenTable
+
+Arrays = dict[str, np.ndarray]
+Batch = tuple[Arrays, Arrays, Arrays]
+
+
+class TokenColumns(Protocol):
+    """What a task says of the tokens of rows."""
+
+    def add_to(self, batch: Batch, rows: np.ndarray, placed: Placed) -> None:
+        """Adds to x, y and sample_weight, [R, T] each."""
+
+    def marks(self, rows: np.ndarray, placed: Placed) -> Arrays:
+        """Returns what is needed to read the outputs, [R, T, ...] each."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """All rows of a data set, flat, not yet padded.
+    """All rows of a data set.
 
     An example is `rows_per_example` rows that stay together: the choices of a
     question, or the two texts of a pair to embed. It is 1 elsewhere.
 
     Attributes:
-        tokens: Their ids.
-        firsts: int32 [N], tokens of the first segment; the rest are of the
-            second.
+        layout: The special tokens.
+        table: The tokens of all texts.
+        windows: The rows, R.
         records: int32 [E], the record of each example.
-        labels: By objective: what `y` holds, [E, ...], padding aside.
+        labels: By objective: what `y` holds per example, [E, ...].
         weights: float32 [E], of the examples.
-        token_columns: More arrays that lie beside `tokens.ids`, by name:
-            per-token labels, weights and masks.
+        columns: What more the task says of tokens.
         rows_per_example: See above.
-        has_segments: Whether `x` tells the segments apart.
-        pad_id: Id that fills a row.
     """
 
-    tokens: TokenTable
-    firsts: np.ndarray
+    layout: RowLayout
+    table: TokenTable
+    windows: Windows
     records: np.ndarray
-    labels: dict[str, np.ndarray]
+    labels: Arrays
     weights: np.ndarray
-    token_columns: dict[str, np.ndarray] = dataclasses.field(
-        default_factory=dict
-    )
+    columns: TokenColumns | None = None
     rows_per_example: int = 1
-    has_segments: bool = True
-    pad_id: int = 0
 
     @property
     def num_examples(self) -> int:
-        """Examples."""
+        """Examples, E."""
         return len(self.records)
 
     @property
     def lengths(self) -> np.ndarray:
         """Tokens of the longest row of each example, int64 [E]."""
-        shape = (-1, self.rows_per_example)
-        return self.tokens.lengths.reshape(shape).max(axis=1)
+        lengths = row_layout.row_lengths(self.layout, self.windows.spans)
+        return lengths.reshape(-1, self.rows_per_example).max(axis=1)
 
-    def inputs(self, examples: np.ndarray, width: int) -> dict[str, np.ndarray]:
-        """Returns `x` of some examples.
+    def batch(self, examples: np.ndarray, width: int) -> Batch:
+        """Returns x, y and sample_weight of some examples.
 
         Args:
             examples: int64 [B].
             width: Of the padded rows, T.
 
         Returns:
-            int32 [B, T] each, or [B, G, T] with G rows per example.
+            x: int32 [B, T] each, or [B, G, T] with G rows per example.
         """
-        places, inside = self._places(examples, width)
-        ids = self.tokens.ids[places].astype(np.int32)
+        rows = self._rows_of(examples)
+        placed = self._lay_out(rows, width)
         x = {
-            "token_ids": np.where(inside, ids, np.int32(self.pad_id)),
-            "padding_mask": inside.astype(np.int32),
+            "token_ids": placed.token_ids,
+            "padding_mask": placed.inside.astype(np.int32),
         }
-        if self.has_segments:
-            firsts = self.firsts.reshape(-1, self.rows_per_example)
-            firsts = self._shape(firsts[examples][..., np.newaxis])
-            second = inside & (np.arange(width) >= firsts)
-            x["segment_ids"] = second.astype(np.int32)
-        return x
+        if self.layout.has_segments:
+            x["segment_ids"] = self._segments(rows, placed)
+        y = {name: values[examples] for name, values in self.labels.items()}
+        weights = dict.fromkeys(y, self.weights[examples])
+        if self.columns is not None:
+            self.columns.add_to((x, y, weights), rows, placed)
+        if self.rows_per_example > 1:
+            shape = (len(examples), self.rows_per_example, width)
+            x = {name: values.reshape(shape) for name, values in x.items()}
+        return x, y, weights
 
-    def column(self, name: str, examples: np.ndarray, width: int) -> np.ndarray:
-        """Returns a column beside the tokens as `inputs` does, 0 outside."""
-        places, inside = self._places(examples, width)
-        values = self.token_columns[name]
-        return np.where(inside, values[places], values.dtype.type(0))
+    def marks(self, examples: np.ndarray, width: int) -> Arrays:
+        """Returns what is needed to read the outputs of some examples."""
+        if self.columns is None:
+            return {}
+        rows = self._rows_of(examples)
+        return self.columns.marks(rows, self._lay_out(rows, width))
 
-    def _places(
-        self, examples: np.ndarray, width: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns where tokens lie, and whether there is one."""
-        splits = self.tokens.splits
-        shape = (-1, self.rows_per_example)
-        starts = splits[:-1].reshape(shape)[examples][..., np.newaxis]
-        ends = splits[1:].reshape(shape)[examples][..., np.newaxis]
-        places = self._shape(starts + np.arange(width))
-        inside = places < self._shape(ends)
-        return np.where(inside, places, 0), inside
+    def _rows_of(self, examples: np.ndarray) -> np.ndarray:
+        count = self.rows_per_example
+        return (examples[:, np.newaxis] * count + np.arange(count)).ravel()
 
-    def _shape(self, values: np.ndarray) -> np.ndarray:
-        """Drops the axis of the rows of an example where it has one."""
-        return values[:, 0] if self.rows_per_example == 1 else values
+    def _lay_out(self, rows: np.ndarray, width: int) -> Placed:
+        return row_layout.lay_out(
+            self.layout, self.table, self.windows.spans, rows, width
+        )
+
+    def _segments(self, rows: np.ndarray, placed: Placed) -> np.ndarray:
+        """Returns 1 where the second text and what follows it stand."""
+        spans = self.windows.spans
+        if spans.lengths.shape[1] == 1:
+            return np.zeros(placed.inside.shape, np.int32)
+        begins = row_layout.second_begins(self.layout, spans)[rows]
+        second = np.arange(placed.inside.shape[1]) >= begins[:, np.newaxis]
+        return (second & placed.inside).astype(np.int32)

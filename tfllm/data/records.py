@@ -11,7 +11,7 @@ from typing import Any
 from tfllm.data import labels as label_values
 from tfllm.data.bad_records import BadRecord, BadRecords
 from tfllm.data.labelled_config import LabelledDataConfig
-from tfllm.data.tables import Row, read_rows
+from tfllm.data.tables import Row
 
 Gold = Any
 
@@ -43,27 +43,6 @@ class Record:
     predicate: int | None = None
 
 
-def read_records(
-    files: str,
-    config: LabelledDataConfig,
-    bad: BadRecords,
-    flag: str = "train_files",
-) -> Iterator[Record]:
-    """Yields the records of files, in order.
-
-    Args:
-        files: Paths and globs, comma-separated, or `tfds:NAME/SPLIT`.
-        config: The task, and where things stand.
-        bad: Takes the records that cannot be used.
-        flag: Name of the flag of `files`, for messages.
-
-    Raises:
-        ValueError: The files cannot be used.
-    """
-    rows = read_rows(files, columns_of(config), config.table, bad, flag)
-    return records_of_rows(rows, config, bad)
-
-
 def columns_of(config: LabelledDataConfig) -> tuple[str, ...]:
     """Returns the columns that are read."""
     named = (
@@ -71,6 +50,7 @@ def columns_of(config: LabelledDataConfig) -> tuple[str, ...]:
         config.text_pair_column,
         config.label_column,
         config.id_column,
+        config.predicate_column,
     )
     return tuple(filter(None, named))
 
@@ -78,7 +58,13 @@ def columns_of(config: LabelledDataConfig) -> tuple[str, ...]:
 def records_of_rows(
     rows: Iterator[Row], config: LabelledDataConfig, bad: BadRecords
 ) -> Iterator[Record]:
-    """Yields the records of rows; see `read_records`."""
+    """Yields the records of rows of texts and a label.
+
+    Args:
+        rows: The rows.
+        config: The task, and where things stand.
+        bad: Takes the rows that cannot be used.
+    """
     number = 0
     for row in rows:
         try:

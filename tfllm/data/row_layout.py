@@ -1,15 +1,19 @@
 """Rows of one or two texts, with the special tokens of a model.
 
 An encoder reads `[CLS] a [SEP]` or `[CLS] a [SEP] b [SEP]`; a decoder reads
-`a`, or `a`, its end-of-text token, and `b`.
+`a`, or `a`, its end-of-text token, and `b`. Rows are laid out when a batch is
+made: until then they are spans of the texts' tokens, so that the windows of a
+long text, or the questions about one, cost nothing.
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tfllm.data.token_table import TokenTable
+
+NO_TEXT = -1  # where a special token or nothing stands
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,14 +25,14 @@ class RowLayout:
         between: Ids after it, if a second one follows.
         closes: Ids after the last one.
         has_segments: Whether the model tells the two texts apart.
-        empty: Id of a row that would have no token.
+        pad: Id that fills a row, and stands alone in one without tokens.
     """
 
     opens: tuple[int, ...]
     between: tuple[int, ...]
     closes: tuple[int, ...]
     has_segments: bool
-    empty: int
+    pad: int
 
     def num_special(self, num_texts: int) -> int:
         """Special tokens of a row of one or two texts."""
@@ -47,118 +51,90 @@ def layout_of(tokenizer: Any) -> RowLayout:
 
 @dataclasses.dataclass(frozen=True)
 class Spans:
-    """Which tokens of a table a row holds: one span per text.
+    """What rows hold: of one or two texts, a span of tokens each.
 
     Attributes:
-        starts: int64 [N, 1 or 2], first token of each span in the table.
-        lengths: int64 [N, 1 or 2].
+        starts: int64 [R, 1 or 2], first token of each span in the table.
+        lengths: int64 [R, 1 or 2].
     """
 
     starts: np.ndarray
     lengths: np.ndarray
 
-    def take(self, rows: np.ndarray) -> "Spans":
-        """Returns some rows."""
-        return Spans(self.starts[rows], self.lengths[rows])
 
+class Placed(NamedTuple):
+    """Rows laid out and padded.
 
-def cut_pairs(first: np.ndarray, second: np.ndarray, budget: int) -> Any:
-    """Cuts pairs longest-first, as `packing.pack_inputs` does.
-
-    Args:
-        first: int64 [N], tokens of the first texts.
-        second: int64 [N], tokens of the second texts.
-        budget: Tokens for both.
-
-    Returns:
-        int64 [N] each, how many tokens stay.
+    Attributes:
+        token_ids: int32 [R, T].
+        inside: bool [R, T], whether a token stands there.
+        texts: int8 [R, T], 0 or 1 for the text of a token, else NO_TEXT.
+        sources: int64 [R, T], place of the text's token in the table, else 0.
     """
-    shorter = np.minimum(np.minimum(first, second), budget // 2)
-    longer = np.minimum(np.maximum(first, second), budget - shorter)
-    return (
-        np.where(first > second, longer, shorter),
-        np.where(first > second, shorter, longer),
-    )
+
+    token_ids: np.ndarray
+    inside: np.ndarray
+    texts: np.ndarray
+    sources: np.ndarray
 
 
-def slide(
-    lengths: np.ndarray, room: np.ndarray, stride: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Lays windows over texts.
-
-    Windows begin every `stride` tokens; the last one is the first that
-    reaches the end. A window is never further from the next than its own
-    length, so every token lies in one.
-
-    Args:
-        lengths: int64 [N], tokens of each text.
-        room: int64 [N], tokens of a window of each.
-        stride: Tokens from one window to the next.
-
-    Returns:
-        int64 [W] each: text of each window, its first token, its length.
-    """
-    steps = np.minimum(stride, room)
-    counts = 1 + np.maximum(0, -(-(lengths - room) // steps))
-    texts = np.repeat(np.arange(len(lengths)), counts)
-    number = np.arange(len(texts)) - np.repeat(
-        np.cumsum(counts) - counts, counts
-    )
-    starts = number * steps[texts]
-    return texts, starts, np.minimum(lengths[texts] - starts, room[texts])
+def row_lengths(layout: RowLayout, spans: Spans) -> np.ndarray:
+    """Returns the tokens of each row, int64 [R]; one at least."""
+    special = layout.num_special(spans.lengths.shape[1])
+    return np.maximum(spans.lengths.sum(axis=1) + special, 1)
 
 
-def place(
-    layout: RowLayout, spans: Spans
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns where the tokens of rows come from and go to, all rows flat.
+def lay_out(
+    layout: RowLayout,
+    table: TokenTable,
+    spans: Spans,
+    rows: np.ndarray,
+    width: int,
+) -> Placed:
+    """Lays out rows.
 
     Args:
         layout: The special tokens.
-        spans: What the rows hold.
-
-    Returns:
-        splits int64 [N + 1] of the rows; and for each token of a text,
-        int64 each, its place in the table and in the rows.
+        table: The tokens of all texts.
+        spans: What all rows hold.
+        rows: int64 [R], those wanted.
+        width: T, not less than the longest of them.
     """
-    rows, texts = spans.lengths.shape
-    totals = spans.lengths.sum(1) + layout.num_special(texts)
-    splits = np.concatenate([[0], np.cumsum(np.maximum(totals, 1))])
-    begins = np.zeros((rows, texts), np.int64)
-    begins[:, 0] = splits[:-1] + len(layout.opens)
-    if texts == 2:
-        begins[:, 1] = begins[:, 0] + spans.lengths[:, 0] + len(layout.between)
-    return (
-        splits,
-        _ranges(spans.starts.ravel(), spans.lengths.ravel()),
-        _ranges(begins.ravel(), spans.lengths.ravel()),
+    starts, lengths = spans.starts[rows], spans.lengths[rows]
+    columns = np.arange(width)
+    totals = row_lengths(layout, Spans(starts, lengths))
+    texts = np.full((len(rows), width), NO_TEXT, np.int8)
+    sources = np.zeros((len(rows), width), np.int64)
+    begins = np.full(len(rows), len(layout.opens))
+    specials = [(np.zeros_like(begins), layout.opens)]
+    for text in range(lengths.shape[1]):
+        if text:
+            specials.append((begins, layout.between))
+            begins = begins + len(layout.between)
+        place = columns - begins[:, np.newaxis]
+        here = (place >= 0) & (place < lengths[:, text, np.newaxis])
+        texts[here] = text
+        sources += np.where(here, place + starts[:, text, np.newaxis], 0)
+        begins = begins + lengths[:, text]
+    specials.append((begins, layout.closes))
+    token_ids = np.where(
+        texts == NO_TEXT, np.int32(layout.pad), _take(table.ids, sources)
     )
+    number = np.arange(len(rows))
+    for place, ids in specials:
+        for i, token in enumerate(ids):
+            token_ids[number, place + i] = token
+    inside = columns < totals[:, np.newaxis]
+    return Placed(token_ids, inside, texts, sources)
 
 
-def lay_out(layout: RowLayout, table: TokenTable, spans: Spans) -> TokenTable:
-    """Returns rows with their special tokens, cut and not yet padded."""
-    splits, sources, targets = place(layout, spans)
-    ids = np.full(splits[-1], layout.empty, table.ids.dtype)
-    ids[targets] = table.ids[sources]
-    before = splits[:-1] + len(layout.opens) + spans.lengths[:, 0]
-    for i, token in enumerate(layout.opens):
-        ids[splits[:-1] + i] = token
-    if spans.lengths.shape[1] == 2:
-        for i, token in enumerate(layout.between):
-            ids[before + i] = token
-    for i, token in enumerate(reversed(layout.closes), start=1):
-        ids[splits[1:] - i] = token
-    return TokenTable(ids, splits)
+def second_begins(layout: RowLayout, spans: Spans) -> np.ndarray:
+    """Returns where the second text of each row begins, int64 [R]."""
+    return len(layout.opens) + spans.lengths[:, 0] + len(layout.between)
 
 
-def first_lengths(layout: RowLayout, spans: Spans) -> np.ndarray:
-    """Returns the tokens of each row that are of its first segment."""
-    after = layout.between if spans.lengths.shape[1] == 2 else layout.closes
-    return len(layout.opens) + spans.lengths[:, 0] + len(after)
-
-
-def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Returns start, start + 1, ..., one range after the other."""
-    ends = np.cumsum(lengths)
-    total = int(ends[-1]) if len(ends) else 0
-    return np.arange(total) + np.repeat(starts - (ends - lengths), lengths)
+def _take(values: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Returns values as int32; zeros if there are none at all."""
+    if not len(values):
+        return np.zeros(places.shape, np.int32)
+    return values[places].astype(np.int32)

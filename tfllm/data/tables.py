@@ -20,7 +20,8 @@ from tfllm import file_access
 from tfllm.data import text_files
 from tfllm.data.bad_records import ON_BAD_RECORD, BadRecord, BadRecords
 
-FORMATS = ("auto", "csv", "tsv", "jsonl", "text")
+# The last has a reader of its own, see `conll`.
+FORMATS = ("auto", "csv", "tsv", "jsonl", "text", "conll")
 TFDS_PREFIX = "tfds:"
 DELIMITERS = {
     "tab": "\t",
