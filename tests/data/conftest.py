@@ -5,6 +5,8 @@ import random
 
 import pytest
 
+from tfllm.tokenizers import ByteBPETokenizer
+from tfllm.tokenizers.byte_pair_model import byte_symbols
 from tfllm.tokenizers.wordpiece import WordPieceTokenizer
 
 _SYLLABLES = ["ba", "de", "ki", "lo", "mu", "na", "po", "ri", "su", "ta"]
@@ -49,3 +51,13 @@ def text_file(tmp_path_factory: pytest.TempPathFactory) -> str:
     path: pathlib.Path = tmp_path_factory.mktemp("text") / "text.txt"
     path.write_text("\n\n".join(documents) + "\n", encoding="utf-8")
     return str(path)
+
+
+@pytest.fixture(scope="session")
+def byte_bpe() -> ByteBPETokenizer:
+    """All bytes, a few merges, and the end of a text."""
+    return ByteBPETokenizer(
+        [*byte_symbols(), "ba", "\u0120de", "\u0120d", "'s", "<|endoftext|>"],
+        [("b", "a"), ("'", "s"), ("\u0120", "d"), ("\u0120d", "e")],
+        eos_token="<|endoftext|>",
+    )

@@ -59,18 +59,6 @@ def equal(left: Any, right: Any) -> None:
     tf.nest.map_structure(np.testing.assert_array_equal, left, right)
 
 
-@pytest.fixture(name="byte_bpe", scope="module")
-def _byte_bpe() -> ByteBPETokenizer:
-    """Letters, one merge, and the end of a text."""
-    symbols = [chr(b) for b in range(33, 127)] + ["Ġ", "ba", "<|endoftext|>"]
-    others = [chr(b) for b in [*range(161, 173), *range(174, 256)]] + [
-        chr(256 + i) for i in range(68) if chr(256 + i) != "Ġ"
-    ]
-    return ByteBPETokenizer(
-        symbols + others, [("b", "a")], eos_token="<|endoftext|>"
-    )
-
-
 @pytest.mark.parametrize("pair", [False, True])
 def test_rows_are_those_of_the_exported_packing(
     pair: bool, tokenizer: WordPieceTokenizer

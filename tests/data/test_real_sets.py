@@ -92,3 +92,27 @@ def test_waimai() -> None:
         "0": 7987,
     }
     assert found[0].texts == ("很快，好吃，味道足，量大",)
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "entities"),
+    [("train", 3394, 1975), ("dev", 1009, 836), ("test", 1287, 1079)],
+)
+def test_wnut(name: str, count: int, entities: int) -> None:
+    config = LabelledDataConfig(task="tagging")
+    found = read(f"wnut17/{name}.conll", config)
+    assert len(found) == count
+    tags = [tag for record in found for tag in record.gold]
+    assert sum(tag.startswith("B-") for tag in tags) == entities
+    assert {tag[2:] for tag in tags} == {
+        "",
+        "corporation",
+        "creative-work",
+        "group",
+        "location",
+        "person",
+        "product",
+    }
+    for record in found:
+        words = record.texts[0].split(" ")
+        assert words == [record.texts[0][a:b] for a, b in record.words]

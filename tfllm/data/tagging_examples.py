@@ -13,7 +13,12 @@ from tfllm.data.labelled_rows import Arrays, Batch, Rows
 from tfllm.data.labels import Labels
 from tfllm.data.records import Record
 from tfllm.data.row_layout import Placed
-from tfllm.data.text_windows import Windows, room, windows
+from tfllm.data.text_windows import (
+    Windows,
+    room,
+    windows,
+    windows_of_second,
+)
 from tfllm.data.token_table import TokenTable, tokenize
 
 NO_WORD = -1
@@ -52,7 +57,13 @@ def tagging_rows(
     numbers = np.arange(len(texts)).reshape(-1, 1 + pair)
     budget = room(layout, 1 + pair, config.seq_length, config.stride)
     stride = config.stride or max(1, budget // 2)
-    found = windows(layout, table, numbers, config.seq_length, stride)
+    found = (
+        windows_of_second(
+            layout, table, numbers, budget // 2, config.seq_length, stride
+        )
+        if pair
+        else windows(layout, table, numbers, config.seq_length, stride)
+    )
     words = words_of_tokens(table, records, numbers[:, -1])
     columns = _TagColumns(
         found,

@@ -99,6 +99,37 @@ def windows(
     return slide(Spans(starts, kept), lengths, moving, stride)
 
 
+def windows_of_second(
+    layout: RowLayout,
+    table: TokenTable,
+    texts: np.ndarray,
+    first_limit: int,
+    seq_length: int,
+    stride: int,
+) -> Windows:
+    """Lays windows over the second text of pairs, behind the whole first one.
+
+    Args:
+        layout: The special tokens.
+        table: The tokens of all texts.
+        texts: int64 [E, 2], pairs, by their number in `table`.
+        first_limit: Tokens of the first text at most.
+        seq_length: Longest row.
+        stride: Tokens from one window to the next; less where a window holds
+            less.
+
+    Raises:
+        ValueError: `seq_length` leaves no room.
+    """
+    budget = room(layout, 2, seq_length, None)
+    lengths, starts = table.lengths[texts], table.splits[texts]
+    kept = lengths.copy()
+    kept[:, 0] = np.minimum(kept[:, 0], min(first_limit, budget - 1))
+    kept[:, 1] = np.minimum(kept[:, 1], budget - kept[:, 0])
+    moving = np.ones(len(texts), np.int64)
+    return slide(Spans(starts, kept), lengths, moving, stride)
+
+
 def slide(
     spans: Spans,
     lengths: np.ndarray,
