@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 from keras import ops
 
-from tfllm.layers.attention import HIDDEN_SCORE
 from tfllm.layers.configured import ConfiguredLayer
 from tfllm.layers.dropout import Dropout
 from tfllm.layers.heads import Pooler
@@ -19,6 +18,9 @@ from tfllm.models.config import TransformerConfig
 from tfllm.models.transformer import Transformer, count_positions
 
 Pooling = Literal["mean", "cls", "last"]
+
+# Taken off a logit where no span may be. Finite, so that the loss is.
+HIDDEN_LOGIT = 1e9
 
 
 class SequenceModel(ConfiguredLayer):
@@ -181,7 +183,7 @@ class SpanModel(ConfiguredLayer):
         segment_ids: int32 [B, T] or None.
         position_ids: int32 [B, T] or None; a decoder counts real tokens.
         answer_mask: int32 [B, T], true where a span may be, or None.
-            Elsewhere logits are `HIDDEN_SCORE` lower.
+            Elsewhere logits are lower by `HIDDEN_LOGIT`.
         training: Apply dropout.
 
     Returns:
@@ -230,7 +232,7 @@ class SpanModel(ConfiguredLayer):
         logits = self.span_classifier(ops.cast(x, "float32"))  # [B, T, 2]
         if answer_mask is not None:
             hidden = 1.0 - ops.cast(answer_mask, "float32")
-            logits = logits + ops.expand_dims(hidden, 2) * HIDDEN_SCORE
+            logits = logits - ops.expand_dims(hidden, 2) * HIDDEN_LOGIT
         return {"start": logits[..., 0], "end": logits[..., 1]}
 
 
