@@ -31,11 +31,18 @@ REQUIRED = [
     "tokenizers>=0.21",
     "tqdm>=4.66",
 ]
-TEST = ["pytest>=8.4"]
+# python -m tfllm.serve: the official messages and stubs.
+SERVING = [
+    "grpcio>=1.75",
+    "grpcio-health-checking>=1.75",
+    "tensorflow-serving-api~=2.20.0",
+]
+TEST = ["pytest>=8.4", *SERVING]
 EXTRAS = {
     "cuda": ["tensorflow[and-cuda]~=2.20.0"],
     # Older releases pin numpy or protobuf below what TensorFlow takes.
     "beam": ["apache-beam>=2.77,<3"],
+    "serving": SERVING,
     "test": TEST,
     "dev": [*TEST, "mypy>=1.18", "pre-commit>=4", "ruff>=0.14"],
     # Records and checks parity with the reference implementations.
@@ -56,7 +63,10 @@ setuptools.setup(
     ],
     # The flag files, so that --flagfile=configs/... works without a checkout.
     package_dir={"tfllm.configs": "configs"},
-    package_data={"tfllm.configs": ["*.flags"]},
+    package_data={
+        "tfllm.configs": ["*.flags"],
+        "tfllm.serving.server": ["page.html"],
+    },
     install_requires=REQUIRED,
     extras_require=EXTRAS,
 )

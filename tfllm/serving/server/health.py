@@ -1,0 +1,31 @@
+"""gRPC's health checks, as behind --enable_grpc_healthcheck_service."""
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+_STATUS = health_pb2.HealthCheckResponse
+SERVICES = (
+    "",
+    "tensorflow.serving.PredictionService",
+    "tensorflow.serving.ModelService",
+)
+
+
+class Health:
+    """Says whether every model has a version that answers.
+
+    Args:
+        server: Gets the service.
+    """
+
+    def __init__(self, server: grpc.Server) -> None:
+        """See the class."""
+        self._servicer = health.HealthServicer()
+        self.set(False)
+        health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
+
+    def set(self, serving: bool) -> None:
+        """Sets the status of all services."""
+        status = _STATUS.SERVING if serving else _STATUS.NOT_SERVING
+        for service in SERVICES:
+            self._servicer.set(service, status)

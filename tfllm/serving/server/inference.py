@@ -1,0 +1,297 @@
+"""Predict, Classify and Regress on a loaded version, for REST and gRPC.
+
+Reference: tensorflow/serving 2.20, servables/tensorflow: predict_util.cc,
+classifier.cc, regressor.cc, in their own words.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tfllm.serving.saved_model_file import Signature
+from tfllm.serving.server import tensor_protos
+from tfllm.serving.server.deadlines import Deadline
+from tfllm.serving.server.metrics import Metrics
+from tfllm.serving.server.servable import Servable
+from tfllm.serving.server.statuses import ServingError, invalid_argument
+
+DEFAULT_SIGNATURE = "serving_default"
+
+
+class Inference:
+    """Checks what goes in and what comes out.
+
+    Args:
+        metrics: Where latencies go.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        """See the class."""
+        self._metrics = metrics
+
+    def predict(
+        self,
+        servable: Servable,
+        signature_name: str,
+        inputs: Mapping[str, np.ndarray],
+        output_filter: Sequence[str],
+        deadline: Deadline,
+    ) -> dict[str, np.ndarray]:
+        """Runs a signature.
+
+        Args:
+            servable: The version.
+            signature_name: "" for the default.
+            inputs: Arrays by name.
+            output_filter: Names of the outputs that are wanted; all if empty.
+            deadline: When to give up.
+
+        Raises:
+            ServingError: The request does not fit the signature, or fails.
+        """
+        name = signature_name or DEFAULT_SIGNATURE
+        signature = servable.signatures.get(name)
+        if signature is None:
+            raise ServingError(
+                "FAILED_PRECONDITION",
+                f'Serving signature key "{name}" not found.',
+            )
+        arrays = _checked_inputs(inputs, signature)
+        wanted = _checked_outputs(output_filter, signature)
+        return self._run(servable, "Predict", name, arrays, wanted, deadline)
+
+    def classify(
+        self,
+        servable: Servable,
+        signature_name: str,
+        examples: Sequence[bytes],
+        deadline: Deadline,
+    ) -> list[list[tuple[bytes, float]]]:
+        """Returns labels and scores per example.
+
+        Args:
+            servable: The version.
+            signature_name: "" for the default.
+            examples: Serialized tf.Examples.
+            deadline: When to give up.
+
+        Raises:
+            ServingError: The signature does not classify, or fails.
+        """
+        name, signature = _example_signature(servable, signature_name)
+        if len(signature.outputs) not in (1, 2):
+            raise invalid_argument(
+                "Expected one or two output Tensors, found "
+                f"{len(signature.outputs)}"
+            )
+        if "inputs" not in signature.inputs:
+            raise ServingError(
+                "FAILED_PRECONDITION",
+                f"No classification inputs found in SignatureDef: {name}",
+            )
+        wanted = [n for n in ("classes", "scores") if n in signature.outputs]
+        if not wanted:
+            raise ServingError(
+                "FAILED_PRECONDITION",
+                "Expected classification signature outputs to contain at "
+                'least one of "classes" or "scores". Signature was: '
+                f"{name}",
+            )
+        outputs = self._run_examples(
+            servable, "Classify", name, examples, wanted, deadline
+        )
+        for output, dtype in (("classes", "string"), ("scores", "float32")):
+            if output in outputs:
+                _check_classification(
+                    outputs[output],
+                    output,
+                    signature.outputs[output].dtype,
+                    dtype,
+                    len(examples),
+                )
+        first = next(iter(outputs.values()))
+        classes = outputs.get("classes", np.full(first.shape, b"", object))
+        scores = outputs.get("scores", np.zeros(first.shape, np.float32))
+        if classes.shape != scores.shape:
+            raise invalid_argument(
+                "Tensors class and score should match in dim_size(1). Got "
+                f"{classes.shape[1]} vs. {scores.shape[1]}"
+            )
+        return [
+            list(zip(row, row_scores.tolist(), strict=True))
+            for row, row_scores in zip(classes, scores, strict=True)
+        ]
+
+    def regress(
+        self,
+        servable: Servable,
+        signature_name: str,
+        examples: Sequence[bytes],
+        deadline: Deadline,
+    ) -> list[float]:
+        """Returns a number per example.
+
+        Args:
+            servable: The version.
+            signature_name: "" for the default.
+            examples: Serialized tf.Examples.
+            deadline: When to give up.
+
+        Raises:
+            ServingError: The signature is no regression, or fails.
+        """
+        name, signature = _example_signature(servable, signature_name)
+        if len(signature.outputs) != 1:
+            raise invalid_argument("Expected one output Tensor.")
+        for kind, infos in (
+            ("inputs", signature.inputs),
+            ("outputs", signature.outputs),
+        ):
+            if kind not in infos:
+                raise ServingError(
+                    "FAILED_PRECONDITION",
+                    f"No regression {kind} found in SignatureDef: {name}",
+                )
+        outputs = self._run_examples(
+            servable, "Regress", name, examples, ["outputs"], deadline
+        )
+        array, count = outputs["outputs"], len(examples)
+        if array.shape not in ((count,), (count, 1)):
+            raise invalid_argument(
+                "Expected output Tensor shape to be either [batch_size] or "
+                f"[batch_size, 1] but got {_shape_text(array)}"
+            )
+        dtype = signature.outputs["outputs"].dtype
+        if dtype != "float32":
+            raise invalid_argument(
+                "Expected output Tensor of DT_FLOAT.  Got: "
+                f"DT_{tensor_protos.type_name(dtype).upper()}"
+            )
+        return array.ravel().tolist()
+
+    def _run_examples(
+        self,
+        servable: Servable,
+        api: str,
+        name: str,
+        examples: Sequence[bytes],
+        wanted: Sequence[str],
+        deadline: Deadline,
+    ) -> dict[str, np.ndarray]:
+        """Runs a signature on serialized examples."""
+        if not examples:
+            raise invalid_argument("Input is empty.")
+        self._metrics.examples.add(len(examples), servable.name)
+        self._metrics.request_examples.add(len(examples), servable.name)
+        array = np.empty(len(examples), object)
+        array[:] = examples
+        return self._run(
+            servable, api, name, {"inputs": array}, wanted, deadline
+        )
+
+    def _run(
+        self,
+        servable: Servable,
+        api: str,
+        name: str,
+        arrays: Mapping[str, np.ndarray],
+        wanted: Sequence[str],
+        deadline: Deadline,
+    ) -> dict[str, np.ndarray]:
+        start = time.perf_counter()
+        outputs = servable.run(name, arrays, wanted, deadline)
+        microseconds = (time.perf_counter() - start) * 1e6
+        self._metrics.runtime_latency.add(
+            microseconds, servable.name, api, "TF1"
+        )
+        return outputs
+
+
+def _checked_inputs(
+    inputs: Mapping[str, np.ndarray], signature: Signature
+) -> dict[str, np.ndarray]:
+    """Returns the inputs, if they are those of the signature."""
+    sent, needed = set(inputs), set(signature.inputs)
+    if len(sent) != len(needed):
+        raise invalid_argument(
+            f"input size does not match signature: {len(sent)}!="
+            f"{len(needed)} len({_braces(sent)}) != len({_braces(needed)}). "
+            f"Sent extra: {_braces(sent - needed)}. Missing but required: "
+            f"{_braces(needed - sent)}."
+        )
+    for name in sorted(sent - needed):
+        raise invalid_argument(
+            f"input tensor alias not found in signature: {name}. Inputs "
+            f"expected to be in the set {_braces(needed)}."
+        )
+    for i, (name, info) in enumerate(signature.inputs.items()):
+        array = inputs[name]
+        given = "string" if array.dtype == object else array.dtype.name
+        if given != info.dtype:
+            raise invalid_argument(
+                f"Expects arg[{i}] to be "
+                f"{tensor_protos.type_name(info.dtype)} but "
+                f"{tensor_protos.type_name(given)} is provided"
+            )
+    return dict(inputs)
+
+
+def _checked_outputs(
+    output_filter: Sequence[str], signature: Signature
+) -> list[str]:
+    """Returns the names of the outputs that are wanted."""
+    seen: set[str] = set()
+    for name in output_filter:
+        if name not in signature.outputs:
+            raise invalid_argument(
+                f"output tensor alias not found in signature: {name} Outputs "
+                f"expected to be in the set {_braces(signature.outputs)}."
+            )
+        if name in seen:
+            raise invalid_argument(f"duplicate output tensor alias: {name}")
+        seen.add(name)
+    return list(output_filter) or list(signature.outputs)
+
+
+def _braces(names: set[str] | Mapping[str, object]) -> str:
+    return "{" + ",".join(sorted(names)) + "}"
+
+
+def _example_signature(
+    servable: Servable, signature_name: str
+) -> tuple[str, Signature]:
+    """Returns a signature of one input, for Classify and Regress."""
+    name = signature_name or DEFAULT_SIGNATURE
+    signature = servable.signatures.get(name)
+    if signature is None:
+        raise invalid_argument(f"No signature was found with the name: {name}")
+    if len(signature.inputs) != 1:
+        raise invalid_argument("Expected one input Tensor.")
+    return name, signature
+
+
+def _check_classification(
+    array: np.ndarray, output: str, given: str, dtype: str, count: int
+) -> None:
+    """Checks that an output has a row per example and a column per class."""
+    if array.ndim != 2:
+        raise invalid_argument(
+            "Expected Tensor shape: [batch_size num_classes] but got "
+            f"{_shape_text(array)}"
+        )
+    if given != dtype:
+        raise invalid_argument(
+            f"Expected {output} Tensor of "
+            f"DT_{tensor_protos.type_name(dtype).upper()}. Got: "
+            f"DT_{tensor_protos.type_name(given).upper()}"
+        )
+    if array.shape[0] != count:
+        raise invalid_argument(
+            f"Expected {output} output batch size of {count}. Got: "
+            f"{array.shape[0]}"
+        )
+
+
+def _shape_text(array: np.ndarray) -> str:
+    return f"[{','.join(map(str, array.shape))}]"

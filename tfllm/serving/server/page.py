@@ -1,0 +1,91 @@
+"""The page at / that tries the models, and what it asks for."""
+
+import functools
+import json
+import pathlib
+from typing import Any
+
+from tfllm.serving.server import streaming
+from tfllm.serving.server.http_server import Response
+from tfllm.serving.server.model_versions import (
+    AVAILABLE,
+    ModelVersions,
+    Wanted,
+)
+from tfllm.serving.server.servable import Servable
+from tfllm.serving.server.statuses import ServingError
+
+MODELS_PATH = "/tfllm/models"
+# The page loads nothing and talks to nobody but this server.
+_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; "
+    "style-src 'unsafe-inline'; connect-src 'self'; img-src data:; "
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
+
+
+def response() -> Response:
+    """Returns the page."""
+    return Response(
+        200,
+        _html(),
+        "text/html; charset=utf-8",
+        {
+            "Content-Security-Policy": _POLICY,
+            "X-Content-Type-Options": "nosniff",
+            "Cache-Control": "no-cache",
+        },
+    )
+
+
+@functools.cache
+def _html() -> bytes:
+    return pathlib.Path(__file__).with_suffix(".html").read_bytes()
+
+
+def models(versions: ModelVersions) -> Response:
+    """Returns models, versions and signatures, as the page shows them."""
+    found = [_model(versions, name) for name in versions.names]
+    return Response(200, json.dumps({"models": found}, indent=1).encode())
+
+
+def _model(versions: ModelVersions, name: str) -> dict[str, Any]:
+    """Returns one model."""
+    try:
+        states = versions.states(Wanted(name))
+    except ServingError:  # no version yet
+        states = []
+    entries = []
+    for number, state, error in states:
+        entry: dict[str, Any] = {
+            "version": number,
+            "state": state,
+            "error": error.message if error else "",
+        }
+        if state == AVAILABLE:
+            try:
+                with versions.use(Wanted(name, number)) as servable:
+                    entry["signatures"] = _signatures(servable)
+            except ServingError:  # unloaded meanwhile
+                entry["state"] = "UNLOADING"
+        entries.append(entry)
+    return {"name": name, "versions": entries}
+
+
+def _signatures(servable: Servable) -> dict[str, Any]:
+    """Returns the inputs and outputs of all signatures."""
+    return {
+        name: {
+            "inputs": {
+                key: {"dtype": info.dtype, "rank": _rank(info.shape)}
+                for key, info in signature.inputs.items()
+            },
+            "outputs": list(signature.outputs),
+            "streams": name == streaming.SIGNATURE,
+        }
+        for name, signature in servable.signatures.items()
+    }
+
+
+def _rank(shape: tuple[int, ...] | None) -> int | None:
+    return None if shape is None else len(shape)

@@ -1,0 +1,59 @@
+"""The failures of a request: one class, its codes, and how they travel."""
+
+import contextlib
+from collections.abc import Iterator
+
+from tfllm.serving.c_api import CODES
+from tfllm.serving.c_loader import RuntimeFailure
+
+# Reference: tensorflow/serving 2.20, model_servers/http_server.cc.
+HTTP_STATUS = {
+    "OK": 200,
+    "CANCELLED": 499,
+    "UNKNOWN": 500,
+    "INVALID_ARGUMENT": 400,
+    "DEADLINE_EXCEEDED": 504,
+    "NOT_FOUND": 404,
+    "ALREADY_EXISTS": 409,
+    "PERMISSION_DENIED": 403,
+    "RESOURCE_EXHAUSTED": 429,
+    "FAILED_PRECONDITION": 400,
+    "ABORTED": 409,
+    "OUT_OF_RANGE": 400,
+    "UNIMPLEMENTED": 501,
+    "INTERNAL": 500,
+    "UNAVAILABLE": 503,
+    "DATA_LOSS": 500,
+    "UNAUTHENTICATED": 401,
+}
+NUMBERS = {name: number for number, name in CODES.items()}
+
+
+class ServingError(Exception):
+    """A request that fails.
+
+    Attributes:
+        code: Key of `HTTP_STATUS`.
+        message: In TensorFlow Serving's words where it has some.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        """See the class."""
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+def invalid_argument(message: str) -> ServingError:
+    """Returns the most common failure."""
+    return ServingError("INVALID_ARGUMENT", message)
+
+
+@contextlib.contextmanager
+def from_runtime() -> Iterator[None]:
+    """Turns failures of the C++ runtime into failures of the request."""
+    try:
+        yield
+    except RuntimeFailure as error:
+        code = CODES.get(error.code, "UNKNOWN")
+        raise ServingError(code, error.message) from error
