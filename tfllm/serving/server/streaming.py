@@ -8,7 +8,7 @@ signature `stream` that continues a text by a few tokens:
     lengths     int32 [B]       how much of `so_far` is real
     -> token_ids  int32 [B, N]  the next tokens
        lengths    int32 [B]     how many there are
-       text_bytes string [B]    their bytes; characters may be cut
+       text_bytes string [B, N] the bytes of each; characters may be cut
        finished   bool [B]      whether the generation ends with them
 
 It keeps no state: any call may go to any server.
@@ -78,12 +78,12 @@ def _events(
             for token_ids, content, finished in _pieces(
                 servable, text, deadline
             ):
-                kept = token_ids if most is None else token_ids[: most - count]
-                count += len(kept)
+                left = len(token_ids) if most is None else most - count
+                count += len(token_ids[:left])
                 yield _event(
                     {
-                        "text": decoder.decode(content),
-                        "token_ids": kept.tolist(),
+                        "text": decoder.decode(b"".join(content[:left])),
+                        "token_ids": token_ids[:left].tolist(),
                     }
                 )
                 if not finished and most is not None and count >= most:
@@ -97,7 +97,7 @@ def _events(
 
 def _pieces(
     servable: Servable, text: str, deadline: Deadline
-) -> Iterator[tuple[np.ndarray, bytes, bool]]:
+) -> Iterator[tuple[np.ndarray, np.ndarray, bool]]:
     """Yields new ids, their bytes, and whether they are the last."""
     prompt = np.empty(1, object)
     prompt[0] = text.encode("utf-8", "surrogateescape")
@@ -114,10 +114,11 @@ def _pieces(
             _OUTPUTS,
             deadline,
         )
-        new = found["token_ids"][:, : int(found["lengths"][0])]
+        count = int(found["lengths"][0])
+        new = found["token_ids"][:, :count]
         so_far = np.concatenate([so_far, new], axis=1)
-        finished = bool(found["finished"][0]) or not new.size
-        yield new[0], found["text_bytes"][0], finished
+        finished = bool(found["finished"][0]) or not count
+        yield new[0], found["text_bytes"][0, :count], finished
 
 
 def _event(data: Mapping[str, Any]) -> bytes:
