@@ -1,0 +1,137 @@
+"""The open loop, against servers whose answers are known."""
+
+import json
+import pathlib
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tfllm.serving.server.http_server import HttpServer, Request, Response
+from tools import loadtest
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[HttpServer]:
+    """Answers texts; every tenth with an error, and "slow" slowly."""
+    count = iter(range(10**6))
+
+    def answer(request: Request) -> Response:
+        (text,) = json.loads(request.body)["instances"]
+        if text == "slow":
+            time.sleep(0.05)
+        failed = text == "fail" and next(count) % 10 == 0
+        return Response(503 if failed else 200, b"{}")
+
+    server = HttpServer(("127.0.0.1", 0), answer)
+    server.start()
+    yield server
+    server.stop(5)
+
+
+class Client:
+    """Sends nothing."""
+
+    def __init__(self, send: Callable[[str], str]) -> None:
+        self.send = send
+
+    def close(self) -> None:
+        pass
+
+
+def test_latency_counts_from_when_a_request_was_due() -> None:
+    """A server that takes one at a time, ten times too slow."""
+    lock = threading.Lock()
+
+    def send(text: str) -> str:
+        with lock:
+            time.sleep(0.02)
+        return "OK"
+
+    found = loadtest.measure(lambda: Client(send), ["a"], 200, 0.5, 4)
+    count = len(found.latencies)
+    assert 60 < count < 140
+    # The last one waits for all others, though it was sent late.
+    assert found.percentile(100) > count * 20 - 700
+    assert found.percentile(50) > 300
+    assert found.most_late_ms > 300
+
+
+def test_moments_depend_on_the_seed_alone() -> None:
+    def texts(seed: int) -> list[str]:
+        seen: list[str] = []
+
+        def send(text: str) -> str:
+            seen.append(text)
+            return "OK"
+
+        loadtest.measure(
+            lambda: Client(send), list("abcdef"), 500, 0.1, 1, seed
+        )
+        return seen
+
+    assert texts(0) == texts(0) != texts(1)
+
+
+def test_percentiles() -> None:
+    found = loadtest.Measured(1, 1, [float(i) for i in range(100)], {}, 0)
+    assert [found.percentile(p) for p in (50, 99, 100)] == [50, 99, 99]
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *argv: str) -> int:
+    """Runs the tool in this process; returns its exit status."""
+    if "rates" not in loadtest.FLAGS:
+        loadtest.define()
+    monkeypatch.setattr(sys, "argv", ["loadtest", *argv])
+    loadtest.FLAGS.unparse_flags()
+    with pytest.raises(SystemExit) as stop:
+        loadtest.flags.run(loadtest.main)
+    return stop.value.code or 0
+
+
+def test_the_tool(
+    server: HttpServer,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    texts = tmp_path / "texts.txt"
+    texts.write_text("fail\n")
+    status = run(
+        monkeypatch,
+        f"--address=127.0.0.1:{server.port}",
+        f"--text_files={texts}",
+        "--rates=50,100",
+        "--seconds=0.5",
+        f"--output_dir={tmp_path / 'out'}",
+    )
+    # The very first request of all is one of those that fail.
+    assert status == 1
+    assert "`address` must answer" in capsys.readouterr().err
+    status = run(
+        monkeypatch,
+        f"--address=127.0.0.1:{server.port}",
+        f"--text_files={texts}",
+        "--rates=50,100",
+        "--seconds=0.5",
+        f"--output_dir={tmp_path / 'out'}",
+    )
+    assert status == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("| wanted/s | answered/s | p50 ms")
+    assert [line.split("|")[1].strip() for line in lines[2:]] == ["50", "100"]
+    assert "HTTP 503" in lines[3]
+    records = json.loads((tmp_path / "out/load.json").read_text())
+    assert records[1]["outcomes"]["HTTP 503"] >= 1
+    assert records[1]["p50_ms"] < records[1]["max_ms"]
+    png = (tmp_path / "out/load.png").read_bytes()
+    assert png.startswith(b"\x89PNG")
+    assert len(png) > 10_000
+
+
+@pytest.mark.parametrize("rates", ["", "0", "-1", "a,b", "inf"])
+def test_rates_that_are_none(rates: str) -> None:
+    with pytest.raises(ValueError, match="`rates` must be positive"):
+        loadtest.parse_rates(rates)
