@@ -44,7 +44,13 @@ EXTRAS = {
     "beam": ["apache-beam>=2.77,<3"],
     "serving": SERVING,
     "test": TEST,
-    "dev": [*TEST, "mypy>=1.18", "pre-commit>=4", "ruff>=0.14"],
+    "dev": [
+        *TEST,
+        "kubernetes-validate>=1.34",
+        "mypy>=1.18",
+        "pre-commit>=4",
+        "ruff>=0.14",
+    ],
     # Records and checks parity with the reference implementations.
     "parity": ["torch==2.13.0", "transformers==5.23.*"],
 }
