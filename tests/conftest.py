@@ -26,6 +26,14 @@ WORDS = _TEXT.split()
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--long",
+        action="store_true",
+        help="load and faults for minutes, not seconds",
+    )
+
+
 @pytest.fixture(scope="session")
 def documents() -> list[list[str]]:
     """60 documents of English words, as lists of sentences."""

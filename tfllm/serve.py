@@ -100,6 +100,8 @@ def main() -> int:
 
 def set_up_logging() -> None:
     """Shows the messages of tfllm on standard error, with the time."""
+    # It logs a traceback for whatever bytes a client sends.
+    logging.getLogger("grpc._common").setLevel(logging.CRITICAL)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     logger.setLevel(logging.INFO)
