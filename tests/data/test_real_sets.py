@@ -2,14 +2,18 @@
 
 import collections
 import pathlib
+from typing import Any
 
+import numpy as np
 import pytest
 
 from tfllm.data.bad_records import BadRecords
+from tfllm.data.labelled import NO_RECORD, LabelledData
 from tfllm.data.labelled_config import LabelledDataConfig
 from tfllm.data.read_labelled import read_records
 from tfllm.data.records import Record
 from tfllm.data.tables import TableConfig
+from tfllm.tokenizers import ByteBPETokenizer, WordPieceTokenizer
 
 DATA = pathlib.Path(__file__).parents[3] / "shared" / "data"
 TREC = TableConfig(line_pattern=r"(?P<label>\w+):(?P<fine>\S+) (?P<text>.+)")
@@ -116,3 +120,59 @@ def test_wnut(name: str, count: int, entities: int) -> None:
     for record in found:
         words = record.texts[0].split(" ")
         assert words == [record.texts[0][a:b] for a, b in record.words]
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "answered"),
+    [
+        ("squad_v2_cs224n/dev-v2.0.cs224n.json", 6078, 2910),
+        ("xquad/xquad.en.json", 1190, 1190),
+        ("xquad/xquad.zh.json", 1190, 1190),
+    ],
+)
+def test_squad(name: str, count: int, answered: int) -> None:
+    config = LabelledDataConfig(task="question_answering")
+    found = read(name, config)
+    assert len(found) == count
+    assert sum(bool(record.gold) for record in found) == answered
+
+
+@pytest.mark.parametrize(
+    ("name", "answers", "kind"),
+    [
+        ("squad_v2_cs224n/dev-v2.0.cs224n.json", 2910, "wordpiece"),
+        ("xquad/xquad.zh.json", 1190, "wordpiece"),
+        ("xquad/xquad.en.json", 1190, "byte_bpe"),
+    ],
+)
+def test_answers_of_squad_are_found_again(
+    name: str,
+    answers: int,
+    kind: str,
+    tokenizer: WordPieceTokenizer,
+    byte_bpe: ByteBPETokenizer,
+) -> None:
+    own: Any = tokenizer if kind == "wordpiece" else byte_bpe
+    # Bytes are many tokens: windows as long as an encoder's are in text.
+    size = 1 if kind == "wordpiece" else 4
+    config = LabelledDataConfig(
+        task="question_answering",
+        seq_length=384 * size,
+        question_length=64 * size,
+        stride=128 * size,
+    )
+    records = read(name, config)
+    data = LabelledData(records, own, config)
+    found = {}
+    for _, y, _, numbers, marks in data.evaluation_rows():
+        for i in np.flatnonzero(y["start"] != marks["null"]):
+            offsets = marks["offsets"][i]
+            start, end = offsets[y["start"][i], 0], offsets[y["end"][i], 1]
+            if numbers[i] != NO_RECORD:
+                context = records[numbers[i]].texts[1]
+                found[int(numbers[i])] = context[start:end]
+    assert len(found) == answers
+    golds = {n: records[n].gold[0].text.strip() for n in found}
+    assert all(golds[n] in text for n, text in found.items())
+    # Words that hold more than the answer, as Japanese does Japan.
+    assert sum(golds[n] != text for n, text in found.items()) <= 6

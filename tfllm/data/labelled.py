@@ -15,10 +15,12 @@ import tensorflow as tf
 from tfllm.data.bad_records import BadRecords
 from tfllm.data.epochs import check_start, finish
 from tfllm.data.gold import check_labels, find_labels
+from tfllm.data.group_examples import choice_rows, embedding_rows
 from tfllm.data.labelled_config import LabelledDataConfig
 from tfllm.data.labelled_rows import Arrays, Batch, Rows
 from tfllm.data.labels import Labels
 from tfllm.data.length_buckets import BucketedEpochs, choose_widths
+from tfllm.data.question_examples import question_rows
 from tfllm.data.read_labelled import read_records
 from tfllm.data.records import Record
 from tfllm.data.tagging_examples import tagging_rows
@@ -35,6 +37,9 @@ ROWS: dict[
     "multi_label": text_rows,
     "regression": text_rows,
     "tagging": tagging_rows,
+    "question_answering": question_rows,
+    "embedding": embedding_rows,
+    "multiple_choice": choice_rows,
 }
 
 
@@ -74,8 +79,13 @@ class LabelledData:
     A batch is (x, y, sample_weight), each a flat dict:
         x: token_ids, padding_mask int32 [B, T]; segment_ids int32 [B, T]
            for an encoder
-        y: by objective: classification int32 [B]; multi_label float32
-           [B, L]; regression float32 [B]; tagging int32 [B, T]
+           embedding [B, 1 or 2, T]; multiple_choice [B, C, T];
+           question_answering also answer_mask int32 [B, T], 1 on the context
+           and on what stands for no answer
+        y: by objective: classification, multiple_choice int32 [B];
+           multi_label float32 [B, L]; regression float32 [B]; tagging int32
+           [B, T]; start and end int32 [B], of the answer; embedding float32
+           [B], or int32 0 to B - 1 for pairs without gold
         sample_weight: by objective: float32 [B]; tagging [B, T], 1 on the
            first piece of each word, in the window that shows most around it
 
@@ -196,16 +206,21 @@ class LabelledData:
             x, y, sample_weight; int32 [B], the record of each row, NO_RECORD
             for one that only fills up the batch; and marks, what it takes to
             read the outputs: for tagging `words` int32 [B, T], the word of
-            the record whose first piece stands there and counts, else -1.
+            the record whose first piece stands there and counts, else -1;
+            for question answering `offsets`, `widest` and `null`, see
+            question_examples.
         """
         size = batch_size or self._config.batch_size
         count = self.num_examples
         if max_steps is not None:
             count = min(count, max_steps * size)
         epochs = BucketedEpochs(self._rows.lengths, self.widths, size, 0)
-        for plan in epochs.cut(np.arange(count)):
+        plans = epochs.cut(np.arange(count))
+        for plan in plans:
             real = len(plan.examples)
-            examples = np.pad(plan.examples, (0, size - real), mode="edge")
+            # Others fill it up, so that a pair has as many negatives.
+            fill = np.resize(plans[0].examples, size - real)
+            examples = np.concatenate([plan.examples, fill])
             x, y, weights = self._rows.batch(examples, plan.width)
             for values in weights.values():
                 values[real:] = 0.0

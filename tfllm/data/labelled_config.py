@@ -5,12 +5,27 @@ import dataclasses
 from tfllm.data.tables import TableConfig
 from tfllm.data.tag_schemes import TAG_SCHEMES
 
-LABELLED_TASKS = ("classification", "multi_label", "regression", "tagging")
+LABELLED_TASKS = (
+    "classification",
+    "multi_label",
+    "regression",
+    "tagging",
+    "question_answering",
+    "embedding",
+    "multiple_choice",
+)
+
+# Formats of one task only.
+FORMAT_TASKS = {"conll": "tagging", "squad": "question_answering"}
 
 
 @dataclasses.dataclass(frozen=True)
 class LabelledDataConfig:
     """How labelled files become batches.
+
+    Columns that have the names they have by default are those that a format
+    has anyway: in CoNLL the first one and the last; of questions `question`,
+    `context` and `answers`.
 
     Args:
         task: One of LABELLED_TASKS.
@@ -23,12 +38,16 @@ class LabelledDataConfig:
         predicate_column: tagging: that of the predicate: in CoNLL marked in
             its line, elsewhere its number from 0; empty: there is none.
         tag_scheme: tagging: one of TAG_SCHEMES; "auto" finds out.
+        choice_columns: multiple_choice: those of the choices, or one that
+            holds a list.
+        question_length: question_answering: tokens of a question at most.
         table: How files become rows.
         labels: Names of the labels in the order of their ids; empty: those
             found, sorted.
         label_separator: Between the labels of a text, for multi_label.
         stride: Tokens from one window of a long text to the next; None cuts
-            the text, but for tagging, where it is half the room.
+            the text, but for tagging, where it is half the room, and for
+            question_answering, where it is 128.
         pad_to_max: Pad each row to `seq_length`, for hardware that compiles
             each shape.
         max_widths: Different widths of batches at most.
@@ -46,6 +65,8 @@ class LabelledDataConfig:
     id_column: str = ""
     predicate_column: str = ""
     tag_scheme: str = "auto"
+    choice_columns: tuple[str, ...] = ("choices",)
+    question_length: int = 64
     table: TableConfig = dataclasses.field(default_factory=TableConfig)
     labels: tuple[str, ...] = ()
     label_separator: str = ","
@@ -68,7 +89,12 @@ class LabelledDataConfig:
                 f"`tag_scheme` must be one of {', '.join(TAG_SCHEMES)}. "
                 f"Received: {self.tag_scheme!r}."
             )
-        for name in ("seq_length", "batch_size", "max_widths"):
+        for name in (
+            "seq_length",
+            "batch_size",
+            "max_widths",
+            "question_length",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(
                     f"`{name}` must be at least 1. "
@@ -82,6 +108,8 @@ class LabelledDataConfig:
             raise ValueError("`text_column` is needed. Received: ''.")
         if not self.label_separator:
             raise ValueError("`label_separator` is needed. Received: ''.")
+        if not self.choice_columns:
+            raise ValueError("`choice_columns` is needed. Received: ().")
         for name, task in (
             ("class_weights", "classification"),
             ("class_balanced", "classification"),
@@ -92,8 +120,9 @@ class LabelledDataConfig:
                     f"`{name}` goes with the task {task}. Received: "
                     f"{getattr(self, name)!r} with {self.task!r}."
                 )
-        if self.table.format == "conll" and self.task != "tagging":
-            raise ValueError(
-                "`format` conll goes with the task tagging. Received: it "
-                f"with {self.task!r}."
-            )
+        for name, task in FORMAT_TASKS.items():
+            if self.table.format == name and self.task != task:
+                raise ValueError(
+                    f"`format` {name} goes with the task {task}. Received: "
+                    f"it with {self.task!r}."
+                )

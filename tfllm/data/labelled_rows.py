@@ -31,8 +31,8 @@ class TokenColumns(Protocol):
 class Rows:
     """All rows of a data set.
 
-    An example is `rows_per_example` rows that stay together: the choices of a
-    question, or the two texts of a pair to embed. It is 1 elsewhere.
+    An example is a row, or a group of rows that stay together: the choices of
+    a question, or the texts to embed of a record.
 
     Attributes:
         layout: The special tokens.
@@ -42,7 +42,8 @@ class Rows:
         labels: By objective: what `y` holds per example, [E, ...].
         weights: float32 [E], of the examples.
         columns: What more the task says of tokens.
-        rows_per_example: See above.
+        group_size: Rows per example, G; None: one, without an axis of its own.
+        numbered: Objective whose labels are 0 to B - 1 in each batch.
     """
 
     layout: RowLayout
@@ -52,7 +53,8 @@ class Rows:
     labels: Arrays
     weights: np.ndarray
     columns: TokenColumns | None = None
-    rows_per_example: int = 1
+    group_size: int | None = None
+    numbered: str = ""
 
     @property
     def num_examples(self) -> int:
@@ -63,7 +65,7 @@ class Rows:
     def lengths(self) -> np.ndarray:
         """Tokens of the longest row of each example, int64 [E]."""
         lengths = row_layout.row_lengths(self.layout, self.windows.spans)
-        return lengths.reshape(-1, self.rows_per_example).max(axis=1)
+        return lengths.reshape(-1, self.group_size or 1).max(axis=1)
 
     def batch(self, examples: np.ndarray, width: int) -> Batch:
         """Returns x, y and sample_weight of some examples.
@@ -87,8 +89,11 @@ class Rows:
         weights = dict.fromkeys(y, self.weights[examples])
         if self.columns is not None:
             self.columns.add_to((x, y, weights), rows, placed)
-        if self.rows_per_example > 1:
-            shape = (len(examples), self.rows_per_example, width)
+        if self.numbered:
+            y[self.numbered] = np.arange(len(examples), dtype=np.int32)
+            weights[self.numbered] = self.weights[examples]
+        if self.group_size:
+            shape = (len(examples), self.group_size, width)
             x = {name: values.reshape(shape) for name, values in x.items()}
         return x, y, weights
 
@@ -100,7 +105,7 @@ class Rows:
         return self.columns.marks(rows, self._lay_out(rows, width))
 
     def _rows_of(self, examples: np.ndarray) -> np.ndarray:
-        count = self.rows_per_example
+        count = self.group_size or 1
         return (examples[:, np.newaxis] * count + np.arange(count)).ravel()
 
     def _lay_out(self, rows: np.ndarray, width: int) -> Placed:

@@ -1,12 +1,23 @@
 """Labelled files to records, by task."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from tfllm.data.bad_records import BadRecords
+from tfllm.data.choice_records import read_choice_records
 from tfllm.data.labelled_config import LabelledDataConfig
+from tfllm.data.question_records import read_question_records
 from tfllm.data.records import Record, columns_of, records_of_rows
 from tfllm.data.tables import read_rows
 from tfllm.data.tagging_records import read_tagging_records
+
+# Tasks whose records are more than texts and a label.
+READERS: dict[
+    str, Callable[[str, LabelledDataConfig, BadRecords, str], Iterator[Record]]
+] = {
+    "tagging": read_tagging_records,
+    "question_answering": read_question_records,
+    "multiple_choice": read_choice_records,
+}
 
 
 def read_records(
@@ -26,7 +37,7 @@ def read_records(
     Raises:
         ValueError: The files cannot be used.
     """
-    if config.task == "tagging":
-        return read_tagging_records(files, config, bad, flag)
+    if config.task in READERS:
+        return READERS[config.task](files, config, bad, flag)
     rows = read_rows(files, columns_of(config), config.table, bad, flag)
     return records_of_rows(rows, config, bad)

@@ -28,7 +28,7 @@ class Record:
             multiple_choice: what comes before, then the choices.
         gold: classification: a name. multi_label: names. regression: a
             float. embedding: a float, or None. tagging: a tag per word.
-            question_answering: `Answer`s, empty if there is none.
+            question_answering: `GoldAnswer`s, empty if there is none.
             multiple_choice: number of the right choice. None if not known.
         words: tagging: where each word begins and ends in the text, in
             characters.
@@ -51,6 +51,7 @@ def columns_of(config: LabelledDataConfig) -> tuple[str, ...]:
         config.label_column,
         config.id_column,
         config.predicate_column,
+        *(config.choice_columns if config.task == "multiple_choice" else ()),
     )
     return tuple(filter(None, named))
 
@@ -78,22 +79,22 @@ def records_of_rows(
 
 def _record(row: Row, number: int, config: LabelledDataConfig) -> Record:
     texts = tuple(
-        _text(row, column)
+        read_text(row, column)
         for column in (config.text_column, config.text_pair_column)
         if column
     )
     gold = None
     if config.label_column:
         gold = _GOLD[config.task](row.get(config.label_column), config)
-    return Record(_id(row, number, config), row.where, texts, gold)
+    return Record(read_id(row, number, config), row.where, texts, gold)
 
 
-def _id(row: Row, number: int, config: LabelledDataConfig) -> str:
+def read_id(row: Row, number: int, config: LabelledDataConfig) -> str:
     """Returns the id of a row, or its number."""
     return str(row.get(config.id_column) if config.id_column else number)
 
 
-def _text(row: Row, column: str) -> str:
+def read_text(row: Row, column: str) -> str:
     """Returns a text; BadRecord if there is none."""
     text = row.get(column)
     if not isinstance(text, str):
@@ -109,4 +110,5 @@ _GOLD: dict[str, Callable[[Any, LabelledDataConfig], Gold]] = {
         value, config.label_separator
     ),
     "regression": lambda value, _: label_values.label_number(value),
+    "embedding": lambda value, _: label_values.label_number(value),
 }

@@ -20,8 +20,8 @@ from tfllm import file_access
 from tfllm.data import text_files
 from tfllm.data.bad_records import ON_BAD_RECORD, BadRecord, BadRecords
 
-# The last has a reader of its own, see `conll`.
-FORMATS = ("auto", "csv", "tsv", "jsonl", "text", "conll")
+# The last two have readers of their own, see `conll` and `question_records`.
+FORMATS = ("auto", "csv", "tsv", "jsonl", "text", "conll", "squad")
 TFDS_PREFIX = "tfds:"
 DELIMITERS = {
     "tab": "\t",

@@ -45,6 +45,8 @@ def _plain(value: Any, feature: Any) -> Any:
     names = getattr(feature, "names", None) or getattr(
         getattr(feature, "feature", None), "names", None
     )
+    if isinstance(value, dict):
+        return {key: _plain(item, feature) for key, item in value.items()}
     if isinstance(value, bytes):
         return value.decode("utf-8")
     if hasattr(value, "ndim") and value.ndim:
