@@ -80,46 +80,22 @@ def test_percentiles() -> None:
     assert [found.percentile(p) for p in (50, 99, 100)] == [50, 99, 99]
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *argv: str) -> int:
-    """Runs the tool in this process; returns its exit status."""
-    if "rates" not in loadtest.FLAGS:
-        loadtest.define()
-    monkeypatch.setattr(sys, "argv", ["loadtest", *argv])
-    loadtest.FLAGS.unparse_flags()
-    with pytest.raises(SystemExit) as stop:
-        loadtest.flags.run(loadtest.main)
-    return stop.value.code or 0
-
-
 def test_the_tool(
-    server: HttpServer,
-    tmp_path: pathlib.Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture,
+    server: HttpServer, tmp_path: pathlib.Path, run_command: Callable
 ) -> None:
-    texts = tmp_path / "texts.txt"
-    texts.write_text("fail\n")
-    status = run(
-        monkeypatch,
+    (tmp_path / "texts.txt").write_text("fail\n")
+    command = [
+        *[sys.executable, "-m", "tools.loadtest", "--text_files=texts.txt"],
         f"--address=127.0.0.1:{server.port}",
-        f"--text_files={texts}",
-        "--rates=50,100",
-        "--seconds=0.5",
-        f"--output_dir={tmp_path / 'out'}",
-    )
+        *["--rates=50,100", "--seconds=0.5", "--output_dir=out"],
+    ]
     # The very first request of all is one of those that fail.
-    assert status == 1
-    assert "`address` must answer" in capsys.readouterr().err
-    status = run(
-        monkeypatch,
-        f"--address=127.0.0.1:{server.port}",
-        f"--text_files={texts}",
-        "--rates=50,100",
-        "--seconds=0.5",
-        f"--output_dir={tmp_path / 'out'}",
-    )
-    assert status == 1
-    lines = capsys.readouterr().out.splitlines()
+    done = run_command(command, tmp_path)
+    assert done.returncode == 1
+    assert "`address` must answer" in done.stderr
+    done = run_command(command, tmp_path)
+    assert done.returncode == 1, done.stderr
+    lines = done.stdout.splitlines()
     assert lines[0].startswith("| wanted/s | answered/s | p50 ms")
     assert [line.split("|")[1].strip() for line in lines[2:]] == ["50", "100"]
     assert "HTTP 503" in lines[3]
