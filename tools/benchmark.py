@@ -17,6 +17,7 @@ Works:
   gpt2_small_train      step of GPT-2 124M, 4 x 256
   gpt2_small_generate   GPT-2 124M, greedy, prompt 32 + 64 new, batch 1
   gpt2_small_generate_8 the same, batch 8
+  gpt2_speculative      the same, batch 1, with a draft model and without
   import_time           `import tfllm` over `import tensorflow, keras`
   prepare_data          examples per second and core, memory at 1x and 10x
 """
@@ -54,6 +55,7 @@ WORKS = (
     "gpt2_small_train",
     "gpt2_small_generate",
     "gpt2_small_generate_8",
+    "gpt2_speculative",
     "import_time",
     "prepare_data",
 )
@@ -275,6 +277,15 @@ def run(config: BenchmarkConfig) -> Iterator[tuple[str, tables.Table]]:
                 yield starts, comparison.starts()
             if work in config.works:
                 yield work, comparison.steps()
+    if "gpt2_speculative" in config.works:
+        ours = interpreters[OURS]
+        with turns.Comparison(
+            turns.SPECULATION,
+            turns.SPECULATION_SPECS,
+            {spec.name: ours for spec in turns.SPECULATION_SPECS},
+            config.turns,
+        ) as comparison:
+            yield "gpt2_speculative", comparison.steps()
     if "import_time" in config.works:
         yield (
             "import_time",
@@ -295,7 +306,7 @@ def run(config: BenchmarkConfig) -> Iterator[tuple[str, tables.Table]]:
 def _interpreters(config: BenchmarkConfig) -> dict[str, str | SideError]:
     """Returns side -> Python, or the reason why it has none."""
     names = {spec.name for spec in config.specs}
-    if {"import_time", "prepare_data"} & set(config.works):
+    if {"gpt2_speculative", "import_time", "prepare_data"} & set(config.works):
         names.add(OURS)
     interpreters: dict[str, str | SideError] = {}
     for name in (name for name in SIDES if name in names):

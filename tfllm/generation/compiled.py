@@ -4,6 +4,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfllm.generation.decode import Decoder
+
 # A step reads one token, or in speculative decoding those of the draft.
 _LONGEST_STEP = 8
 
@@ -20,9 +22,10 @@ class CompiledDecoder:
         model: A Decoder.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Decoder) -> None:
         """See the class."""
         self.model = model
+        self.transformer = model.transformer
         self._step = tf.function(
             lambda *args, **kwargs: model.transformer(*args, **kwargs),
             autograph=False,
@@ -33,12 +36,26 @@ class CompiledDecoder:
         """Returns empty caches."""
         return self.model.create_cache(batch_size, length)
 
+    def logits(self, hidden_states: Any) -> Any:
+        """Returns float32 logits of hidden states."""
+        return self.model.logits(hidden_states)
+
     def __call__(
-        self, token_ids: tf.Tensor, last_only: bool = False, **inputs: Any
+        self,
+        token_ids: Any,
+        padding_mask: Any,
+        position_ids: Any,
+        cache: list[Any],
+        last_only: bool,
     ) -> tuple[dict[str, Any], list[Any]]:
-        """Returns logits and hidden states, and the new caches."""
+        """Returns `clm` logits and `hidden_states`, and the new caches."""
+        inputs = {
+            "padding_mask": padding_mask,
+            "position_ids": position_ids,
+            "cache": cache,
+        }
         if token_ids.shape[1] > _LONGEST_STEP:
             return self.model(token_ids, last_only=last_only, **inputs)
         hidden, cache = self._step(token_ids, **inputs)
-        outputs = {"clm": self.model.logits(hidden), "hidden_states": hidden}
-        return outputs, cache
+        logits = self.logits(hidden[:, -1:] if last_only else hidden)
+        return {"clm": logits, "hidden_states": hidden}, cache

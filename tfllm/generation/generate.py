@@ -241,7 +241,7 @@ def _create(
     model = weakref.proxy(model)
     if jit_compile:
         model = CompiledDecoder(model)
-        draft = draft and CompiledDecoder(draft)
+        draft = None if draft is None else CompiledDecoder(draft)
     if config.num_beams > 1:
         return function(BeamSearch(model, config, room))
     if config.penalty_alpha:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tools.peers import environments, tables
 from tools.peers.protocol import Work
-from tools.peers.sides import OURS, REPOSITORY, SideSpec
+from tools.peers.sides import OURS, REPOSITORY, SIDES, SideSpec
 from tools.peers.worker import SideError, Worker
 
 _GPT2_SMALL = Work(
@@ -60,6 +60,16 @@ _MAX_TRIAL_STEPS = 20
 # OpenMP's threads spin for a moment after their last work.
 _SETTLE_SECONDS = 0.3
 _GIB = 2**30
+
+
+# tfllm beside itself: the same generation without the draft model.
+SPECULATION = dataclasses.replace(
+    _GPT2_SMALL, name="GPT-2 124M with a draft model"
+)
+SPECULATION_SPECS = (
+    dataclasses.replace(SIDES[OURS], variants=("jit+draft",)),
+    dataclasses.replace(SIDES[OURS], name="no_draft", variants=("jit",)),
+)
 
 
 @dataclasses.dataclass(frozen=True)
