@@ -21,9 +21,9 @@ from tfllm.data.pipeline import DataConfig
 from tfllm.evaluation.evaluate import evaluate
 from tfllm.evaluation.text_perplexity import text_perplexities
 from tfllm.interop import model_folder
+from tfllm.run_config import RunConfig
 from tfllm.tasks import CausalLM, MaskedLM, Task
 from tfllm.tokenizers import load_tokenizer
-from tfllm.train_flags import RunConfig
 from tfllm.training.run_folder import RunFolder, environment
 
 FLAGS = absl_flags.FLAGS

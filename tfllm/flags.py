@@ -4,11 +4,13 @@ A flag is defined by the verb or tool that reads it, and read only there, at
 once, into a typed config.
 """
 
+import dataclasses
 import errno
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+import typing
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -42,6 +44,37 @@ class Group:
     def __init__(self, title: str) -> None:
         """See the class."""
         self.names = _GROUPS.setdefault(title, [])
+
+    def fields(
+        self,
+        config: type,
+        texts: Mapping[str, str],
+        choices: Mapping[str, Sequence[str]],
+        unset: bool = False,
+    ) -> None:
+        """Defines flags for fields of a dataclass, by their types.
+
+        Args:
+            config: The dataclass; its defaults are those of the flags.
+            texts: Name -> help, in the order of the help.
+            choices: Values of the names that have only a few.
+            unset: Give the flags no defaults.
+        """
+        by_name = {field.name: field for field in dataclasses.fields(config)}
+        define = {
+            bool: self.boolean,
+            int: self.integer,
+            float: self.number,
+            str: self.string,
+        }
+        for name, text in texts.items():
+            field = by_name[name]
+            default = None if unset else field.default
+            if name in choices:
+                self.choice(name, default, choices[name], text)
+                continue
+            kinds = typing.get_args(field.type) or (field.type,)
+            define[kinds[0]](name, default, text)
 
     def string(self, name: str, default: str | None, text: str) -> None:
         """Defines a string."""

@@ -63,10 +63,10 @@ class ScheduleConfig:
     @property
     def warmup_steps(self) -> int:
         """Steps of the warm-up."""
-        return _steps(self.warmup, self.total_steps)
+        return steps_of(self.warmup, self.total_steps)
 
 
-def _steps(value: float, total: int) -> int:
+def steps_of(value: float, total: int) -> int:
     """Returns a number of steps given as such or as a fraction below 1."""
     return round(value * total) if value < 1 else int(value)
 
@@ -110,7 +110,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
             return end + (1.0 - end) * (1.0 - done) ** config.power
         if config.decay == "step":
             left = max(config.total_steps - config.warmup_steps, 1)
-            stair = max(_steps(config.step_every, left), 1) / left
+            stair = max(steps_of(config.step_every, left), 1) / left
             # The small addend keeps step / stair == n from rounding down.
             return config.step_factor ** ops.floor(done / stair + 1e-6)
         return ops.ones_like(done)

@@ -15,7 +15,7 @@ from tfllm.tasks.adversarial import Adversarial
 from tfllm.training import optimizers
 from tfllm.training.callbacks import Checkpointing, Evaluation, ProgressBar
 from tfllm.training.checkpoints import Checkpoints, Progress
-from tfllm.training.schedules import ScheduleConfig
+from tfllm.training.schedules import ScheduleConfig, steps_of
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +38,9 @@ class TrainerConfig:
         freeze: Parts of the model that do not learn.
         jit_compile: Compile the steps with XLA.
         log_every: Steps between two reports.
-        eval_every: Steps between two evaluations.
-        checkpoint_every: Steps between two checkpoints.
+        eval_every: Steps between two evaluations, or below 1 the fraction
+            of the steps of the run.
+        checkpoint_every: Steps between two checkpoints, or the fraction.
         keep_checkpoints: Newest checkpoints to keep.
         best_metric: Metric that selects the model to keep; empty for the
             last one.
@@ -60,30 +61,35 @@ class TrainerConfig:
     freeze: str = ""
     jit_compile: bool = False
     log_every: int = 20
-    eval_every: int = 500
-    checkpoint_every: int = 500
+    eval_every: float = 500
+    checkpoint_every: float = 500
     keep_checkpoints: int = 2
     best_metric: str = ""
     early_stopping_patience: int = 0
 
     def __post_init__(self) -> None:
         """Validates the fields."""
-        for name in (
-            "log_every",
-            "eval_every",
-            "checkpoint_every",
-            "keep_checkpoints",
-        ):
+        for name in ("log_every", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise ValueError(
                     f"`{name}` must be at least 1. "
                     f"Received: {getattr(self, name)}"
+                )
+        for name in ("eval_every", "checkpoint_every"):
+            if getattr(self, name) <= 0:
+                raise ValueError(
+                    f"`{name}` must be positive: steps, or below 1 their "
+                    f"fraction. Received: {getattr(self, name)}"
                 )
 
     @property
     def total_steps(self) -> int:
         """Optimizer steps of the run."""
         return self.schedule.total_steps
+
+    def steps_between(self, every: float) -> int:
+        """Returns the steps that `eval_every` or `checkpoint_every` says."""
+        return max(steps_of(every, self.total_steps), 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,7 +267,7 @@ def _callbacks(
             Evaluation(
                 start,
                 config.total_steps,
-                config.eval_every,
+                config.steps_between(config.eval_every),
                 evaluate_aside,
                 config.best_metric or "loss",
                 config.early_stopping_patience,
@@ -272,7 +278,10 @@ def _callbacks(
         )
     callbacks.append(
         Checkpointing(
-            start, config.total_steps, config.checkpoint_every, checkpoints
+            start,
+            config.total_steps,
+            config.steps_between(config.checkpoint_every),
+            checkpoints,
         )
     )
     return callbacks
