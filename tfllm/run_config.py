@@ -4,6 +4,7 @@ import dataclasses
 import math
 from typing import Any, Literal
 
+from tfllm import labelled_flags
 from tfllm.data.causal import CausalDataConfig
 from tfllm.data.labelled_config import LABELLED_TASKS, LabelledDataConfig
 from tfllm.data.masking import MaskingConfig
@@ -27,20 +28,8 @@ TASK_FLAGS: dict[tuple[str, ...], tuple[str, ...]] = {
         "short_seq_prob",
     ),
     ("causal_lm",): ("document_per", "isolate_documents", "eval_stride"),
-    LABELLED_TASKS: (
-        "text_column",
-        "text_pair_column",
-        "label_column",
-        "id_column",
-        "format",
-        "delimiter",
-        "quotes",
-        "has_header",
-        "encoding",
-        "line_pattern",
-        "on_bad_record",
-        "stride",
-        "pad_to_max",
+    LABELLED_TASKS: tuple(
+        name for name in labelled_flags.names() if name != "label_separator"
     ),
     ("classification", "multi_label"): ("labels", "label_smoothing"),
     ("multi_label",): ("label_separator",),
@@ -93,7 +82,7 @@ class RunConfig:
     encoding: str = ""
     line_pattern: str = ""
     on_bad_record: str = TableConfig.on_bad_record
-    stride: int = 0
+    stride: int | None = LabelledDataConfig.stride
     pad_to_max: bool = False
     labels: str = ""
     label_separator: str = LabelledDataConfig.label_separator
@@ -274,30 +263,15 @@ class RunConfig:
 
     def _labelled_data(self) -> LabelledDataConfig:
         """Returns how labelled files become batches."""
-        return LabelledDataConfig(
-            task=self.task,
-            seq_length=self.seq_length,
-            batch_size=self.batch_size,
-            text_column=self.text_column,
-            text_pair_column=self.text_pair_column,
-            label_column=self.label_column,
-            id_column=self.id_column,
-            table=TableConfig(
-                format=self.format,
-                delimiter=self.delimiter,
-                quotes=self.quotes,
-                has_header=self.has_header,
-                encoding=self.encoding,
-                line_pattern=self.line_pattern,
-                on_bad_record=self.on_bad_record,
-            ),
-            labels=tuple(filter(None, map(str.strip, self.labels.split(",")))),
-            label_separator=self.label_separator,
-            stride=self.stride or None,
-            pad_to_max=self.pad_to_max,
-            class_weights=self.class_weights,
-            class_balanced=self.class_balanced,
-            seed=self.seed,
+        return labelled_flags.data_config(
+            {
+                **self.values,
+                "labels": [
+                    name.strip()
+                    for name in self.labels.split(",")
+                    if name.strip()
+                ],
+            }
         )
 
     def evaluation_data(
@@ -308,9 +282,7 @@ class RunConfig:
         if isinstance(data, CausalDataConfig):
             return data
         if isinstance(data, LabelledDataConfig):
-            return dataclasses.replace(
-                data, class_weights="", class_balanced=False
-            )
+            return labelled_flags.evaluation_config(data)
         return dataclasses.replace(data, dupe_factor=1)
 
     @property
@@ -369,4 +341,6 @@ class RunConfig:
 
 def _flags_of(task: str) -> set[str]:
     """Returns the flags of `TASK_FLAGS` that a task has."""
-    return {n for tasks, names in TASK_FLAGS.items() if task in tasks for n in names}
+    return {
+        n for tasks, names in TASK_FLAGS.items() if task in tasks for n in names
+    }

@@ -5,6 +5,7 @@
 The same command resumes a run that was interrupted at any moment.
 """
 
+import dataclasses
 import logging
 import os
 import sys
@@ -14,36 +15,58 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfllm import flags, train_flags
+from tfllm import flags, starting_point, train_flags
 from tfllm.data import shards, train_byte_bpe, train_wordpiece
 from tfllm.data.causal import CausalData
 from tfllm.data.corpus import ensure_docstring_corpus
+from tfllm.data.labelled import LabelledData
+from tfllm.data.labelled_config import LabelledDataConfig
 from tfllm.data.open_data import Data, open_data
+from tfllm.data.tables import TFDS_PREFIX
 from tfllm.evaluation.evaluate import evaluate
+from tfllm.evaluation.labelled import evaluate_labelled, metric_names
 from tfllm.evaluation.text_perplexity import text_perplexities
 from tfllm.file_access import match_files
 from tfllm.interop import model_folder
-from tfllm.interop.config_file import check_vocabulary, resolve_model
-from tfllm.tasks import CausalLM, MaskedLM, Task
-from tfllm.tokenizers import Tokenizer, load_tokenizer
-from tfllm.train_flags import RunConfig
-from tfllm.training import distribution, run_folder, trainer
+from tfllm.run_config import RunConfig
+from tfllm.starting_point import StartingPoint
+from tfllm.tasks import Task
+from tfllm.training import distribution, run_folder, seed_runs, trainer
 
 # Not __name__, which is __main__ for the verb.
 logger = logging.getLogger("tfllm.train")
 
+# Held-out figures that are printed at the end, of those that there are.
+SHOWN = {
+    "mlm_accuracy": "masked-token accuracy",
+    "nsp_accuracy": "sentence-pair accuracy",
+    "clm_accuracy": "next-token accuracy",
+    "perplexity": "perplexity per token",
+    "word_perplexity": "perplexity per word",
+    "bits_per_byte": "bits per byte",
+    "accuracy": "accuracy",
+    "exact_match": "exact match",
+    "f1": "F1",
+    "macro_f1": "macro F1",
+    "pearson": "Pearson correlation",
+    "spearman": "Spearman correlation",
+    "recall_at_1": "recall at 1",
+}
+
 
 def main() -> None:
     """Trains what the flags say."""
-    config = RunConfig.from_flags()
+    config = train_flags.read()
     set_up_logging()
     try:
-        result = run(config)
+        if config.seed_list:
+            show_seeds(config, run_seeds(config))
+        else:
+            show(config, run(config))
     except trainer.Terminated as stop:
         print(stop, file=sys.stderr)
         # As the shell reports a program that the signal killed.
         sys.exit(128 + stop.number)
-    show(config, result)
 
 
 def set_up_logging() -> None:
@@ -81,11 +104,14 @@ def run(config: RunConfig) -> dict[str, Any]:
         config.accumulation_steps,
         config.jit_compile,
     )
-    tokenizer = load_tokenizer(config.tokenizer)
-    with strategy.scope():
-        task = create_task(config, tokenizer)
-    trainer.check_metric(config.best_metric, [m.name for m in task.metrics])
-    data, held_out = open_files(config, tokenizer)
+    with starting_point.opened(config) as start:
+        tokenizer = start.tokenizer
+        # A task needs the names of its labels.
+        opened = open_files(config, start) if config.is_labelled else None
+        with strategy.scope():
+            task = start.create_task(opened[0].labels if opened else ())
+        trainer.check_metric(config.best_metric, measured_names(config, task))
+        data, held_out = opened or open_files(config, start)
     settings = config.trainer(
         config.train_steps or data.steps(config.epochs or 1.0)
     )
@@ -105,11 +131,34 @@ def run(config: RunConfig) -> dict[str, Any]:
     return record(folder, config, result, text_measures(config, held_out))
 
 
+def run_seeds(config: RunConfig) -> dict[str, Any]:
+    """Runs once per seed; returns the figures, their mean and deviation."""
+    folder = run_folder.RunFolder(config.model_dir)
+    folder.open(config.settings, config.overwrite)
+    folder.start(config.settings, config.values, config.overwrite)
+
+    def run_one(seed: int, model_dir: str) -> dict[str, Any]:
+        logger.info("Seed %d, in %s.", seed, model_dir)
+        # Nothing of the run before, not even its names.
+        keras.utils.clear_session()
+        return run(
+            dataclasses.replace(
+                config, seed=seed, seeds="", model_dir=model_dir
+            )
+        )
+
+    found = seed_runs.run_seeds(config.seed_list, config.model_dir, run_one)
+    folder.write(seed_runs.RESULTS_FILE, {**found, **run_folder.environment()})
+    return found
+
+
 def check_files(config: RunConfig) -> None:
     """Raises ValueError unless every pattern matches files or a folder."""
     for flag in ("train_files", "eval_files"):
         files = getattr(config, flag)
-        if files and not shards.is_shards_folder(files):
+        if not files or files.startswith(TFDS_PREFIX):
+            continue
+        if config.is_labelled or not shards.is_shards_folder(files):
             match_files(files, flag)
 
 
@@ -163,11 +212,11 @@ def prepare_backend(config: RunConfig) -> None:
 
 
 def open_files(
-    config: RunConfig, tokenizer: Tokenizer
-) -> tuple[Data, Data | None]:
+    config: RunConfig, start: StartingPoint
+) -> tuple[Any, Any | None]:
     """Returns the training data and the held-out data, if any."""
     index_dir = os.path.join(config.model_dir, "data_index")
-    data = open_data(config.train_files, tokenizer, config.data(), index_dir)
+    data = open_train_files(config, start, index_dir)
     logger.info(
         "%d training examples, %d steps per epoch.",
         data.num_examples,
@@ -175,58 +224,55 @@ def open_files(
     )
     if not config.eval_files:
         return data, None
-    return data, open_data(
+    settings = config.evaluation_data()
+    if isinstance(settings, LabelledDataConfig):
+        settings = dataclasses.replace(settings, labels=data.labels)
+    held_out = open_data(
         config.eval_files,
-        tokenizer,
-        config.evaluation_data(),
+        start.tokenizer,
+        settings,
         index_dir,
         flag="eval_files",
     )
+    return data, held_out
 
 
-def create_task(config: RunConfig, tokenizer: Tokenizer) -> Task:
-    """Returns the task, fresh or with the weights of --init_from."""
-    # A size takes the vocabulary it is given; a config.json says its own.
-    own = {}
-    if not os.path.exists(config.model):
-        own = {"vocab_size": tokenizer.vocab_size, **tokenizer.model_ids}
-    model = resolve_model(config.model, **own)
-    check_kind(config, model.family, model.is_causal)
-    check_vocabulary(tokenizer, model)
-    if model.max_length and config.seq_length > model.max_length:
-        raise ValueError(
-            f"`seq_length` must be at most {model.max_length}, the positions "
-            f"of `model` {config.model}. Received: {config.seq_length}"
-        )
-    if config.dropout is not None:
-        model = model.with_dropout(config.dropout)
-    if config.initializer_range is not None:
-        model = model.with_initializer_range(config.initializer_range)
-    task: Task = (
-        CausalLM(model)
-        if config.task == "causal_lm"
-        else MaskedLM(model, pair_objective=config.pair_objective)
+def open_train_files(
+    config: RunConfig, start: StartingPoint, index_dir: str
+) -> Any:
+    """Returns the training data, its labels in the order of the model's."""
+    settings = config.data()
+    data = open_data(config.train_files, start.tokenizer, settings, index_dir)
+    if not isinstance(settings, LabelledDataConfig):
+        return data
+    for file, count in data.skipped.items():
+        logger.info("Skipped %d bad records of %s.", count, file)
+    labels = start.label_order(data.labels)
+    if config.labels or labels == data.labels:
+        return data
+    return LabelledData(
+        data.records,
+        start.tokenizer,
+        dataclasses.replace(settings, labels=labels),
+        data.skipped,
     )
-    if config.init_from:
-        report = model_folder.init_from(task, config.init_from, partial=True)
-        logger.info("Initialised from %s: %s", config.init_from, report)
-    return task
 
 
-def check_kind(config: RunConfig, family: str, is_causal: bool) -> None:
-    """Raises ValueError if the model is not one for the task."""
-    if is_causal != (config.task == "causal_lm"):
-        fitting = "masked_lm" if not is_causal else "causal_lm"
-        raise ValueError(
-            f"`task` must be {fitting!r} for `model` {config.model}, of family "
-            f"{family}. Received: {config.task!r}"
-        )
+def measured_names(config: RunConfig, task: Task) -> list[str]:
+    """Returns the names of what an evaluation measures."""
+    if config.is_labelled:
+        return list(metric_names(task))
+    return [metric.name for metric in task.metrics]
 
 
 def evaluation(
     config: RunConfig, task: Task, held_out: Data
 ) -> Callable[[], dict[str, float]]:
     """Returns what measures the task on the held-out data."""
+    if isinstance(held_out, LabelledData):
+        return lambda: evaluate_labelled(
+            task, held_out, config.eval_steps or None
+        )
     batches = held_out.evaluation_dataset(max_steps=config.eval_steps or None)
     return lambda: evaluate(task, batches)
 
@@ -296,17 +342,18 @@ def show(config: RunConfig, results: dict[str, Any]) -> None:
         print(f"Trained {results['steps']} steps.")
     if config.best_metric and results.get("best_step"):
         print(f"The model kept is that of step {results['best_step']}.")
-    for name, label in (
-        ("mlm_accuracy", "masked-token accuracy"),
-        ("nsp_accuracy", "sentence-pair accuracy"),
-        ("clm_accuracy", "next-token accuracy"),
-        ("perplexity", "perplexity per token"),
-        ("word_perplexity", "perplexity per word"),
-        ("bits_per_byte", "bits per byte"),
-    ):
+    for name, label in SHOWN.items():
         if f"eval_{name}" in results:
             print(f"  held-out {label}: {results[f'eval_{name}']:.4f}")
     print(f"Model folder: {config.model_dir}")
+
+
+def show_seeds(config: RunConfig, found: dict[str, Any]) -> None:
+    """Prints the figures of all seeds."""
+    print(f"Held-out figures of {len(found['seeds'])} seeds:")
+    print(seed_runs.table(found))
+    path = os.path.join(config.model_dir, seed_runs.RESULTS_FILE)
+    print(f"Results: {path}")
 
 
 if __name__ == "__main__":

@@ -59,6 +59,7 @@ BEFORE_DATA = {
 }
 AFTER_DATA = {
     "Learning from labels": {
+        "labels": "Names in the order of their ids [those found, sorted].",
         "class_weights": "'balanced', or LABEL=WEIGHT,...",
         "class_balanced": "Draw each label equally often.",
         "label_smoothing": "Share of the target that all labels get.",
@@ -119,7 +120,7 @@ def define() -> None:
     """Defines the flags."""
     for title, texts in BEFORE_DATA.items():
         Group(title).fields(RunConfig, texts, CHOICES)
-    labelled_flags.define()
+    labelled_flags.define(Group("Labelled data"))
     for title, texts in AFTER_DATA.items():
         Group(title).fields(RunConfig, texts, CHOICES)
 
