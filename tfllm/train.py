@@ -243,8 +243,9 @@ def open_train_files(
     """Returns the training data, its labels in the order of the model's."""
     settings = config.data()
     data = open_data(config.train_files, start.tokenizer, settings, index_dir)
-    if not isinstance(settings, LabelledDataConfig):
+    if not isinstance(data, LabelledData):
         return data
+    assert isinstance(settings, LabelledDataConfig)
     for file, count in data.skipped.items():
         logger.info("Skipped %d bad records of %s.", count, file)
     labels = start.label_order(data.labels)

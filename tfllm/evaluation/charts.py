@@ -4,7 +4,7 @@ matplotlib is imported where it is used, and only its drawing: no window, no
 state of pyplot that others would find changed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -84,6 +84,32 @@ def write_reliability_diagram(path: str, calibration: Calibration) -> None:
         f"expected error {calibration.expected_error:.3f}, {total} examples"
     )
     axes.legend(loc="upper left")
+    _write(path, figure)
+
+
+def write_search(
+    path: str,
+    setting: str,
+    metric: str,
+    series: Mapping[str, Sequence[tuple[float, float]]],
+) -> None:
+    """Draws a metric over a setting, on a logarithmic axis.
+
+    Args:
+        path: Of the PNG file.
+        setting: Name of the setting.
+        metric: Name of the metric.
+        series: Name of a line -> (setting, metric) in order.
+    """
+    figure, axes = _figure(6.0, 4.5)
+    for name, points in series.items():
+        if points:
+            axes.plot(*zip(*points, strict=True), marker="o", label=name)
+    axes.set_xscale("log")
+    axes.set_xlabel(setting)
+    axes.set_ylabel(metric)
+    if any(series.values()):
+        axes.legend()
     _write(path, figure)
 
 
