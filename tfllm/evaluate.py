@@ -16,6 +16,7 @@ from absl import flags as absl_flags
 from tfllm import flags
 from tfllm.data.causal import CausalData, CausalDataConfig
 from tfllm.data.corpus_sources import DOCUMENT_PER
+from tfllm.data.labelled_config import LabelledDataConfig
 from tfllm.data.open_data import open_data
 from tfllm.data.pipeline import DataConfig
 from tfllm.evaluation.evaluate import evaluate
@@ -121,7 +122,9 @@ def run(config: RunConfig, model_dir: str) -> dict[str, float]:
     return values
 
 
-def data_config(config: RunConfig, task: Task) -> DataConfig | CausalDataConfig:
+def data_config(
+    config: RunConfig, task: Task
+) -> DataConfig | CausalDataConfig | LabelledDataConfig:
     """Returns how the files become batches that fit the task."""
     length = config.seq_length
     if task.config.max_length is not None:

@@ -12,7 +12,7 @@ import traceback
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from absl import app
 from absl import flags as absl_flags
@@ -60,21 +60,21 @@ class Group:
             choices: Values of the names that have only a few.
             unset: Give the flags no defaults.
         """
-        by_name = {field.name: field for field in dataclasses.fields(config)}
-        define = {
+        fields = {field.name: field for field in dataclasses.fields(config)}
+        define: dict[Any, Callable[[str, Any, str], None]] = {
             bool: self.boolean,
             int: self.integer,
             float: self.number,
             str: self.string,
         }
         for name, text in texts.items():
-            field = by_name[name]
-            default = None if unset else field.default
+            default: Any = None if unset else fields[name].default
             if name in choices:
                 self.choice(name, default, choices[name], text)
                 continue
-            kinds = typing.get_args(field.type) or (field.type,)
-            define[kinds[0]](name, default, text)
+            kind = fields[name].type
+            # Of `int | None`, int.
+            define[(*typing.get_args(kind), kind)[0]](name, default, text)
 
     def string(self, name: str, default: str | None, text: str) -> None:
         """Defines a string."""

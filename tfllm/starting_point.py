@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import pathlib
 from collections.abc import Iterator, Sequence
 
 from tfllm import tasks
@@ -72,7 +73,7 @@ class StartingPoint:
         """
         if self.folder is None or not names:
             return tuple(names)
-        values = read_json(os.path.join(self.folder, CONFIG_FILE))
+        values = read_json(pathlib.Path(self.folder) / CONFIG_FILE)
         by_number = {
             int(number): str(name)
             for number, name in (values.get("id2label") or {}).items()
