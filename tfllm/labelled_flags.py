@@ -10,6 +10,7 @@ from absl import flags as absl_flags
 
 from tfllm.data.labelled_config import LabelledDataConfig
 from tfllm.data.tables import FORMATS, ON_BAD_RECORD, TableConfig
+from tfllm.data.tag_schemes import TAG_SCHEMES
 from tfllm.flags import Group
 
 FLAGS = absl_flags.FLAGS
@@ -22,6 +23,8 @@ _HELP = {
     "text_pair_column": "Column of a second text.",
     "label_column": "Column of the label.",
     "id_column": "Column of an id.",
+    "predicate_column": "Column of the predicate, for tagging.",
+    "tag_scheme": "Of the tags, for tagging; auto: found out.",
     "label_separator": "Between the labels of a text, for multi_label.",
     "delimiter": "Between columns: a character, tab, comma, space, ...",
     "quotes": 'Whether " may hide delimiters and line ends.',
@@ -32,7 +35,11 @@ _HELP = {
     "stride": "Tokens from one window of a long text to the next.",
     "pad_to_max": "Pad all rows to --seq_length.",
 }
-_CHOICES = {"format": FORMATS, "on_bad_record": ON_BAD_RECORD}
+_CHOICES = {
+    "format": FORMATS,
+    "on_bad_record": ON_BAD_RECORD,
+    "tag_scheme": TAG_SCHEMES,
+}
 _BOOLEANS = ("quotes", "has_header", "pad_to_max")
 _TABLE = tuple(field.name for field in dataclasses.fields(TableConfig))
 

@@ -15,8 +15,6 @@ from tfllm.training.optimizers import OptimizerConfig
 from tfllm.training.schedules import Decay, ScheduleConfig
 from tfllm.training.trainer import TrainerConfig
 
-TEXT_TASKS = ("classification", "multi_label", "regression")
-
 # Tasks -> flags that say something to them only.
 TASK_FLAGS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("masked_lm",): (
@@ -29,10 +27,16 @@ TASK_FLAGS: dict[tuple[str, ...], tuple[str, ...]] = {
     ),
     ("causal_lm",): ("document_per", "isolate_documents", "eval_stride"),
     LABELLED_TASKS: tuple(
-        name for name in labelled_flags.names() if name != "label_separator"
+        name
+        for name in labelled_flags.names()
+        if name not in ("label_separator", "predicate_column", "tag_scheme")
     ),
-    ("classification", "multi_label"): ("labels", "label_smoothing"),
+    ("classification", "multi_label", "tagging"): (
+        "labels",
+        "label_smoothing",
+    ),
     ("multi_label",): ("label_separator",),
+    ("tagging",): ("predicate_column", "tag_scheme"),
     ("classification",): ("class_weights", "class_balanced"),
 }
 
@@ -75,6 +79,8 @@ class RunConfig:
     text_pair_column: str = ""
     label_column: str = LabelledDataConfig.label_column
     id_column: str = ""
+    predicate_column: str = ""
+    tag_scheme: str = LabelledDataConfig.tag_scheme
     format: str = TableConfig.format
     delimiter: str = ""
     quotes: bool | None = None

@@ -125,8 +125,13 @@ def run(config: RunConfig) -> dict[str, Any]:
         evaluation(config, task, held_out) if held_out else None,
         lambda: model_folder.save(task, best, tokenizer),
     )
+    values = result.evaluation
     if config.best_metric and tf.io.gfile.exists(best):
         model_folder.load_weights(task.model, best)
+        values = result.best_evaluation
+    if "null_threshold" in values:
+        # The one that was tuned for these weights.
+        task.null_threshold = values["null_threshold"]
     model_folder.save(task, config.model_dir, tokenizer)
     return record(folder, config, result, text_measures(config, held_out))
 
