@@ -107,7 +107,8 @@ class Steps:
             limit: int32 scalar, tokens to generate at most.
         """
         logits, state = prefill(self.model, prompts, real, self.room)
-        return self._choose(state, logits, prompts.shape[1], rows, seed, limit)
+        width = num_columns(prompts)
+        return self._choose(state, logits, width, rows, seed, limit)
 
     def advance(
         self,
@@ -118,7 +119,7 @@ class Steps:
         until: tf.Tensor,
     ) -> State:
         """Generates on, until all rows have `until` tokens or have ended."""
-        width = state.tokens.shape[1] - self.room
+        width = num_columns(state.tokens) - self.room
 
         def goes_on(state: State) -> tf.Tensor:
             return (state.length - width < until) & tf.reduce_any(
@@ -135,7 +136,7 @@ class Steps:
         self,
         state: State,
         logits: tf.Tensor,
-        width: int,
+        width: Any,
         rows: tf.Tensor,
         seed: tf.Tensor,
         limit: tf.Tensor,
@@ -244,7 +245,9 @@ def prefill(
     Returns:
         float32 [R, V], logits of the first new token; and the state.
     """
-    count, width = prompts.shape
+    count, width = prompts.shape[0], num_columns(prompts)
+    if count is None:
+        count = tf.shape(prompts)[0]
     tokens = tf.pad(prompts, [[0, 0], [0, room]])
     whole = tf.pad(real, [[0, 0], [0, room]], constant_values=True)
     outputs, cache = model(
@@ -259,7 +262,7 @@ def prefill(
         tokens,
         whole,
         cache,
-        tf.constant(width),
+        tf.convert_to_tensor(width),
         zeros,
         zeros,
         tf.zeros([count], tf.float32),
@@ -302,7 +305,7 @@ def forward_with_hidden(
 
 def filled(real: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
     """Returns bool [R, S], false for columns that are not filled yet."""
-    return real & (tf.range(real.shape[1]) < length)
+    return real & (tf.range(num_columns(real)) < length)
 
 
 def positions(real: tf.Tensor) -> tf.Tensor:
@@ -315,8 +318,14 @@ def put_column(
     tokens: tf.Tensor, column: tf.Tensor, place: tf.Tensor
 ) -> tf.Tensor:
     """Replaces column `place` of [R, S] by [R]."""
-    here = tf.range(tokens.shape[1]) == place
+    here = tf.range(num_columns(tokens)) == place
     return tf.where(here[None], column[:, None], tokens)
+
+
+def num_columns(table: tf.Tensor) -> Any:
+    """Returns S of [R, S]: an int, or a scalar where only a run tells."""
+    width = table.shape[1]
+    return tf.shape(table)[1] if width is None else width
 
 
 def is_end(token: tf.Tensor, config: GenerationConfig) -> tf.Tensor:

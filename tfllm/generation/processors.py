@@ -5,7 +5,7 @@ static shapes: the same in eager mode and in a compiled loop.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -28,7 +28,7 @@ class History(NamedTuple):
     tokens: tf.Tensor
     real: tf.Tensor
     length: tf.Tensor
-    prompt_width: int
+    prompt_width: Any
     last_step: tf.Tensor
 
     @property
@@ -100,19 +100,15 @@ def no_repeat_ngram(size: int) -> Processor:
 
     def process(history: History, scores: tf.Tensor) -> tf.Tensor:
         tokens, real = history.tokens, history.real
-        width = tokens.shape[1]
-        if width < size:
-            return scores
+        count = tf.maximum(tf.shape(tokens)[1] - size + 1, 0)
         # The last n - 1 tokens; clipped, and then not used, while shorter.
         last = tf.maximum(history.length - size + 1 + tf.range(size - 1), 0)
         prefix = tf.gather(tokens, last, axis=1)  # [R, n - 1]
         windows = tf.stack(
-            [tokens[:, i : width - size + 1 + i] for i in range(size)], axis=2
+            [tokens[:, i : count + i] for i in range(size)], axis=2
         )  # [R, W, n]
-        whole = tf.stack(
-            [real[:, i : width - size + 1 + i] for i in range(size)], axis=2
-        )
-        ends = tf.range(size - 1, width)
+        whole = tf.stack([real[:, i : count + i] for i in range(size)], axis=2)
+        ends = tf.range(count) + size - 1
         same = tf.reduce_all(windows[:, :, :-1] == prefix[:, None], axis=2)
         matches = (
             same

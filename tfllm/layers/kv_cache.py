@@ -45,7 +45,7 @@ class KVCache(NamedTuple):
         return KVCache(
             keys=self._put(self.keys, keys),
             values=self._put(self.values, values),
-            index=self.index + keys.shape[2],
+            index=self.index + ops.shape(keys)[2],
         )
 
     def _put(self, buffer: Any, new: Any) -> Any:
@@ -54,10 +54,10 @@ class KVCache(NamedTuple):
         NOTE: not `ops.slice_update`, which is an XLA op on TensorFlow: stock
         TF Serving does not run it. Both pass over the buffer once.
         """
-        length = new.shape[2]
-        place = ops.arange(buffer.shape[2]) - self.index
+        length = ops.shape(new)[2]
+        place = ops.arange(ops.shape(buffer)[2]) - self.index
         inside = ops.logical_and(place >= 0, place < length)
         new = ops.cast(new, buffer.dtype)
-        if length > 1:
+        if new.shape[2] != 1:
             new = ops.take(new, ops.clip(place, 0, length - 1), axis=2)
         return ops.where(inside[None, None, :, None], new, buffer)

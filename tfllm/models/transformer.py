@@ -98,7 +98,7 @@ class Transformer(ConfiguredLayer):
             training=training,
         )
         length = ops.shape(token_ids)[1]
-        num_keys = length if cache is None else cache[0].keys.shape[2]
+        num_keys = length if cache is None else ops.shape(cache[0].keys)[2]
         mask_penalty = self._mask_penalty(
             padding_mask, length, num_keys, start, document_ids
         )
