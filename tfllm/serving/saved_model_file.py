@@ -73,12 +73,14 @@ class SavedModelFile:
         ops: Op -> number of nodes, in the graph and in its functions.
         devices: Devices that nodes ask for; empty if none does.
         functions: Names of the functions, left out of `ops`.
+        compiled: Names of functions and nodes that ask for XLA.
     """
 
     signatures: dict[str, Signature]
     ops: dict[str, int]
     devices: frozenset[str]
     functions: frozenset[str]
+    compiled: tuple[str, ...]
 
 
 def read(folder: str | os.PathLike[str]) -> SavedModelFile:
@@ -119,6 +121,7 @@ def _meta_graph(content: memoryview) -> SavedModelFile:
     ops: collections.Counter[str] = collections.Counter()
     devices: set[str] = set()
     functions: set[str] = set()
+    compiled: set[str] = set()
     for number, value in _fields(content):
         if number == 5:
             name, signature = _map_entry(value)
@@ -126,19 +129,24 @@ def _meta_graph(content: memoryview) -> SavedModelFile:
             if not name.startswith("__"):
                 signatures[name] = _signature(signature)
         elif number == 2:
-            for node in _nodes(value, functions):
+            for node in _nodes(value, functions, compiled):
                 parts = dict(_fields(node))
                 ops[_text(parts[2])] += 1
                 devices.add(_text(parts.get(4, b"")))
+                if _asks_for_xla(node):
+                    compiled.add(_text(parts[1]))
     return SavedModelFile(
         dict(sorted(signatures.items())),
         {op: ops[op] for op in sorted(set(ops) - functions)},
         frozenset(devices - {""}),
         frozenset(functions),
+        tuple(sorted(compiled)),
     )
 
 
-def _nodes(graph: memoryview, functions: set[str]) -> Iterator[memoryview]:
+def _nodes(
+    graph: memoryview, functions: set[str], compiled: set[str]
+) -> Iterator[memoryview]:
     """Yields the nodes of a graph and its functions, whose names it adds."""
     for number, value in _fields(graph):
         if number == 1:
@@ -147,11 +155,27 @@ def _nodes(graph: memoryview, functions: set[str]) -> Iterator[memoryview]:
             for kind, function in _fields(value):
                 if kind != 1:
                     continue
+                name = ""
                 for part, inner in _fields(function):
                     if part == 1:
-                        functions.add(_text(dict(_fields(inner))[1]))
+                        name = _text(dict(_fields(inner))[1])
+                        functions.add(name)
                     elif part == 3:
                         yield inner
+                if _asks_for_xla(function):
+                    compiled.add(name)
+
+
+def _asks_for_xla(content: memoryview) -> bool:
+    """Whether a NodeDef or a FunctionDef is to be compiled."""
+    for number, value in _fields(content):
+        # The attributes, in either of them.
+        if number == 5:
+            name, attribute = _map_entry(value)
+            # Field 5 of an AttrValue is a bool.
+            if name == "_XlaMustCompile" and dict(_fields(attribute)).get(5):
+                return True
+    return False
 
 
 def _signature(content: memoryview) -> Signature:

@@ -1,0 +1,86 @@
+"""Model folders of a few thousand weights, for exports."""
+
+import dataclasses
+import functools
+import pathlib
+import tempfile
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfllm.generation import GenerationConfig
+from tfllm.generation.config import GENERATION_CONFIG_FILE
+from tfllm.interop import model_folder
+from tfllm.models import FAMILIES
+from tfllm.tasks import CausalLM, MaskedLM
+from tfllm.tokenizers import ByteBPETokenizer, WordPieceTokenizer
+from tfllm.tokenizers.byte_pair import END_OF_TEXT
+from tfllm.tokenizers.byte_pair_model import byte_symbols
+
+SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+WORDS = ["the", "was", "best", "worst", "of", "times", "it", "自", "然", "dog"]
+LENGTH = 32
+
+
+def wordpiece() -> WordPieceTokenizer:
+    pieces = [*LETTERS, ".", ",", *(f"##{letter}" for letter in LETTERS)]
+    return WordPieceTokenizer([*SPECIALS, *pieces, *WORDS])
+
+
+def byte_bpe() -> ByteBPETokenizer:
+    merges = [("Ġ", "t"), ("h", "e"), ("Ġt", "he"), ("w", "a")]
+    vocab = [*byte_symbols(), *(a + b for a, b in merges), END_OF_TEXT]
+    return ByteBPETokenizer(
+        vocab, merges, bos_token=END_OF_TEXT, eos_token=END_OF_TEXT
+    )
+
+
+def shake(task: Any, spread: float = 0.3) -> None:
+    """Gives weights of a size at which answers differ."""
+    rng = np.random.default_rng(0)
+    for weight in task.weights:
+        value = np.asarray(weight.value)
+        weight.assign(value + rng.normal(0.0, spread, value.shape))
+
+
+def config_of(family: str, tokenizer: Any) -> Any:
+    config = FAMILIES[family].config(
+        num_layers=2,
+        hidden_size=32,
+        num_heads=2,
+        vocab_size=tokenizer.vocab_size,
+        max_position_embeddings=LENGTH,
+    )
+    return dataclasses.replace(config, **tokenizer.model_ids)
+
+
+def new_folder() -> pathlib.Path:
+    return pathlib.Path(tempfile.mkdtemp(prefix="tfllm_small_"))
+
+
+@functools.cache
+def masked_lm() -> str:
+    """Returns a folder with a masked language model."""
+    folder, tokenizer = new_folder(), wordpiece()
+    keras.utils.set_random_seed(0)
+    task = MaskedLM(config_of("bert", tokenizer))
+    shake(task)
+    model_folder.save(task, folder, tokenizer)
+    return str(folder)
+
+
+@functools.cache
+def causal_lm(**options: Any) -> str:
+    """Returns a folder with a causal language model."""
+    folder, tokenizer = new_folder(), byte_bpe()
+    keras.utils.set_random_seed(0)
+    task = CausalLM(config_of("gpt2", tokenizer))
+    shake(task, 0.2)
+    model_folder.save(task, folder, tokenizer)
+    config = GenerationConfig.from_published(tokenizer.model_ids)
+    (folder / GENERATION_CONFIG_FILE).write_text(
+        config.replace(**options).to_json()
+    )
+    return str(folder)

@@ -1,0 +1,83 @@
+"""Exports a model folder as a SavedModel that takes text.
+
+    python -m tfllm.export --model_dir=runs/bert_tiny \
+        --export_dir=exports/bert --quantize=int8
+
+Tokenizer, model and postprocessing are one graph, in EXPORT_DIR/<version>/,
+which is there whole, and tried in the C++ runtime, or not at all.
+"""
+
+from absl import flags as absl_flags
+
+from tfllm import flags
+from tfllm.serving import servers, storage
+from tfllm.serving.export import ExportConfig, ExportReport, export
+from tfllm.serving.served_task import ExportSettings
+
+FLAGS = absl_flags.FLAGS
+MB = 1e6
+
+
+def define() -> None:
+    """Defines the flags."""
+    group = flags.Group("Export")
+    group.string("model_dir", "", "Model folder, or hub id.")
+    group.string("export_dir", "", "Folder of the served model.")
+    group.integer("version", 0, "Version; 0: the one after the last.")
+    group.string(
+        "min_server", servers.OLDEST, "Oldest TensorFlow Serving to load it."
+    )
+    group = flags.Group("Weights")
+    group.choice(
+        "precision", "float32", storage.PRECISIONS, "Dtype on the disk."
+    )
+    group.choice(
+        "quantize", "none", storage.QUANTIZATIONS, "Of matrices on the disk."
+    )
+    group = flags.Group("Requests")
+    group.integer("seq_length", 0, "Longest row; 0: that of the model.")
+    group.integer("stride", 0, "Tokens between windows; 0: half a row.")
+    group.integer("top_k", 0, "Candidates per mask, or to sample from.")
+    group.integer("max_new_tokens", 0, "To generate; 0: as the folder says.")
+
+
+def main() -> None:
+    """Exports what the flags say."""
+    report = export(
+        ExportConfig(
+            model_dir=FLAGS.model_dir,
+            export_dir=FLAGS.export_dir,
+            version=FLAGS.version,
+            min_server=FLAGS.min_server,
+            precision=FLAGS.precision,
+            quantize=FLAGS.quantize,
+            settings=ExportSettings(
+                seq_length=FLAGS.seq_length,
+                stride=FLAGS.stride,
+                top_k=FLAGS.top_k,
+                max_new_tokens=FLAGS.max_new_tokens,
+            ),
+        )
+    )
+    print(summary(report))
+
+
+def summary(report: ExportReport) -> str:
+    """Returns what was exported, for people."""
+    manifest = report.manifest
+    ratio = report.stored_bytes / report.weight_bytes
+    lines = [
+        f"exported {report.folder}: {manifest['task']}, for TensorFlow "
+        f"Serving {manifest['min_server']} and later",
+        f"signatures: {', '.join(manifest['signatures'])}",
+        f"weights: {report.stored_bytes / MB:.2f} MB, {ratio:.2f} of float32",
+    ]
+    if report.change is not None:
+        lines.append(f"accuracy: {report.change}")
+    lines.append(f"gate: {report.gate}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    define()
+    flags.run(main)

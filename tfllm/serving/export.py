@@ -1,0 +1,212 @@
+"""From a model folder to BASE/<version>/, which a server loads."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tfllm.interop import model_folder
+from tfllm.serving import (
+    archive,
+    artefacts,
+    gate,
+    servers,
+    signatures,
+    storage,
+    versions,
+)
+from tfllm.serving.gate import GateReport
+from tfllm.serving.served_task import Check, ExportSettings
+from tfllm.serving.storage import Precision, Quantization
+from tfllm.tasks import TASKS, MaskedLM
+from tfllm.tokenizers import WordPieceTokenizer, load_tokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportConfig:
+    """What to export, and for whom.
+
+    Attributes:
+        model_dir: Model folder, or hub id.
+        export_dir: Folder of the served model, BASE.
+        version: Its version; 0 for the one after the last.
+        min_server: Oldest TensorFlow Serving that must load it.
+        precision: Dtype of the weights on disk.
+        quantize: "int8" for matrices and tables on disk, or "none".
+        settings: What the functions do.
+    """
+
+    model_dir: str
+    export_dir: str
+    version: int = 0
+    min_server: str = servers.OLDEST
+    precision: Precision = "float32"
+    quantize: Quantization = "none"
+    settings: ExportSettings = ExportSettings()
+
+    def __post_init__(self) -> None:
+        """Checks the values."""
+        for name in ("model_dir", "export_dir"):
+            if not getattr(self, name):
+                raise ValueError(f"`{name}` is needed. Received: nothing")
+        servers.parse(self.min_server)
+        for name, values in (
+            ("precision", storage.PRECISIONS),
+            ("quantize", storage.QUANTIZATIONS),
+        ):
+            if getattr(self, name) not in values:
+                raise ValueError(
+                    f"`{name}` must be one of {', '.join(values)}. "
+                    f"Received: {getattr(self, name)!r}"
+                )
+
+
+@dataclasses.dataclass(frozen=True)
+class StorageChange:
+    """What a smaller file did to the answers to the gate's texts.
+
+    Attributes:
+        rows: Texts, over all signatures.
+        unchanged: Texts whose labels, tokens and texts are the same.
+        largest_difference: Between two scores of those.
+    """
+
+    rows: int
+    unchanged: int
+    largest_difference: float
+
+    def __str__(self) -> str:
+        """Returns one line."""
+        return (
+            f"{self.unchanged} of {self.rows} answers as in float32, their "
+            f"scores within {self.largest_difference:.1e}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportReport:
+    """What was exported.
+
+    Attributes:
+        folder: The version.
+        weight_bytes: Bytes of the weights in float32.
+        stored_bytes: Bytes of the weights on disk.
+        change: What that did to the answers; None for float32.
+        gate: What the gate saw.
+        manifest: As written.
+    """
+
+    folder: str
+    weight_bytes: int
+    stored_bytes: int
+    change: StorageChange | None
+    gate: GateReport
+    manifest: dict[str, Any]
+
+
+def export(config: ExportConfig) -> ExportReport:
+    """Writes a version that a server may load, or nothing.
+
+    Args:
+        config: What to export.
+
+    Raises:
+        ValueError: The folder does not hold a task that can be served, the
+            settings do not fit it, or the gate refuses the export.
+    """
+    version = config.version or versions.next_version(config.export_dir)
+    base = pathlib.Path(config.export_dir)
+    model_name = os.path.basename(os.path.abspath(base))
+    name, task, tokenizer = load(config.model_dir)
+    served = signatures.serve(name, task, tokenizer, config.settings)
+    with versions.new_version(config.export_dir, version) as folder:
+        weights = list({id(w): w for w in task.weights}.values())
+        is_smaller = (config.precision, config.quantize) != ("float32", "none")
+        before = served.checks() if is_smaller else []
+        stored = storage.store_all(weights, config.precision, config.quantize)
+        checks = served.checks()
+        change = compare(before, checks) if is_smaller else None
+        archive.write(served, weights, stored, str(folder / "written"))
+        # Moved, so that a path of the place where it was written would show.
+        moved = folder / "moved"
+        os.rename(folder / "written", moved)
+        warm_up = served.warm_up()
+        labels = getattr(task, "labels", ())
+        artefacts.write(moved, model_name, warm_up, tokenizer, labels)
+        stored_bytes = sum(weight.num_bytes for weight in stored)
+        seen = gate.check(
+            moved, checks, warm_up, config.min_server, stored_bytes
+        )
+        manifest = artefacts.write_manifest(
+            moved,
+            served.functions,
+            task=name,
+            family=task.config.family,
+            settings=dataclasses.asdict(config.settings),
+            min_server=config.min_server,
+            precision=config.precision,
+            quantize=config.quantize,
+            weight_bytes=stored_bytes,
+        )
+        _lift(moved, folder)
+    artefacts.write_configs(base, model_name)
+    return ExportReport(
+        str(base / str(version)),
+        sum(4 * int(np.prod(w.shape)) for w in weights),
+        stored_bytes,
+        change,
+        seen,
+        manifest,
+    )
+
+
+def load(model_dir: str) -> tuple[str, Any, Any]:
+    """Returns the name of a folder's task, the task and its tokenizer."""
+    task = model_folder.load(model_dir)
+    name = {cls: name for name, cls in TASKS.items()}[type(task)]
+    with model_folder.local_folder(model_dir) as folder:
+        tokenizer = load_tokenizer(str(folder))
+        if isinstance(task, MaskedLM) and isinstance(
+            tokenizer, WordPieceTokenizer
+        ):
+            # Text may spell the mask, and nothing else.
+            tokenizer = WordPieceTokenizer.from_file(
+                str(folder),
+                special_tokens_in_text=(tokenizer.special_tokens.mask,),
+            )
+    model_folder.check_vocabulary(tokenizer, task.config)
+    return name, task, tokenizer
+
+
+def compare(before: Sequence[Check], after: Sequence[Check]) -> StorageChange:
+    """Returns how answers of the Python task changed."""
+    rows = unchanged = 0
+    largest = 0.0
+    for first, second in zip(before, after, strict=True):
+        for old, new in zip(first.expected, second.expected, strict=True):
+            rows += 1
+            if any(
+                old[name].shape != new[name].shape
+                or not np.all(old[name] == new[name])
+                for name in old
+                if old[name].dtype.kind != "f"
+            ):
+                continue
+            unchanged += 1
+            gaps = [
+                np.abs(old[name] - new[name]).max(initial=0.0)
+                for name in old
+                if old[name].dtype.kind == "f"
+            ]
+            largest = max(largest, *map(float, gaps)) if gaps else largest
+    return StorageChange(rows, unchanged, largest)
+
+
+def _lift(inner: pathlib.Path, outer: pathlib.Path) -> None:
+    """Moves what is in a folder to the one that it lies in."""
+    for path in inner.iterdir():
+        os.rename(path, outer / path.name)
+    inner.rmdir()
