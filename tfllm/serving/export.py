@@ -21,7 +21,7 @@ from tfllm.serving import (
 from tfllm.serving.gate import GateReport
 from tfllm.serving.served_task import Check, ExportSettings
 from tfllm.serving.storage import Precision, Quantization
-from tfllm.tasks import TASKS, MaskedLM
+from tfllm.tasks import MaskedLM
 from tfllm.tokenizers import WordPieceTokenizer, load_tokenizer
 
 
@@ -166,7 +166,6 @@ def export(config: ExportConfig) -> ExportReport:
 def load(model_dir: str) -> tuple[str, Any, Any]:
     """Returns the name of a folder's task, the task and its tokenizer."""
     task = model_folder.load(model_dir)
-    name = {cls: name for name, cls in TASKS.items()}[type(task)]
     with model_folder.local_folder(model_dir) as folder:
         tokenizer = load_tokenizer(str(folder))
         if isinstance(task, MaskedLM) and isinstance(
@@ -178,7 +177,7 @@ def load(model_dir: str) -> tuple[str, Any, Any]:
                 special_tokens_in_text=(tokenizer.special_tokens.mask,),
             )
     model_folder.check_vocabulary(tokenizer, task.config)
-    return name, task, tokenizer
+    return task.kind, task, tokenizer
 
 
 def compare(before: Sequence[Check], after: Sequence[Check]) -> StorageChange:

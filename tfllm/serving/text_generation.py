@@ -241,6 +241,7 @@ class TextGenerationServing:
             config,
             token_bytes=self.tokenizer.token_bytes,
             max_length=self.length,
+            jit_compile=False,
         )
         found = []
         for prompt, ids, score, reason in zip(
