@@ -221,6 +221,17 @@ def test_a_late_request_is_not_run(engine: Engine, pool) -> None:
     batcher.close()
 
 
+def test_deadlines() -> None:
+    assert Deadline(None).left() is None
+    # What gRPC says of a call without one.
+    assert Deadline(9.2e18).left() is None
+    assert Deadline(9.2e18).left_ms() == 0
+    assert 9000 < Deadline(10).left_ms() <= 10_000
+    assert Deadline(1e-9 + 0.01).left_ms() >= 1
+    with pytest.raises(ServingError, match="Deadline Exceeded"):
+        Deadline(-1).left()
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [("scalar", "has 0 dimensions"), ("short", "does not equal the sum")],

@@ -101,6 +101,11 @@ def test_requests_of_one_connection(site: Site) -> None:
     ]
 
 
+def test_a_line_too_many(site: Site) -> None:
+    content = sized(b"one") + b"\r\n" + sized(b"two")
+    assert site.send(content) == [(200, b"POST one"), (200, b"POST two")]
+
+
 def test_an_old_client(site: Site) -> None:
     assert site.send(b"GET / HTTP/1.0\r\n\r\n") == [(200, b"GET ")]
 
@@ -150,6 +155,8 @@ def test_a_client_that_asks_before_it_sends(site: Site) -> None:
     [
         (b"\0\1\2\r\n\r\n", 400, "Bad request"),
         (b"GET\r\n\r\n", 400, "Bad request syntax"),
+        (b" \r\n\r\n", 400, "Bad request syntax"),
+        (b"\r\n\r\n\r\n", 400, "Bad request syntax"),
         (b"GET / HTTP/9.9\r\n\r\n", 505, "Invalid HTTP version"),
         (b"GET / NOTHTTP\r\n\r\n", 400, "Bad request version"),
         (b"GET /" + b"a" * 70_000, 414, "URI too long"),

@@ -221,6 +221,15 @@ def test_batches_give_the_answers_of_single_requests(
 
 
 @pytest.mark.dist
+def test_a_call_without_a_deadline(batching: ServeProcess) -> None:
+    with grpc.insecure_channel(f"{HOST}:{batching.grpc_port}") as channel:
+        found = protos.PredictionServiceStub(channel).Predict(
+            text_request("which")
+        )
+    assert list(found.outputs["version"].int_val) == [2]
+
+
+@pytest.mark.dist
 def test_a_full_queue(batching: ServeProcess) -> None:
     with concurrent.futures.ThreadPoolExecutor(24) as pool:
         found = list(

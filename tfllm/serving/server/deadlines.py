@@ -4,20 +4,23 @@ import time
 
 from tfllm.serving.server.statuses import ServingError
 
-# About a month; the runtime takes an int32 of milliseconds.
-_LONGEST_MS = 2**31 - 1
+# 24 days, as the runtime takes an int32 of milliseconds. gRPC gives centuries
+# to calls without a deadline, which locks do not take either.
+_LONGEST_SECONDS = (2**31 - 1) / 1000
 
 
 class Deadline:
     """A moment after which the client has gone.
 
     Args:
-        seconds: From now on; None for never.
+        seconds: From now on; None, or weeks, for never.
     """
 
     def __init__(self, seconds: float | None) -> None:
         """See the class."""
-        self._end = None if seconds is None else time.monotonic() + seconds
+        self._end = None
+        if seconds is not None and seconds <= _LONGEST_SECONDS:
+            self._end = time.monotonic() + seconds
 
     def left(self) -> float | None:
         """Returns the seconds that are left, None without an end.
@@ -37,7 +40,7 @@ class Deadline:
         seconds = self.left()
         if seconds is None:
             return 0
-        return min(max(int(seconds * 1000), 1), _LONGEST_MS)
+        return max(int(seconds * 1000), 1)
 
 
 def expired() -> ServingError:

@@ -309,9 +309,16 @@ class _Connection(http.server.BaseHTTPRequestHandler):
     def _read_head(self) -> bool:
         """Reads the request line and the headers; False if it answered."""
         self.raw_requestline = self.rfile.readline(_LONGEST_LINE + 1)
+        if self.raw_requestline in (b"\r\n", b"\n"):
+            # Some clients end a body with a line too many.
+            self.raw_requestline = self.rfile.readline(_LONGEST_LINE + 1)
         if len(self.raw_requestline) > _LONGEST_LINE:
             raise _Refused(HTTPStatus.REQUEST_URI_TOO_LONG, "URI too long")
-        return bool(self.raw_requestline.strip()) and self.parse_request()
+        if not self.raw_requestline:
+            return False
+        if not self.raw_requestline.strip():
+            raise _Refused(HTTPStatus.BAD_REQUEST, "Bad request syntax")
+        return self.parse_request()
 
     def handle_expect_100(self) -> bool:
         """Lets `_read_body` ask for the body, once it knows its size."""
