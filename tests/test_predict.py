@@ -9,7 +9,7 @@ import tensorflow as tf
 from tests import verbs
 from tests.verbs import Workplace
 from tfllm.interop import model_folder
-from tfllm.predict import FillMask
+from tfllm.tasks.fill_mask import FillMask
 from tfllm.tokenizers import WordPieceTokenizer
 
 pytestmark = pytest.mark.slow

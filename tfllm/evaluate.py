@@ -1,9 +1,10 @@
-"""Evaluates a model folder on held-out text.
+"""Evaluates a model folder on held-out text or labelled files.
 
     python -m tfllm.evaluate --model_dir=runs/bert_tiny
 
 The settings of the data are those of the run that made the folder, so its
-last figures come out again.
+last figures come out again. Of labelled files there are confidence intervals,
+tables and charts as well.
 """
 
 import dataclasses
@@ -13,18 +14,20 @@ import keras
 import tensorflow as tf
 from absl import flags as absl_flags
 
-from tfllm import flags
+from tfllm import flags, labelled_flags
 from tfllm.data.causal import CausalData, CausalDataConfig
 from tfllm.data.corpus_sources import DOCUMENT_PER
-from tfllm.data.labelled_config import LabelledDataConfig
+from tfllm.data.labelled import open_labelled_data
 from tfllm.data.open_data import open_data
 from tfllm.data.pipeline import DataConfig
 from tfllm.evaluation.evaluate import evaluate
+from tfllm.evaluation.labelled import FIGURES, Evaluated, measure
+from tfllm.evaluation.report import report
 from tfllm.evaluation.text_perplexity import text_perplexities
 from tfllm.interop import model_folder
 from tfllm.run_config import RunConfig
 from tfllm.tasks import CausalLM, MaskedLM, Task
-from tfllm.tokenizers import load_tokenizer
+from tfllm.tokenizers import Tokenizer, load_tokenizer
 from tfllm.training.run_folder import RunFolder, environment
 
 FLAGS = absl_flags.FLAGS
@@ -40,15 +43,18 @@ def define() -> None:
         ("", *DOCUMENT_PER),
         "What a document of a text file is [as in the run].",
     )
-    group.integer(
-        "stride",
-        None,
-        "Tokens between two windows of a causal model; 0: as long as they.",
-    )
     group.integer("seq_length", None, "Tokens per window [as in the run].")
     group.string("eval_files", "", "Text globs or shards [those of the run].")
     group.integer("batch_size", None, "Examples at a time [as in the run].")
-    group.string("output_dir", "", "For eval_results.json [--model_dir].")
+    group.string("output_dir", "", "For results and charts [--model_dir].")
+    group.integer(
+        "bootstrap_samples",
+        1000,
+        "Samples behind a confidence interval; 0: none.",
+    )
+    labelled_flags.define(
+        flags.Group("Labelled files [as in the run]"), as_in_run=True
+    )
 
 
 def main() -> None:
@@ -77,28 +83,34 @@ def main() -> None:
     output_dir = FLAGS.output_dir or FLAGS.model_dir
     if not tf.io.gfile.isdir(output_dir):
         tf.io.gfile.makedirs(output_dir)
-    values = run(config, FLAGS.model_dir)
+    task, tokenizer = load(config, FLAGS.model_dir)
+    if task.kind in FIGURES:
+        found = run_labelled(config, task, tokenizer)
+        values = found.values
+        beside = report(found, output_dir, FLAGS.bootstrap_samples, config.seed)
+    else:
+        values, beside = run(config, task, tokenizer), {}
     path = os.path.join(output_dir, "eval_results.json")
     RunFolder(output_dir).write(
         "eval_results.json",
         {
             **values,
+            **beside,
             "model_dir": FLAGS.model_dir,
             "eval_files": config.eval_files,
             "seed": config.seed,
             **environment(),
         },
     )
-    for name, value in sorted(values.items()):
-        print(f"{name}: {value:.4f}")
+    show(values, beside.get("intervals", {}))
     print(f"Results: {path}")
 
 
-def run(config: RunConfig, model_dir: str) -> dict[str, float]:
-    """Returns the metrics of a model folder.
+def load(config: RunConfig, model_dir: str) -> tuple[Task, Tokenizer]:
+    """Returns the task and the tokenizer of a model folder.
 
     Args:
-        config: RunConfig with the held-out files and how they are read.
+        config: RunConfig with seed and precision.
         model_dir: Model folder, or hub id.
     """
     keras.utils.set_random_seed(config.seed)
@@ -109,6 +121,19 @@ def run(config: RunConfig, model_dir: str) -> dict[str, float]:
     with model_folder.local_folder(model_dir) as folder:
         tokenizer = load_tokenizer(str(folder))
     task.compile("sgd", jit_compile=config.jit_compile)
+    return task, tokenizer
+
+
+def run(
+    config: RunConfig, task: Task, tokenizer: Tokenizer
+) -> dict[str, float]:
+    """Returns the figures of a language model.
+
+    Args:
+        config: RunConfig with the held-out files and how they are read.
+        task: A MaskedLM or CausalLM.
+        tokenizer: That of the task.
+    """
     data = open_data(
         config.eval_files,
         tokenizer,
@@ -122,9 +147,49 @@ def run(config: RunConfig, model_dir: str) -> dict[str, float]:
     return values
 
 
-def data_config(
-    config: RunConfig, task: Task
-) -> DataConfig | CausalDataConfig | LabelledDataConfig:
+def run_labelled(
+    config: RunConfig, task: Task, tokenizer: Tokenizer
+) -> Evaluated:
+    """Returns what there is to say about a task on labelled files.
+
+    The null threshold of a task that has one stays as it was trained.
+
+    Args:
+        config: RunConfig with the held-out files.
+        task: Of a kind in FIGURES.
+        tokenizer: That of the task.
+    """
+    length = config.seq_length
+    if task.config.max_length is not None:
+        length = min(length, task.config.max_length)
+    settings = {
+        **config.values,
+        **labelled_flags.given(),
+        "task": task.kind,
+        "labels": getattr(task, "labels", ()),
+        "seq_length": length,
+    }
+    data = open_labelled_data(
+        config.eval_files,
+        tokenizer,
+        labelled_flags.evaluation_config(labelled_flags.data_config(settings)),
+        flag="eval_files",
+    )
+    tune = getattr(task, "null_threshold", None) is None
+    return measure(task, data, config.eval_steps, tune)
+
+
+def show(
+    values: dict[str, float], intervals: dict[str, tuple[float, float]]
+) -> None:
+    """Prints figures, with the intervals of those that have one."""
+    for name, value in sorted(values.items()):
+        low, high = intervals.get(name, (None, None))
+        span = "" if low is None else f" [{low:.4f}, {high:.4f}]"
+        print(f"{name}: {value:.4f}{span}")
+
+
+def data_config(config: RunConfig, task: Task) -> DataConfig | CausalDataConfig:
     """Returns how the files become batches that fit the task."""
     length = config.seq_length
     if task.config.max_length is not None:

@@ -12,6 +12,9 @@ import shutil
 from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
+# What `-` names where a verb reads from it.
+STANDARD_INPUT = "standard input"
+
 
 def is_remote(path: str) -> bool:
     """Whether a path names a remote file system (`scheme://...`)."""
@@ -91,7 +94,8 @@ def match_files(patterns: str | Sequence[str], flag: str) -> list[str]:
 
     Args:
         patterns: a comma-separated string, or a sequence of paths and globs.
-            A local file whose own name holds a comma is taken whole.
+            A local file whose own name holds a comma is taken whole. For
+            `input_files`, `-` is STANDARD_INPUT.
         flag: name of the flag the patterns came from, for the messages.
 
     Returns:
@@ -112,6 +116,9 @@ def match_files(patterns: str | Sequence[str], flag: str) -> list[str]:
         )
     files: dict[str, None] = {}
     for pattern in patterns:
+        if pattern == "-" and flag == "input_files":
+            files[STANDARD_INPUT] = None
+            continue
         if not is_remote(pattern) and os.path.isdir(pattern):
             raise ValueError(
                 f"`{flag}` must name files. Received the folder: {pattern}. "

@@ -21,7 +21,7 @@ from tfllm import flags
 from tfllm.file_access import match_files, write_atomically
 from tfllm.generation import GenerationConfig
 from tfllm.interop import model_folder
-from tfllm.predict import in_batches, read_lines
+from tfllm.prediction_jobs import in_batches, read_lines
 from tfllm.tasks import CausalLM
 
 FLAGS = absl_flags.FLAGS

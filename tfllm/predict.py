@@ -1,39 +1,65 @@
-"""Fills [MASK] in texts with a pretrained model.
+"""Predicts with a model folder: labels, tags, answers, vectors, masks.
 
+    python -m tfllm.predict --model_dir=runs/sms \
+        --input_files=new.tsv --output_file=new.jsonl
     echo "The function [MASK] a list." | \
         python -m tfllm.predict --model_dir=runs/bert_tiny
 
-One text per line; each [MASK] gets the most probable tokens.
+Files are read as those of the run that made the model; standard input has a
+text per line, unless --format says otherwise. A result is a line of JSON, in
+the order of the input. The same command again continues a file that it did
+not finish.
 """
 
 import itertools
 import json
+import os
 import sys
-from collections.abc import Iterable, Iterator
-from typing import IO, Any
+from typing import Any
 
 import tensorflow as tf
 from absl import flags as absl_flags
+from tqdm import tqdm
 
-from tfllm import flags
-from tfllm.data.packing import pack_inputs
-from tfllm.file_access import match_files, open_binary, write_atomically
+import tfllm
+from tfllm import flags, labelled_flags, prediction_jobs
+from tfllm.data.tables import is_tfds
+from tfllm.evaluation.labelled import FIGURES
+from tfllm.evaluation.resumable_lines import ResumableLines
+from tfllm.file_access import is_remote, match_files, write_atomically
 from tfllm.interop import model_folder
-from tfllm.tasks import MaskedLM
-from tfllm.tokenizers import WordPieceTokenizer
+from tfllm.prediction_jobs import Job, in_batches
+from tfllm.tasks import MaskedLM, Task
+from tfllm.training.run_folder import RunFolder
 
 FLAGS = absl_flags.FLAGS
-MASK = "[MASK]"
+
+# A progress bar only shows for what takes longer.
+_QUIET_SECONDS = 3
+# Blocks of files are so many batches: texts of one length find each other.
+_BATCHES_PER_BLOCK = 16
 
 
 def define() -> None:
     """Defines the flags."""
     group = flags.Group("Prediction")
     group.string("model_dir", "", "Model folder, or hub id.")
-    group.string("input_files", "", "Text globs; default: standard input.")
-    group.string("output_file", "", "JSON lines; default: readable text.")
+    group.string("input_files", "", "Globs; default: standard input.")
+    group.string("output_file", "", "JSON lines; default: standard output.")
+    group.boolean("overwrite", False, "Drop an unfinished --output_file.")
     group.integer("batch_size", 32, "Texts at a time.")
-    group.integer("top_k", 5, "Candidates per [MASK].")
+    group.integer("top_k", 5, "Candidates per [MASK], answers per question.")
+    group.integer("seq_length", None, "Tokens per window [as in the run].")
+    group.names.append("null_threshold")
+    absl_flags.DEFINE_float(
+        "null_threshold",
+        None,
+        "How far having no answer must lie above the best one [tuned].",
+    )
+    labelled_flags.define(
+        flags.Group("Input of labels, tags, answers [as in the run]"),
+        as_in_run=True,
+    )
 
 
 def main() -> None:
@@ -43,170 +69,130 @@ def main() -> None:
     for name in ("batch_size", "top_k"):
         if not FLAGS[name].value:
             raise ValueError(f"`{name}` must be at least 1. Received: 0")
-    files = (
-        match_files(FLAGS.input_files, "input_files")
-        if (FLAGS.input_files)
-        else []
-    )
-    task = model_folder.load(FLAGS.model_dir)
-    if not isinstance(task, MaskedLM):
-        raise ValueError(
-            f"`model_dir` must hold a masked language model. Received: "
-            f"{FLAGS.model_dir}, a {type(task).__name__}; it continues texts "
-            "with tfllm.generate."
-        )
-    with model_folder.local_folder(FLAGS.model_dir) as folder:
-        tokenizer = WordPieceTokenizer.from_file(
-            str(folder), special_tokens_in_text=(MASK,)
-        )
-    predictor = FillMask(task, tokenizer, FLAGS.top_k)
-    batches = in_batches(read_lines(files), FLAGS.batch_size)
+    files = input_files()
+    job = open_job(model_folder.load(FLAGS.model_dir), files)
     if FLAGS.output_file:
-        with write_atomically(FLAGS.output_file) as file:
-            write_predictions(predictor, batches, file, as_json=True)
-    else:
-        write_predictions(predictor, batches, sys.stdout, as_json=False)
+        write(job, files)
+        return
+    for items in in_batches(job.items, FLAGS.batch_size):
+        for result in job.predict(items):
+            print(job.show(result) if job.show else line(result))
+        sys.stdout.flush()
 
 
-class FillMask:
-    """Most probable tokens for each [MASK].
-
-    Args:
-        task: A masked-language-model task.
-        tokenizer: Its tokenizer, with [MASK] recognised in text.
-        top_k: Candidates per [MASK].
-    """
-
-    def __init__(
-        self, task: MaskedLM, tokenizer: WordPieceTokenizer, top_k: int = 5
-    ) -> None:
-        """See the class."""
-        self.task = task
-        self.tokenizer = tokenizer
-        self.top_k = min(top_k, tokenizer.vocab_size)
-        self._probabilities = tf.function(
-            self._forward,
-            input_signature=[tf.TensorSpec([None], tf.string)],
-            autograph=False,
-        )
-
-    def __call__(self, texts: list[str]) -> list[list[list[dict[str, Any]]]]:
-        """Returns the candidates: by text, by [MASK], best first.
-
-        Raises:
-            ValueError: A text has no [MASK], or it lies behind the longest
-                sequence of the model.
-        """
-        for text in texts:
-            if MASK not in text:
-                raise ValueError(
-                    f"a text needs at least one {MASK}. Received: {text!r}"
-                )
-        ids, probabilities, rows = (
-            part.numpy() for part in self._probabilities(tf.constant(texts))
-        )
-        found: list[list[list[dict[str, Any]]]] = [[] for _ in texts]
-        for row, slot_ids, slot in zip(rows, ids, probabilities, strict=True):
-            found[row].append(
-                [
-                    {
-                        "token": self.tokenizer.id_to_token(int(token_id)),
-                        "token_id": int(token_id),
-                        "score": float(score),
-                    }
-                    for token_id, score in zip(slot_ids, slot, strict=True)
-                ]
-            )
-        for text, slots in zip(texts, found, strict=True):
-            if len(slots) != text.count(MASK):
-                raise ValueError(
-                    "a text is longer than the model's "
-                    f"{self.task.config.max_length} tokens. Received: "
-                    f"{text[:80]!r}..."
-                )
-        return found
-
-    def _forward(self, texts: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """Returns top ids, their probabilities and their rows, per mask."""
-        length = self.task.config.max_length
-        assert length is not None
-        inputs = pack_inputs(
-            [self.tokenizer.tokenize(texts)],
-            length,
-            self.tokenizer.cls_id,
-            self.tokenizer.sep_id,
-            self.tokenizer.pad_id,
-            pad_to_longest=True,
-        )
-        where = tf.where(inputs["token_ids"] == self.tokenizer.mask_id)
-        logits = self.task(inputs, training=False)["mlm"]
-        top = tf.math.top_k(
-            tf.nn.softmax(tf.gather_nd(logits, where)), k=self.top_k
-        )
-        return top.indices, top.values, where[:, 0]
+def input_files() -> list[str]:
+    """Returns the paths of --input_files; none for standard input."""
+    if not FLAGS.input_files or is_tfds(FLAGS.input_files):
+        return list(filter(None, [FLAGS.input_files]))
+    return match_files(FLAGS.input_files, "input_files")
 
 
-def read_lines(paths: list[str]) -> Iterator[str]:
-    """Yields the lines that are not blank, of files or standard input.
+def open_job(task: Task, files: list[str]) -> Job:
+    """Returns what is done with a kind of model.
 
     Raises:
-        ValueError: A line is not UTF-8; or there is none.
+        ValueError: Nothing is.
     """
-    count = 0
-    for path in paths or ["standard input"]:
-        with open_binary(path) if paths else sys.stdin.buffer as file:
-            for number, line in enumerate(file, 1):
-                try:
-                    text = line.decode("utf-8").strip()
-                except UnicodeDecodeError as error:
-                    raise ValueError(
-                        f"{path}, line {number} is not UTF-8: {error.reason}"
-                    ) from error
-                if text:
-                    count += 1
-                    yield text
-    if not count:
+    if isinstance(task, MaskedLM):
+        return prediction_jobs.fill_mask_job(
+            task, FLAGS.model_dir, files, FLAGS.top_k
+        )
+    if task.kind not in FIGURES:
         raise ValueError(
-            "`input_files` must hold at least one line of text. Received: "
-            f"only blank text in {', '.join(paths) or 'standard input'}"
+            "`model_dir` must hold a model that labels or fills masks. "
+            f"Received: {FLAGS.model_dir}, a {type(task).__name__}; it "
+            "continues texts with tfllm.generate."
+        )
+    if FLAGS.null_threshold is not None:
+        task.null_threshold = FLAGS.null_threshold
+    given = labelled_flags.given()
+    if FLAGS.seq_length:
+        given["seq_length"] = FLAGS.seq_length
+    config = prediction_jobs.labelled_config(
+        task,
+        {
+            **(RunFolder(FLAGS.model_dir).read("run.json") or {}),
+            **given,
+            "batch_size": FLAGS.batch_size,
+        },
+        as_lines=not files and "format" not in given,
+    )
+    return prediction_jobs.labelled_job(
+        task, FLAGS.model_dir, FLAGS.input_files or "-", config, FLAGS.top_k
+    )
+
+
+def write(job: Job, files: list[str]) -> None:
+    """Writes the results to --output_file, from where it was left.
+
+    What is remote cannot be continued: it is written whole or not at all.
+    """
+    block = FLAGS.batch_size * (_BATCHES_PER_BLOCK if files else 1)
+    if is_remote(FLAGS.output_file):
+        with write_atomically(FLAGS.output_file) as file:
+            for items in in_batches(job.items, block):
+                file.writelines(f"{line(r)}\n" for r in job.predict(items))
+        return
+    with ResumableLines(
+        FLAGS.output_file, settings(files), block, FLAGS.overwrite
+    ) as lines:
+        skip(job, lines)
+        with tqdm(
+            desc="predicting",
+            unit=" records",
+            initial=lines.num_done,
+            delay=_QUIET_SECONDS,
+        ) as progress:
+            for items in in_batches(job.items, block):
+                lines.append([line(result) for result in job.predict(items)])
+                progress.update(len(items))
+
+
+def skip(job: Job, lines: ResumableLines) -> None:
+    """Passes over the items whose lines are there.
+
+    Raises:
+        ValueError: The last of them is of another item.
+    """
+    if not lines.num_done:
+        return
+    last = next(itertools.islice(job.items, lines.num_done - 1, None), None)
+    found = json.loads(lines.last_line or "{}")
+    if last is None or not job.is_of(found, last):
+        # Not a ValueError: what is there may belong to the right input.
+        raise OSError(
+            f"`output_file` {FLAGS.output_file} was begun with another "
+            f"input: its line {lines.num_done} is that of {found}. Give the "
+            "same input to continue it, or --overwrite to drop it."
         )
 
 
-def in_batches(texts: Iterable[str], size: int) -> Iterator[list[str]]:
-    """Yields lists of `size` texts; the last may be shorter."""
-    texts = iter(texts)
-    while batch := list(itertools.islice(texts, size)):
-        yield batch
+def settings(files: list[str]) -> dict[str, Any]:
+    """Returns what decides the results: flags, files, the model."""
+    names = ("top_k", "batch_size", "seq_length", "null_threshold")
+    return {
+        "version": tfllm.__version__,
+        "model_dir": FLAGS.model_dir,
+        "model": [
+            stamp(path)
+            for pattern in ("config.json", "model*.safetensors")
+            for path in tf.io.gfile.glob(os.path.join(FLAGS.model_dir, pattern))
+        ],
+        "inputs": [[path, *stamp(path)] for path in files] or "standard input",
+        **{name: FLAGS[name].value for name in names},
+        **labelled_flags.given(),
+    }
 
 
-def write_predictions(
-    predictor: FillMask,
-    batches: Iterable[list[str]],
-    file: IO[str],
-    as_json: bool,
-) -> None:
-    """Writes the candidates of each text, in the order of the input."""
-    for texts in batches:
-        for text, slots in zip(texts, predictor(texts), strict=True):
-            file.write(
-                _as_json(text, slots) if as_json else _shown(text, slots)
-            )
-        file.flush()
+def stamp(path: str) -> tuple[int, int]:
+    """Returns the size of a file and when it was changed."""
+    found = tf.io.gfile.stat(path)
+    return found.length, found.mtime_nsec
 
 
-def _as_json(text: str, slots: list[list[dict[str, Any]]]) -> str:
-    """Returns the candidates of one text as a JSON line."""
-    record = {"text": text, "masks": slots}
-    return json.dumps(record, ensure_ascii=False) + "\n"
-
-
-def _shown(text: str, slots: list[list[dict[str, Any]]]) -> str:
-    """Returns the candidates of one text for people."""
-    lines = [text]
-    for slot in slots:
-        shown = "  ".join(f"{c['token']} {c['score']:.3f}" for c in slot)
-        lines.append(f"    {MASK}: {shown}")
-    return "\n".join(lines) + "\n"
+def line(result: dict[str, Any]) -> str:
+    """Returns a result as a line of JSON."""
+    return json.dumps(result, ensure_ascii=False, allow_nan=False)
 
 
 if __name__ == "__main__":

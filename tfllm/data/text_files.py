@@ -10,6 +10,7 @@ import contextlib
 import gzip
 import io
 import logging
+import sys
 import zlib
 from collections.abc import Iterator
 from typing import IO, Any, cast
@@ -61,6 +62,9 @@ def open_bytes(path: str) -> Iterator[IO[bytes]]:
     Raises:
         ValueError: A gzip file is damaged or cut off, also while it is read.
     """
+    if path == file_access.STANDARD_INPUT:
+        yield sys.stdin.buffer
+        return
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(file_access.open_binary(path))
         start = file.read(2)
@@ -87,14 +91,17 @@ def open_decoded(path: str, encoding: str = "") -> Iterator[IO[str]]:
     Only "\n" ends a line: other characters that do may stand in texts.
 
     Args:
-        path: The file.
-        encoding: Its encoding; empty finds out.
+        path: The file, or `file_access.STANDARD_INPUT`.
+        encoding: Its encoding; empty finds out, and is UTF-8 for standard
+            input, which cannot be read twice.
 
     Raises:
         ValueError: The file is binary, or is not in that encoding, also
             while it is read.
     """
-    encoding = encoding or detect_encoding(path)
+    if not encoding:
+        piped = path == file_access.STANDARD_INPUT
+        encoding = "utf-8" if piped else detect_encoding(path)
     try:
         if codecs.lookup(encoding).name == "utf-8":
             encoding = "utf-8-sig"  # which also takes files without a mark

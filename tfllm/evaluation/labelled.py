@@ -140,9 +140,10 @@ def predict(
     pool = POOLS[task.kind](data.records, task.kind)
     losses = dict.fromkeys(task.objectives, 0.0)
     measures, totals = dict(losses), dict(losses)
-    for x, y, weights, *rest in data.evaluation_rows(max_steps=max_steps):
+    rows = data.evaluation_rows(max_steps=max_steps)
+    for x, y, weights, numbers, marks in rows:
         outputs, sums, counts = forward(x, y, weights)
-        pool.add(outputs, *rest)
+        pool.add(outputs, numbers, marks)
         for name in counts:
             losses[name] += float(sums[name][0])
             measures[name] += float(sums[name][1])

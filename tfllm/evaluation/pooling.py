@@ -32,9 +32,6 @@ class Pool(Protocol):
         """Returns the output of each record that had a row."""
 
 
-_NONE: Arrays = {}
-
-
 class MeanPool:
     """The mean of the outputs of the rows.
 
@@ -49,9 +46,7 @@ class MeanPool:
         self._sums: dict[int, np.ndarray] = {}
         self._counts: dict[int, int] = {}
 
-    def add(
-        self, outputs: Arrays, numbers: np.ndarray, marks: Arrays = _NONE
-    ) -> None:
+    def add(self, outputs: Arrays, numbers: np.ndarray, marks: Arrays) -> None:
         """See Pool."""
         values = outputs[self._name].astype("float64")
         for number, value in zip(numbers.tolist(), values, strict=True):

@@ -1,0 +1,182 @@
+"""Predictions and figures of every kind of task, against numpy."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.evaluation.labelled_examples import (
+    EXAMPLES,
+    Example,
+    FixedRows,
+    example_of,
+)
+from tfllm import tasks
+from tfllm.evaluation.labelled import (
+    FIGURES,
+    Forward,
+    evaluate_labelled,
+    measure,
+    metric_names,
+    predict,
+)
+from tfllm.evaluation.pooling import POOLS
+from tfllm.evaluation.results import results
+
+
+@pytest.fixture(params=EXAMPLES)
+def example(request: pytest.FixtureRequest) -> Example:
+    return example_of(request.param)
+
+
+def test_every_task_of_labels_is_here() -> None:
+    kinds = set(tasks.TASKS) - {"causal_lm", "masked_lm"}
+    assert set(EXAMPLES) == set(POOLS) == set(FIGURES) == kinds
+
+
+def test_a_record_has_one_output(example: Example) -> None:
+    found = predict(example.task, example.data)
+    assert list(found.records) == example.data.records
+    assert len(found.outputs) == len(example.data.records)
+    # Rows in another order, and with others that fill up the batch.
+    other = predict(example.task, example.data.shuffled())
+    for ours, theirs in zip(found.outputs, other.outputs, strict=True):
+        if example.task.kind == "question_answering":
+            assert ours == theirs
+        else:
+            np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    if example.task.kind != "embedding":
+        # There the other rows of a batch are candidates.
+        assert other.means == pytest.approx(found.means, rel=1e-5)
+
+
+def test_means_are_those_of_the_task(example: Example) -> None:
+    example.task.compile("sgd")
+    expected = example.task.evaluate(
+        example.data.dataset(), return_dict=True, verbose=0
+    )
+    means = predict(example.task, example.data).means
+    assert means == pytest.approx(expected, rel=1e-5)
+
+
+def test_names_are_known_beforehand(example: Example) -> None:
+    values = evaluate_labelled(example.task, example.data)
+    assert set(values) <= set(metric_names(example.task))
+    assert all(isinstance(value, float) for value in values.values())
+    # A best metric may be each of these.
+    missing = set(metric_names(example.task)) - set(values)
+    assert missing <= example.sometimes
+
+
+def test_a_sample_of_all_is_all(example: Example) -> None:
+    found = measure(example.task, example.data)
+    assert found.num_records == len(example.data.records)
+    sample = found.figures.sample(np.arange(found.num_records))
+    assert sample
+    assert sample == pytest.approx({n: found.values[n] for n in sample})
+
+
+def test_twice_the_same(example: Example) -> None:
+    first = evaluate_labelled(example.task, example.data)
+    traces = [f.experimental_get_tracing_count() for f in functions(example)]
+    assert evaluate_labelled(example.task, example.data) == first
+    assert traces == [1]
+    assert [
+        f.experimental_get_tracing_count() for f in functions(example)
+    ] == traces
+
+
+def functions(example: Example) -> list[Any]:
+    return list(Forward.of(example.task)._functions.values())
+
+
+def test_without_gold_labels(example: Example) -> None:
+    bare = example.data.without_gold()
+    found = predict(example.task, bare)
+    assert found.means == {}
+    lines = results(found)
+    assert [line["id"] for line in lines] == [r.id for r in bare.records]
+
+
+def test_the_first_batches_only(example: Example) -> None:
+    found = predict(example.task, example.data, max_steps=1)
+    assert 0 < len(found.records) < len(example.data.records)
+
+
+def logits_of(example: Example) -> Iterator[tuple[int, np.ndarray]]:
+    """(record, output of a row) of all rows that are real."""
+    for x, _, _, numbers, _ in example.data.evaluation_rows():
+        outputs = example.task(x, training=False)[example.task.kind].numpy()
+        yield from (
+            (n, o) for n, o in zip(numbers, outputs, strict=True) if n >= 0
+        )
+
+
+@pytest.mark.parametrize(
+    "kind", ["classification", "multi_label", "regression"]
+)
+def test_windows_are_averaged(kind: str) -> None:
+    example = example_of(kind)
+    rows: dict[int, list[np.ndarray]] = {}
+    for number, output in logits_of(example):
+        rows.setdefault(number, []).append(output)
+    assert max(map(len, rows.values())) > 1
+    for number, output in enumerate(
+        predict(example.task, example.data).outputs
+    ):
+        np.testing.assert_allclose(output, np.mean(rows[number], 0), atol=1e-6)
+
+
+def test_accuracy_is_that_of_the_records() -> None:
+    example = example_of("classification")
+    found = predict(example.task, example.data)
+    right = [
+        example.task.labels[int(np.argmax(output))] == record.gold
+        for output, record in zip(found.outputs, found.records, strict=True)
+    ]
+    values = evaluate_labelled(example.task, example.data)
+    assert values["accuracy"] == pytest.approx(np.mean(right))
+
+
+def test_a_word_that_was_cut_is_outside() -> None:
+    example = example_of("tagging")
+    record = example.data.records[0]
+    longer = dataclasses.replace(
+        record,
+        words=(*record.words, (0, 1)),
+        gold=(*record.gold, "B-X"),
+    )
+    records = [longer, *example.data.records[1:]]
+    data = FixedRows(records, example.data.batches)
+    line = results(predict(example.task, data))[0]
+    assert line["words"][-1]["label"] == "O"
+    assert line["words"][-1]["score"] == 0.0
+    values = evaluate_labelled(example.task, data)
+    assert values["accuracy"] <= 1 - 1 / sum(len(r.gold) for r in records)
+
+
+def test_the_null_threshold_is_tuned_once() -> None:
+    example = example_of("question_answering")
+    values = evaluate_labelled(example.task, example.data)
+    threshold = example.task.null_threshold
+    assert values["null_threshold"] == threshold
+    assert evaluate_labelled(example.task, example.data, tune=False) == values
+    example.task.null_threshold = -1e9
+    never = evaluate_labelled(example.task, example.data, tune=False)
+    assert never["no_answer_f1"] == 1.0
+    assert never["has_answer_f1"] == 0.0
+    assert values["f1"] >= never["f1"]
+
+
+def test_what_others_wrote_is_not_changed() -> None:
+    """The means of a training stay as they are."""
+    example = example_of("classification")
+    example.task.compile("sgd")
+    example.task.fit(example.data.dataset(), verbose=0, shuffle=False)
+    before = [v.numpy() for m in example.task.metrics for v in m.variables]
+    evaluate_labelled(example.task, example.data)
+    after = [v.numpy() for m in example.task.metrics for v in m.variables]
+    assert before == after
+    assert any(before)

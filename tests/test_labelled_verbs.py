@@ -1,0 +1,293 @@
+"""The predict and evaluate verbs on a folder that labels texts."""
+
+import contextlib
+import csv
+import json
+import os
+import pathlib
+import random
+import signal
+import time
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests import verbs
+from tests.verbs import Finished
+from tfllm import tasks
+from tfllm.data.packing import pack_inputs
+from tfllm.interop import model_folder
+from tfllm.models import FAMILIES
+from tfllm.tokenizers import WordPieceTokenizer
+
+pytestmark = pytest.mark.slow
+
+LABELS = ("ham", "späm", "eggs")
+LENGTH = 16
+COUNT = 150
+
+
+def text(rng: random.Random, words: int) -> str:
+    return " ".join(2 * rng.choice(verbs.SYLLABLES) for _ in range(words))
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A model of random weights, and a table of texts of many lengths."""
+    folder = tmp_path_factory.mktemp("labelled")
+    (folder / "vocab.txt").write_text("\n".join(verbs.vocabulary()) + "\n")
+    tokenizer = WordPieceTokenizer.from_file(str(folder / "vocab.txt"))
+    config = FAMILIES["bert"].config(
+        num_layers=1,
+        hidden_size=16,
+        num_heads=2,
+        vocab_size=tokenizer.vocab_size,
+        max_position_embeddings=LENGTH,
+    )
+    keras.utils.set_random_seed(2)
+    task = tasks.create(
+        "classification", config.with_initializer_range(0.5), labels=LABELS
+    )
+    model_folder.save(task, folder / "model", tokenizer)
+    run = {
+        "task": "classification",
+        "eval_files": str(folder / "heldout.csv"),
+        "text_column": "sentence",
+        "label_column": "class",
+        "id_column": "key",
+        "seq_length": LENGTH,
+        "batch_size": 8,
+        "seed": 1,
+    }
+    (folder / "model" / "run.json").write_text(json.dumps(run))
+    rng = random.Random(0)
+    with open(folder / "heldout.csv", "w", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["key", "class", "sentence"])
+        for i in range(COUNT):
+            # One in four is longer than a window.
+            words = rng.randint(1, 8) if i % 4 else rng.randint(20, 40)
+            rows.writerow([f"k{i}", rng.choice(LABELS), text(rng, words)])
+    return folder
+
+
+def predict(work: pathlib.Path, output: str, *argv: str, **options) -> Finished:
+    return verbs.run(
+        "predict",
+        f"--model_dir={work / 'model'}",
+        f"--output_file={work / output}",
+        *argv,
+        **options,
+    )
+
+
+def lines_of(path: pathlib.Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def rows_of(path: pathlib.Path) -> list[dict]:
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+@pytest.fixture(scope="module")
+def whole(work: pathlib.Path) -> pathlib.Path:
+    """The predictions of all rows, in blocks of a batch of 1."""
+    done = predict(
+        work,
+        "whole.jsonl",
+        f"--input_files={work / 'heldout.csv'}",
+        "--batch_size=1",
+    )
+    assert done.status == 0, done.stderr
+    return work / "whole.jsonl"
+
+
+def test_results_are_those_of_the_task(
+    work: pathlib.Path, whole: pathlib.Path
+) -> None:
+    found = lines_of(whole)
+    rows = rows_of(work / "heldout.csv")
+    assert [(r["id"], r["text"]) for r in found] == [
+        (row["key"], row["sentence"]) for row in rows
+    ]
+    task = model_folder.load(work / "model")
+    tokenizer = WordPieceTokenizer.from_file(str(work / "model"))
+    for result in found[1:20]:
+        tokens = tokenizer.tokenize(tf.constant([result["text"]]))
+        if tokens.flat_values.shape[0] > LENGTH - 2:
+            continue
+        x = pack_inputs(
+            [tokens],
+            LENGTH,
+            tokenizer.cls_id,
+            tokenizer.sep_id,
+            tokenizer.pad_id,
+        )
+        logits = task(x, training=False)["classification"].numpy()[0]
+        powers = np.exp(logits.astype("float64"))
+        expected = dict(zip(LABELS, powers / powers.sum(), strict=True))
+        assert result["scores"] == pytest.approx(expected, abs=1e-5)
+        assert result["label"] == max(expected, key=lambda n: expected[n])
+        assert result["score"] == max(result["scores"].values())
+        assert list(result["scores"].values()) == sorted(
+            result["scores"].values(), reverse=True
+        )
+
+
+def test_batches_make_no_difference(
+    work: pathlib.Path, whole: pathlib.Path
+) -> None:
+    done = predict(
+        work, "batches.jsonl", f"--input_files={work / 'heldout.csv'}"
+    )
+    assert done.status == 0, done.stderr
+    for ours, theirs in zip(
+        lines_of(work / "batches.jsonl"), lines_of(whole), strict=True
+    ):
+        assert ours["id"] == theirs["id"]
+        assert ours["scores"] == pytest.approx(theirs["scores"], abs=1e-5)
+
+
+def kill_at(path: pathlib.Path, lines: int) -> Callable[[int], None]:
+    """Kills a process when a file has some lines."""
+
+    def during(pid: int) -> None:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                if path.read_bytes().count(b"\n") >= lines:
+                    break
+            time.sleep(0.001)
+        os.kill(pid, signal.SIGKILL)
+
+    return during
+
+
+def test_a_kill_loses_and_repeats_nothing(
+    work: pathlib.Path, whole: pathlib.Path
+) -> None:
+    argv = [f"--input_files={work / 'heldout.csv'}", "--batch_size=1"]
+    partial = work / "killed.jsonl.partial"
+    found = []
+    for lines in (1, 40, 90):
+        done = predict(
+            work, "killed.jsonl", *argv, during=kill_at(partial, lines)
+        )
+        assert done.status == -signal.SIGKILL
+        assert not (work / "killed.jsonl").exists()
+        found.append(partial.read_bytes().count(b"\n"))
+        assert lines <= found[-1] < COUNT
+        # As if it had been killed in the middle of a write.
+        with open(partial, "ab") as file:
+            file.write(b'{"id": "k')
+    assert found == sorted(found)
+    done = predict(work, "killed.jsonl", *argv)
+    assert done.status == 0, done.stderr
+    assert (work / "killed.jsonl").read_bytes() == whole.read_bytes()
+    assert not list(work.glob("killed.jsonl.*"))
+
+
+def test_another_command_is_refused(
+    work: pathlib.Path, whole: pathlib.Path
+) -> None:
+    argv = [f"--input_files={work / 'heldout.csv'}", "--batch_size=1"]
+    partial = work / "other.jsonl.partial"
+    predict(work, "other.jsonl", *argv, during=kill_at(partial, 20))
+    kept = partial.read_bytes()
+    done = predict(work, "other.jsonl", argv[0], "--batch_size=2")
+    assert done.status == 1
+    (line,) = done.errors
+    assert "batch_size was 1, is 2" in line
+    assert "--overwrite" in line
+    assert partial.read_bytes() == kept
+    done = predict(work, "other.jsonl", argv[0], "--overwrite")
+    assert done.status == 0, done.stderr
+    assert len(lines_of(work / "other.jsonl")) == COUNT
+
+
+def test_standard_input_goes_on_with_the_same_lines_only(
+    work: pathlib.Path, whole: pathlib.Path
+) -> None:
+    texts = [record["text"] for record in lines_of(whole)]
+    partial = work / "stdin.jsonl.partial"
+    predict(
+        work,
+        "stdin.jsonl",
+        "--batch_size=2",
+        stdin="\n".join(texts),
+        during=kill_at(partial, 20),
+    )
+    done = predict(
+        work, "stdin.jsonl", "--batch_size=2", stdin="\n".join(texts[::-1])
+    )
+    assert done.status == 1
+    assert "begun with another input: its line" in done.errors[0]
+    done = predict(
+        work, "stdin.jsonl", "--batch_size=2", stdin="\n".join(texts)
+    )
+    assert done.status == 0, done.stderr
+    found = lines_of(work / "stdin.jsonl")
+    assert [(r["id"], r["text"]) for r in found] == [
+        (str(i), text) for i, text in enumerate(texts)
+    ]
+
+
+def test_standard_input_to_standard_output(
+    work: pathlib.Path, whole: pathlib.Path
+) -> None:
+    done = verbs.run(
+        "predict", f"--model_dir={work / 'model'}", stdin="ba de\n\nki lo\n"
+    )
+    assert done.status == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [r["text"] for r in found] == ["ba de", "ki lo"]
+    assert {r["label"] for r in found} <= set(LABELS)
+
+
+def test_a_bad_record(work: pathlib.Path) -> None:
+    (work / "bad.csv").write_text("key,sentence\n1,ba de\n2\n3,ki\n")
+    argv = [f"--input_files={work / 'bad.csv'}", "--batch_size=1"]
+    done = predict(work, "bad.jsonl", *argv)
+    assert done.status == 1
+    assert "bad.csv, line 3" in done.errors[-1]
+    assert not list(work.glob("bad.jsonl*"))
+    done = predict(work, "bad.jsonl", *argv, "--on_bad_record=skip")
+    assert done.status == 0, done.stderr
+    assert [r["id"] for r in lines_of(work / "bad.jsonl")] == ["1", "3"]
+    assert f"{work / 'bad.csv'}: 1 bad records skipped" in done.stderr
+
+
+def test_evaluation_with_intervals_tables_and_charts(
+    work: pathlib.Path, whole: pathlib.Path
+) -> None:
+    argv = [f"--model_dir={work / 'model'}", "--bootstrap_samples=200"]
+    results = []
+    for name in ("first", "second"):
+        done = verbs.run("evaluate", *argv, f"--output_dir={work / name}")
+        assert done.status == 0, done.stderr
+        results.append(
+            json.loads((work / name / "eval_results.json").read_text())
+        )
+        results[-1].pop("date")
+    first, second = results
+    assert first == second
+    rows = rows_of(work / "heldout.csv")
+    right = [
+        row["class"] == result["label"]
+        for row, result in zip(rows, lines_of(whole), strict=True)
+    ]
+    assert first["accuracy"] == pytest.approx(np.mean(right), abs=0.01)
+    low, high = first["intervals"]["accuracy"]
+    assert low < first["accuracy"] < high
+    assert f"accuracy: {first['accuracy']:.4f} [{low:.4f}, " in done.stdout
+    assert first["examples"] == COUNT
+    assert sum(v["support"] for v in first["labels"].values()) == COUNT
+    assert np.sum(first["confusion"]) == COUNT
+    assert first["charts"] == ["eval_confusion.png", "eval_calibration.png"]
+    for name in first["charts"]:
+        data = (work / "first" / name).read_bytes()
+        assert data.startswith(b"\x89PNG")
+        assert data == (work / "second" / name).read_bytes()

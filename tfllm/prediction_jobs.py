@@ -1,0 +1,205 @@
+"""What the predict verb predicts, by the kind of model: from input to JSON."""
+
+import dataclasses
+import itertools
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from tfllm import labelled_flags
+from tfllm.data.bad_records import BadRecords
+from tfllm.data.labelled import LabelledData
+from tfllm.data.labelled_config import LabelledDataConfig
+from tfllm.data.read_labelled import read_records
+from tfllm.data.records import Record
+from tfllm.evaluation.labelled import predict
+from tfllm.evaluation.results import results
+from tfllm.file_access import STANDARD_INPUT, open_binary
+from tfllm.interop import model_folder
+from tfllm.tasks import MaskedLM, Task
+from tfllm.tasks.fill_mask import MASK, FillMask
+from tfllm.tokenizers import WordPieceTokenizer, load_tokenizer
+
+Result = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What is predicted from what.
+
+    Attributes:
+        items: Texts or records, in order.
+        predict: Some of them -> a JSON value for each.
+        is_of: Whether a JSON value is that of an item.
+        show: A JSON value -> what people read; None: the JSON itself.
+    """
+
+    items: Iterator[Any]
+    predict: Callable[[list[Any]], list[Result]]
+    is_of: Callable[[Result, Any], bool]
+    show: Callable[[Result], str] | None = None
+
+
+def fill_mask_job(
+    task: MaskedLM, model_dir: str, files: list[str], top_k: int
+) -> Job:
+    """Returns how the masks of lines are filled.
+
+    Args:
+        task: The task.
+        model_dir: Its folder.
+        files: Paths; none: standard input.
+        top_k: Candidates per mask.
+    """
+    with model_folder.local_folder(model_dir) as folder:
+        tokenizer = WordPieceTokenizer.from_file(
+            str(folder), special_tokens_in_text=(MASK,)
+        )
+    predictor = FillMask(task, tokenizer, top_k)
+
+    def fill(texts: list[str]) -> list[Result]:
+        return [
+            {"text": text, "masks": slots}
+            for text, slots in zip(texts, predictor(texts), strict=True)
+        ]
+
+    return Job(
+        read_lines(files),
+        fill,
+        lambda result, text: result.get("text") == text,
+        _shown,
+    )
+
+
+def labelled_job(
+    task: Task,
+    model_dir: str,
+    files: str,
+    config: LabelledDataConfig,
+    top_k: int,
+) -> Job:
+    """Returns how records get labels, tags, answers or vectors.
+
+    Args:
+        task: Of a kind in `evaluation.labelled.FIGURES`.
+        model_dir: Its folder.
+        files: Paths and globs, `-` for standard input.
+        config: How they become batches, without gold labels.
+        top_k: Answers per question.
+    """
+    with model_folder.local_folder(model_dir) as folder:
+        tokenizer = load_tokenizer(str(folder))
+
+    def label(records: list[Record]) -> list[Result]:
+        data = LabelledData(records, tokenizer, config)
+        return results(predict(task, data), top_k)
+
+    return Job(_records(files, config), label, _is_of)
+
+
+def labelled_config(
+    task: Task, values: dict[str, Any], as_lines: bool
+) -> LabelledDataConfig:
+    """Returns how input is read and cut for a task.
+
+    Args:
+        task: The task.
+        values: Settings of its run, and those that take their place.
+        as_lines: Whether there is a text per line, or two with a tab between
+            them, and nothing else.
+    """
+    settings = {
+        **values,
+        "task": task.kind,
+        "labels": getattr(task, "labels", ()),
+        "label_column": "",
+    }
+    if as_lines:
+        pair = bool(values.get("text_pair_column"))
+        settings |= {"line_pattern": "", "id_column": ""}
+        settings |= (
+            {
+                "format": "tsv",
+                "delimiter": "tab",
+                "has_header": False,
+                "text_column": "0",
+                "text_pair_column": "1",
+            }
+            if pair
+            else {"format": "text", "text_column": "text"}
+        )
+    longest = task.config.max_length
+    config = labelled_flags.data_config(settings)
+    if longest is not None:
+        config = dataclasses.replace(
+            config, seq_length=min(config.seq_length, longest)
+        )
+    return labelled_flags.evaluation_config(config)
+
+
+def _records(files: str, config: LabelledDataConfig) -> Iterator[Record]:
+    """Yields the records of files or of standard input.
+
+    Raises:
+        ValueError: There is none, or one is bad and is not to be skipped.
+    """
+    bad = BadRecords(config.table.on_bad_record)
+    records = read_records(files, config, bad, "input_files")
+    count = 0
+    for count, record in enumerate(records, 1):  # noqa: B007
+        yield record
+    if not count:
+        raise ValueError(
+            "`input_files` must hold at least one record. Received: none in "
+            f"{files}, {bad.counts.total()} bad ones"
+        )
+    for path, skipped in sorted(bad.counts.items()):
+        print(f"{path}: {skipped} bad records skipped", file=sys.stderr)
+
+
+def _is_of(result: Result, record: Record) -> bool:
+    """Returns whether a result is that of a record."""
+    text = result.get("question", result.get("text"))
+    return result.get("id") == record.id and text == record.texts[0]
+
+
+def read_lines(paths: list[str]) -> Iterator[str]:
+    """Yields the lines that are not blank, of files or standard input.
+
+    Raises:
+        ValueError: A line is not UTF-8; or there is none.
+    """
+    count = 0
+    for path in paths or [STANDARD_INPUT]:
+        with open_binary(path) if paths else sys.stdin.buffer as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    text = line.decode("utf-8").strip()
+                except UnicodeDecodeError as error:
+                    raise ValueError(
+                        f"{path}, line {number} is not UTF-8: {error.reason}"
+                    ) from error
+                if text:
+                    count += 1
+                    yield text
+    if not count:
+        raise ValueError(
+            "`input_files` must hold at least one line of text. Received: "
+            f"only blank text in {', '.join(paths) or STANDARD_INPUT}"
+        )
+
+
+def in_batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    """Yields lists of `size` items; the last may be shorter."""
+    items = iter(items)
+    while batch := list(itertools.islice(items, size)):
+        yield batch
+
+
+def _shown(result: Result) -> str:
+    """Returns the candidates of one text for people."""
+    lines = [result["text"]]
+    for slot in result["masks"]:
+        shown = "  ".join(f"{c['token']} {c['score']:.3f}" for c in slot)
+        lines.append(f"    {MASK}: {shown}")
+    return "\n".join(lines)
