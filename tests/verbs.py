@@ -43,7 +43,7 @@ class Finished:
         return [
             line
             for line in lines
-            if line.strip() and not re.search(r"(step|B)/s", line)
+            if line.strip() and not re.search(r"(step|B)/s|s/step", line)
         ]
 
 
