@@ -18,6 +18,7 @@ from tfllm import flags, labelled_flags
 from tfllm.data.causal import CausalData, CausalDataConfig
 from tfllm.data.corpus_sources import DOCUMENT_PER
 from tfllm.data.labelled import open_labelled_data
+from tfllm.data.labelled_config import LabelledDataConfig
 from tfllm.data.open_data import open_data
 from tfllm.data.pipeline import DataConfig
 from tfllm.evaluation.evaluate import evaluate
@@ -189,7 +190,9 @@ def show(
         print(f"{name}: {value:.4f}{span}")
 
 
-def data_config(config: RunConfig, task: Task) -> DataConfig | CausalDataConfig:
+def data_config(
+    config: RunConfig, task: Task
+) -> DataConfig | CausalDataConfig | LabelledDataConfig:
     """Returns how the files become batches that fit the task."""
     length = config.seq_length
     if task.config.max_length is not None:
