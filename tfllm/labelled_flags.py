@@ -25,6 +25,9 @@ _HELP = {
     "id_column": "Column of an id.",
     "predicate_column": "Column of the predicate, for tagging.",
     "tag_scheme": "Of the tags, for tagging; auto: found out.",
+    "choice_columns": "Columns of the choices, or one with lists of them.",
+    "label_scale": "Similarities are divided by it, for embedding.",
+    "question_length": "Tokens of a question, at most.",
     "label_separator": "Between the labels of a text, for multi_label.",
     "delimiter": "Between columns: a character, tab, comma, space, ...",
     "quotes": 'Whether " may hide delimiters and line ends.',
@@ -68,8 +71,12 @@ def define(group: Group, as_in_run: bool = False) -> None:
             group.choice(name, default, _CHOICES[name], text)
         elif name in _BOOLEANS:
             group.boolean(name, default, text)
-        elif name == "stride":
+        elif name in ("stride", "question_length"):
             group.integer(name, default, text)
+        elif name == "label_scale":
+            group.number(name, default, text)
+        elif name == "choice_columns":
+            group.string(name, default and ",".join(default), text)
         else:
             group.string(name, default, text)
 
@@ -95,8 +102,11 @@ def data_config(values: dict[str, Any]) -> LabelledDataConfig:
     table = {name: values[name] for name in _TABLE if name in values}
     if settings.get("stride") == 0:
         settings["stride"] = None
-    if "labels" in settings:
-        settings["labels"] = tuple(settings["labels"])
+    for name in ("labels", "choice_columns"):
+        if isinstance(settings.get(name), str):
+            settings[name] = _names(settings[name])
+        elif name in settings:
+            settings[name] = tuple(settings[name])
     return LabelledDataConfig(**{**settings, "table": TableConfig(**table)})
 
 
@@ -109,9 +119,15 @@ def evaluation_config(config: LabelledDataConfig) -> LabelledDataConfig:
     Args:
         config: That of training.
     """
+    stride = config.stride
+    # The others lay windows anyway, or have texts that go together.
+    if config.task in ("classification", "multi_label", "regression"):
+        stride = stride or max(1, config.seq_length // 2)
     return dataclasses.replace(
-        config,
-        class_weights="",
-        class_balanced=False,
-        stride=config.stride or max(1, config.seq_length // 2),
+        config, class_weights="", class_balanced=False, stride=stride
     )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Returns names that commas separate."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())

@@ -15,7 +15,21 @@ from tfllm.training.optimizers import OptimizerConfig
 from tfllm.training.schedules import Decay, ScheduleConfig
 from tfllm.training.trainer import TrainerConfig
 
-# Tasks -> flags that say something to them only.
+# Tasks with labels -> flags that say something to them only.
+_LABELLED_FLAGS: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("classification",): ("class_weights", "class_balanced"),
+    ("classification", "multi_label", "tagging"): ("labels",),
+    ("classification", "multi_label", "tagging", "multiple_choice"): (
+        "label_smoothing",
+    ),
+    ("multi_label",): ("label_separator",),
+    ("tagging",): ("predicate_column", "tag_scheme"),
+    ("question_answering",): ("question_length",),
+    ("embedding",): ("label_scale", "pooling", "temperature"),
+    ("multiple_choice",): ("choice_columns",),
+}
+
+# The same for all tasks.
 TASK_FLAGS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("masked_lm",): (
         "pair_objective",
@@ -27,17 +41,9 @@ TASK_FLAGS: dict[tuple[str, ...], tuple[str, ...]] = {
     ),
     ("causal_lm",): ("document_per", "isolate_documents", "eval_stride"),
     LABELLED_TASKS: tuple(
-        name
-        for name in labelled_flags.names()
-        if name not in ("label_separator", "predicate_column", "tag_scheme")
+        {*labelled_flags.names()}.difference(*_LABELLED_FLAGS.values())
     ),
-    ("classification", "multi_label", "tagging"): (
-        "labels",
-        "label_smoothing",
-    ),
-    ("multi_label",): ("label_separator",),
-    ("tagging",): ("predicate_column", "tag_scheme"),
-    ("classification",): ("class_weights", "class_balanced"),
+    **_LABELLED_FLAGS,
 }
 
 # May change when a run is resumed; everything else decides its result.
@@ -92,6 +98,11 @@ class RunConfig:
     pad_to_max: bool = False
     labels: str = ""
     label_separator: str = LabelledDataConfig.label_separator
+    choice_columns: str = ",".join(LabelledDataConfig.choice_columns)
+    question_length: int = LabelledDataConfig.question_length
+    label_scale: float = LabelledDataConfig.label_scale
+    pooling: str = "mean"
+    temperature: float = 0.05
     class_weights: str = ""
     class_balanced: bool = False
     label_smoothing: float = 0.0
@@ -243,7 +254,7 @@ class RunConfig:
     def data(self) -> DataConfig | CausalDataConfig | LabelledDataConfig:
         """Returns how files become batches."""
         if self.is_labelled:
-            return self._labelled_data()
+            return labelled_flags.data_config(self.values)
         if self.task == "causal_lm":
             return CausalDataConfig(
                 seq_length=self.seq_length,
@@ -267,19 +278,6 @@ class RunConfig:
             short_seq_prob=self.short_seq_prob,
         )
 
-    def _labelled_data(self) -> LabelledDataConfig:
-        """Returns how labelled files become batches."""
-        return labelled_flags.data_config(
-            {
-                **self.values,
-                "labels": [
-                    name.strip()
-                    for name in self.labels.split(",")
-                    if name.strip()
-                ],
-            }
-        )
-
     def evaluation_data(
         self,
     ) -> DataConfig | CausalDataConfig | LabelledDataConfig:
@@ -296,9 +294,22 @@ class RunConfig:
         """Arguments of the task besides config and label names."""
         if self.task == "masked_lm":
             return {"pair_objective": self.pair_objective}
-        if "label_smoothing" in _flags_of(self.task):
+        if self.task == "embedding":
+            return {
+                "pooling": self.pooling,
+                "temperature": self.temperature,
+                "loss": "similarity" if self.label_column else "contrastive",
+            }
+        if self._has("label_smoothing"):
             return {"label_smoothing": self.label_smoothing}
         return {}
+
+    def _has(self, flag: str) -> bool:
+        """Returns whether a flag of `TASK_FLAGS` goes with the task."""
+        return any(
+            flag in names and self.task in tasks
+            for tasks, names in TASK_FLAGS.items()
+        )
 
     def trainer(self, total_steps: int) -> TrainerConfig:
         """Returns the settings of the trainer."""
@@ -343,10 +354,3 @@ class RunConfig:
             step_size=self.adversarial_step_size,
             start_size=self.adversarial_start_size,
         )
-
-
-def _flags_of(task: str) -> set[str]:
-    """Returns the flags of `TASK_FLAGS` that a task has."""
-    return {
-        n for tasks, names in TASK_FLAGS.items() if task in tasks for n in names
-    }

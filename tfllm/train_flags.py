@@ -17,6 +17,7 @@ from tfllm.training.schedules import DECAYS
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 PAIR_OBJECTIVES = ("nsp", "sop", "none")
+POOLINGS = ("mean", "cls", "last")
 FLAGS = absl_flags.FLAGS
 
 # Title -> the flags under it, by their names in RunConfig.
@@ -62,6 +63,9 @@ AFTER_DATA = {
         "labels": "Names in the order of their ids [those found, sorted].",
         "class_weights": "'balanced', or LABEL=WEIGHT,...",
         "class_balanced": "Draw each label equally often.",
+        "pooling": "Of the tokens to a vector, for embedding.",
+        "temperature": "Of embedding without --label_column: cosines are "
+        "divided by it.",
         "label_smoothing": "Share of the target that all labels get.",
         "r_drop": "Factor of the divergence of two dropout passes.",
         "adversarial": "Shifts of the token embeddings.",
@@ -108,6 +112,7 @@ CHOICES = {
     "pair_objective": PAIR_OBJECTIVES,
     "masking": MASKING_UNITS,
     "document_per": DOCUMENT_PER,
+    "pooling": POOLINGS,
     "adversarial": ("none", *sorted(ADVERSARIES)),
     "optimizer": sorted(OPTIMIZERS),
     "schedule": DECAYS,

@@ -49,6 +49,7 @@ def embedding_rows(
     gold: Arrays = {}
     if has_gold(records):
         values = np.array([record.gold for record in records], np.float32)
+        values /= config.label_scale
         gold = {config.task: values[found.owners[::size] // size]}
     return Rows(
         layout=layout,

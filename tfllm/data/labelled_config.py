@@ -42,6 +42,8 @@ class LabelledDataConfig:
             holds a list.
         question_length: question_answering: tokens of a question at most.
         table: How files become rows.
+        label_scale: embedding: gold similarities are divided by it, so that
+            they are cosines.
         labels: Names of the labels in the order of their ids; empty: those
             found, sorted.
         label_separator: Between the labels of a text, for multi_label.
@@ -68,6 +70,7 @@ class LabelledDataConfig:
     choice_columns: tuple[str, ...] = ("choices",)
     question_length: int = 64
     table: TableConfig = dataclasses.field(default_factory=TableConfig)
+    label_scale: float = 1.0
     labels: tuple[str, ...] = ()
     label_separator: str = ","
     stride: int | None = None
@@ -103,6 +106,10 @@ class LabelledDataConfig:
         if self.stride is not None and self.stride < 1:
             raise ValueError(
                 f"`stride` must be at least 1. Received: {self.stride}."
+            )
+        if not self.label_scale > 0.0:
+            raise ValueError(
+                f"`label_scale` must be positive. Received: {self.label_scale}."
             )
         if not self.text_column:
             raise ValueError("`text_column` is needed. Received: ''.")
