@@ -9,7 +9,12 @@ from collections.abc import Callable
 
 import pytest
 
+from tests import labelled_files
 from tfllm.data import train_byte_bpe
+from tfllm.interop import model_folder
+from tfllm.models import FAMILIES
+from tfllm.tasks import MaskedLM
+from tfllm.tokenizers import load_tokenizer
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 FILES = sorted(CONFIGS.glob("*.flags"))
@@ -37,6 +42,14 @@ TINY = {
     # Emulated in software on most CPUs, and not what is tested.
     "precision": "float32",
 }
+# A figure of each task with labels.
+FIGURES = {
+    "classification": "accuracy",
+    "regression": "spearman",
+    "tagging": "f1",
+    "question_answering": "exact_match",
+    "embedding": "spearman",
+}
 # Flags that one task has, the objectives it reports and its vocabulary.
 BY_TASK = {
     "masked_lm": (
@@ -45,6 +58,15 @@ BY_TASK = {
         "vocab.txt",
     ),
     "causal_lm": ({"model": "gpt2:tiny"}, ("clm",), "merges.txt"),
+    # Three batches.
+    **dict.fromkeys(
+        FIGURES, ({"train_steps": None, "epochs": 1}, (), "vocab.txt")
+    ),
+    "question_answering": (
+        {"train_steps": None, "epochs": 1, "question_length": 8, "stride": 16},
+        ("start", "end"),
+        "vocab.txt",
+    ),
 }
 
 
@@ -72,7 +94,7 @@ def _plain(value: str) -> str | float:
 def inputs(
     tmp_path_factory: pytest.TempPathFactory, documents: list[list[str]]
 ) -> dict[str, dict[str, pathlib.Path]]:
-    """By task, text and a vocabulary that stand in for a file's."""
+    """Text, a vocabulary and a model that stand in for those of a file."""
     folder = tmp_path_factory.mktemp("inputs")
     text = "\n\n".join("\n".join(document) for document in documents)
     (folder / "train.txt").write_text(text + "\n")
@@ -89,10 +111,25 @@ def inputs(
         "train_files": folder / "train.txt",
         "eval_files": folder / "heldout.txt",
     }
+    tokenizer = load_tokenizer(str(folder / "vocab.txt"))
+    model = FAMILIES["bert"].size("tiny", vocab_size=tokenizer.vocab_size)
+    model_folder.save(MaskedLM(model), folder / "pretrained", tokenizer)
+    start = {"init_from": folder / "pretrained"}
     return {
         "masked_lm": {**files, "tokenizer": folder / "vocab.txt"},
         "causal_lm": {**files, "tokenizer": folder / "byte_bpe"},
+        **{
+            name: {**labelled_files.write(name, folder), **start}
+            for name in labelled_files.SETS
+        },
     }
+
+
+def stand_in(file: pathlib.Path) -> str:
+    """The key of `inputs` for a flag file: its data set or its task."""
+    parts = file.stem.split("_")
+    sets = [name for name in labelled_files.SETS if name in parts]
+    return sets[0] if sets else flags_in(file)["task"]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -104,10 +141,9 @@ def test_header_says_what_to_expect(file: pathlib.Path) -> None:
     ]
     for word in HEADER:
         assert any(line.startswith(f"# {word}") for line in header), word
-    assert any(
-        f"python -m tfllm.train --flagfile=configs/{file.name}" in line
-        for line in header
-    )
+    # A long command goes on after a backslash.
+    text = " ".join(line.strip("#\\ ") for line in header)
+    assert f"python -m tfllm.train --flagfile=configs/{file.name}" in text
 
 
 @pytest.mark.slow
@@ -132,8 +168,8 @@ def test_runs_and_replays(
 
     flags = flags_in(file)
     own, objectives, vocabulary = BY_TASK[flags["task"]]
-    files = inputs[flags["task"]]
-    changes = {**TINY, **own}
+    files = inputs[stand_in(file)]
+    changes = {k: v for k, v in {**TINY, **own}.items() if v is not None}
     # No folder `configs` is here: the one of the package is found.
     tiny = [f"--{k}={v}" for k, v in {**files, **changes}.items()]
     first = train(f"configs/{file.name}", "first", *tiny)
@@ -142,10 +178,14 @@ def test_runs_and_replays(
     assert found >= {*MODEL_FILES, vocabulary}
     if flags.get("pair_objective") == "none":
         objectives = ("mlm",)
+    if flags["task"] in FIGURES:
+        assert -1.0 <= first["eval"][FIGURES[flags["task"]]] <= 1.0
+        assert math.isfinite(first["eval"]["loss"])
+    else:
+        assert first["eval"]["perplexity"] > 1.0
     for name in objectives:
         assert math.isfinite(first["eval"][f"{name}_loss"])
         assert 0.0 <= first["eval"][f"{name}_accuracy"] <= 1.0
-    assert first["eval"]["perplexity"] > 1.0
     for kind in ("train", "eval"):
         assert first[kind]["steps"] == TINY["train_steps"]
         assert first[kind]["seed"] == int(flags.get("seed", 0))

@@ -1,0 +1,91 @@
+"""Small files laid out as those that the flag files of fine-tuning read."""
+
+import json
+import pathlib
+import random
+from collections.abc import Callable
+
+WORDS = ["the", "river", "tree", "house", "old", "man", "little", "water"]
+LABELS = ("ABBR", "HUM", "LOC")
+
+
+def sentence(rng: random.Random, count: int = 6) -> str:
+    return " ".join(rng.choices(WORDS, k=count))
+
+
+def trec(count: int, rng: random.Random) -> str:
+    return "".join(
+        f"{LABELS[i % 3]}:x {LABELS[i % 3].lower()} {sentence(rng)} ?\n"
+        for i in range(count)
+    )
+
+
+def sick(count: int, rng: random.Random) -> str:
+    kinds = ("NEUTRAL", "ENTAILMENT", "CONTRADICTION")
+    rows = [
+        f"{i}\t{sentence(rng)}\t{sentence(rng)}\t3.5\t{kinds[i % 3]}\n"
+        for i in range(count)
+    ]
+    header = "pair_ID\tsentence_A\tsentence_B\trelatedness_score\t"
+    return header + "entailment_judgment\n" + "".join(rows)
+
+
+def stsb(count: int, rng: random.Random) -> str:
+    return "".join(
+        f"main\tfile\t2012\t{i}\t{i % 6}.000\t"
+        f"{sentence(rng)}\t{sentence(rng)}\n"
+        for i in range(count)
+    )
+
+
+def wnut17(count: int, rng: random.Random) -> str:
+    tags = ("B-person", "I-person", "O", "O", "B-place", "O")
+    return "".join(
+        "".join(
+            f"{word}\t{tag}\n"
+            for word, tag in zip(sentence(rng).split(), tags, strict=True)
+        )
+        + "\n"
+        for _ in range(count)
+    )
+
+
+def squad(count: int, rng: random.Random) -> str:
+    questions = []
+    for i in range(count):
+        context = sentence(rng, 12)
+        word = context.split()[3]
+        answer = {"text": word, "answer_start": context.index(word)}
+        question = {
+            "id": str(i),
+            "question": sentence(rng) + " ?",
+            "answers": [] if i % 3 == 0 else [answer],
+            "is_impossible": i % 3 == 0,
+        }
+        questions.append({"context": context, "qas": [question]})
+    article = {"title": "a", "paragraphs": questions}
+    return json.dumps({"version": "v2.0", "data": [article]})
+
+
+# Name in the names of the flag files -> what its files look like.
+SETS: dict[str, Callable[[int, random.Random], str]] = {
+    "trec": trec,
+    "sick": sick,
+    "stsb": stsb,
+    "wnut17": wnut17,
+    "squad": squad,
+}
+
+
+def write(
+    name: str, folder: pathlib.Path, count: int = 24
+) -> dict[str, pathlib.Path]:
+    """Writes files of a set; returns them by flag."""
+    suffix = ".json" if name == "squad" else ".txt"
+    found = {
+        "train_files": folder / f"{name}_train{suffix}",
+        "eval_files": folder / f"{name}_test{suffix}",
+    }
+    for seed, path in enumerate(found.values()):
+        path.write_text(SETS[name](count, random.Random(seed)))
+    return found
