@@ -4,11 +4,13 @@
         --prompt="Returns the" --max_new_tokens=50 --do_sample --top_p=0.9
 
 A prompt from the command line is continued on standard output, token by token;
-prompts from a file, one per line, as JSON lines in --output_file.
+prompts from a file, one per line, as JSON lines in --output_file. After a stop
+the same command continues the file.
 """
 
 import codecs
 import dataclasses
+import hashlib
 import json
 import sys
 import time
@@ -18,7 +20,8 @@ from absl import flags as absl_flags
 from tqdm import tqdm
 
 from tfllm import flags
-from tfllm.file_access import match_files, write_atomically
+from tfllm.evaluation.resumable_lines import ResumableLines
+from tfllm.file_access import match_files
 from tfllm.generation import GenerationConfig
 from tfllm.interop import model_folder
 from tfllm.prediction_jobs import in_batches, read_lines
@@ -39,6 +42,9 @@ def define() -> None:
     group.string("prompt_file", "", "Text globs, one prompt per line.")
     group.string("output_file", "", "JSON lines, for --prompt_file.")
     group.integer("batch_size", 8, "Prompts of a file at a time.")
+    group.boolean(
+        "overwrite", False, "Drop what another command left of --output_file."
+    )
     group = flags.Group("GenerationConfig [default: as in the folder]")
     for field in dataclasses.fields(GenerationConfig):
         text = f"See tfllm.generation.GenerationConfig [{field.default!r}]."
@@ -148,13 +154,15 @@ def show(
         and config.num_return_sequences == 1
     )
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    prompt = FLAGS.prompt
+    # Comes with the first token, when nothing can be wrong any more.
+    opening = [prompt]
 
     def stream(_: int, new: bytes) -> None:
-        print(decoder.decode(new), end="", flush=True)
+        text = (opening.pop() if opening else "") + decoder.decode(new)
+        print(text, end="", flush=True)
 
-    prompt = FLAGS.prompt
     if alone:
-        print(prompt, end="", flush=True)
         (found,) = task.text(task, [prompt], stream=stream, **options)
         print(decoder.decode(b"", final=True))
     else:
@@ -167,22 +175,43 @@ def show(
 def write_file(
     task: CausalLM, draft: CausalLM | None, options: dict[str, Any]
 ) -> int:
-    """Writes the continuations of --prompt_file; returns their tokens."""
+    """Writes the continuations of --prompt_file; returns their tokens.
+
+    The same command goes on where a process stopped.
+    """
     assert task.text is not None
-    files = match_files(FLAGS.prompt_file, "prompt_file")
-    prompts = list(read_lines(files))
+    prompts = list(read_lines(match_files(FLAGS.prompt_file, "prompt_file")))
+    copies = task.text.config.replace(**options).num_return_sequences
+    settings = {
+        **{name: FLAGS[name].value for name in ("model_dir", "draft_dir")},
+        "batch_size": FLAGS.batch_size,
+        "prompts": hashlib.sha256("\n".join(prompts).encode()).hexdigest(),
+        **options,
+    }
     count = 0
     with (
-        write_atomically(FLAGS.output_file) as file,
+        ResumableLines(
+            FLAGS.output_file,
+            settings,
+            FLAGS.batch_size * copies,
+            FLAGS.overwrite,
+        ) as lines,
         tqdm(total=len(prompts), desc="generating", unit=" prompts") as bar,
     ):
-        for batch in in_batches(prompts, FLAGS.batch_size):
-            found = task.text(task, batch, draft, **options)
-            for prompt, several in zip(batch, found, strict=True):
-                for c in several:
-                    count += len(c.token_ids)
-                    record = {"prompt": prompt, **dataclasses.asdict(c)}
-                    file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        done = lines.num_done // copies
+        bar.update(done)
+        for batch in in_batches(prompts[done:], FLAGS.batch_size):
+            found = task.text(
+                task, batch, draft, first_row=done * copies, **options
+            )
+            records = [
+                {"prompt": prompt, **dataclasses.asdict(continuation)}
+                for prompt, several in zip(batch, found, strict=True)
+                for continuation in several
+            ]
+            lines.append([json.dumps(r, ensure_ascii=False) for r in records])
+            count += sum(len(record["token_ids"]) for record in records)
+            done += len(batch)
             bar.update(len(batch))
     return count
 

@@ -56,6 +56,7 @@ def generate(
     stream: Stream | None = None,
     max_length: int | None = None,
     vocab_size: int | None = None,
+    first_row: int = 0,
     compiled: bool = True,
     jit_compile: bool = True,
 ) -> GenerationOutput:
@@ -72,6 +73,8 @@ def generate(
             or contrastive search.
         max_length: Longest sequence of the model.
         vocab_size: Size of its vocabulary.
+        first_row: Number of the first sequence, on which its draws depend;
+            not 0 where the prompts are a part of more.
         compiled: Compile the loop; False runs it eagerly, to look inside.
         jit_compile: Compile each step in it with XLA.
 
@@ -107,7 +110,7 @@ def generate(
         tf.constant(np.repeat(tokens, copies, axis=0)),
         tf.constant(np.repeat(real, copies, axis=0)),
     )
-    rows = tf.range(len(prompts) * copies, dtype=tf.int64)
+    rows = first_row + tf.range(len(prompts) * copies, dtype=tf.int64)
     seed = tf.constant(config.seed, tf.int64)
     if config.penalty_alpha:
         return _from_state(functions(*inputs, limit), config, tokens.shape[1])

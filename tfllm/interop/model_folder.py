@@ -99,6 +99,8 @@ def save(
             weights.published_tensors(model, family),
             max_shard_bytes,
         )
+        if isinstance(root, LanguageModel):
+            _write_generation_config(model, root.config, local)
         text = json.dumps(config, indent=2, sort_keys=True) + "\n"
         with file_access.write_atomically(str(local / CONFIG_FILE)) as file:
             file.write(text)
@@ -217,6 +219,32 @@ def load(
     return task
 
 
+def _write_generation_config(
+    model: Any, config: TransformerConfig, folder: pathlib.Path
+) -> None:
+    """Writes how a causal model continues texts where a call is silent."""
+    from tfllm.generation import GENERATION_CONFIG_FILE, GenerationConfig
+
+    text = getattr(model, "text", None)
+    generation = (
+        GenerationConfig.from_published(_special_ids(config))
+        if text is None
+        else text.config
+    )
+    path = file_access.join(str(folder), GENERATION_CONFIG_FILE)
+    with file_access.write_atomically(path) as file:
+        file.write(generation.to_json())
+
+
+def _special_ids(config: TransformerConfig) -> dict[str, int | None]:
+    """Returns the ids that generation needs."""
+    return {
+        "bos_token_id": config.bos_token_id,
+        "eos_token_id": config.eos_token_id,
+        "pad_token_id": config.pad_token_id,
+    }
+
+
 def _text_generation(folder: pathlib.Path, config: TransformerConfig) -> Any:
     """Returns how a folder's model continues texts; None without tokenizer."""
     from tfllm.generation import GENERATION_CONFIG_FILE, GenerationConfig
@@ -229,11 +257,7 @@ def _text_generation(folder: pathlib.Path, config: TransformerConfig) -> Any:
     tokenizer = load_tokenizer(str(folder))
     check_vocabulary(tokenizer, config, f"tokenizer in '{folder}'")
     # Older folders have these in config.json.
-    values = {
-        "bos_token_id": config.bos_token_id,
-        "eos_token_id": config.eos_token_id,
-        "pad_token_id": config.pad_token_id,
-    }
+    values: dict[str, Any] = dict(_special_ids(config))
     file = folder / GENERATION_CONFIG_FILE
     if file.is_file():
         values |= read_json(file)

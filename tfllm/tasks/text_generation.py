@@ -62,6 +62,7 @@ class TextGeneration:
         prompts: Sequence[str],
         draft: Any = None,
         stream: Stream | None = None,
+        first_row: int = 0,
         **options: Any,
     ) -> list[list[Continuation]]:
         """Continues texts.
@@ -71,6 +72,7 @@ class TextGeneration:
             prompts: The texts.
             draft: A smaller CausalLM of the same vocabulary, or None.
             stream: Called with the bytes as they come, or None.
+            first_row: See `tfllm.generation.generate`.
             **options: Fields of GenerationConfig.
 
         Returns:
@@ -105,6 +107,7 @@ class TextGeneration:
             stream=None if stream is None else tell,
             max_length=task.config.max_length,
             vocab_size=task.config.vocab_size,
+            first_row=first_row,
         )
         self.acceptance_rate = output.acceptance_rate
         return [

@@ -1,0 +1,210 @@
+"""The generate verb on a folder of a tiny model with random weights."""
+
+import json
+import os
+import pathlib
+import re
+import signal
+import time
+from typing import Any
+
+import keras
+import pytest
+
+from tests import verbs
+from tfllm.data import train_byte_bpe
+from tfllm.interop import model_folder
+from tfllm.models import FAMILIES
+from tfllm.tasks import CausalLM
+from tfllm.tokenizers import ByteBPETokenizer
+
+PROMPTS = ["ba ba de", "ki", "lo mu na. po", "ri su", "ta ta ta ta ta ta"]
+
+
+def save(folder: pathlib.Path, tokenizer: ByteBPETokenizer, layers: int) -> str:
+    """Writes a model folder; returns its path."""
+    keras.utils.set_random_seed(layers)
+    config = FAMILIES["gpt2"].config(
+        num_layers=layers,
+        hidden_size=32,
+        num_heads=2,
+        vocab_size=tokenizer.vocab_size,
+        max_position_embeddings=64,
+        initializer_range=0.4,
+        **tokenizer.model_ids,
+    )
+    model_folder.save(CausalLM(config), folder, tokenizer)
+    return str(folder)
+
+
+@pytest.fixture(name="folders", scope="module")
+def _folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A model, a smaller one, one of other tokens, and one of none."""
+    folder = tmp_path_factory.mktemp("models")
+    (folder / "text.txt").write_text(verbs.text(20) + "\n")
+
+    def tokenizer(size: int) -> ByteBPETokenizer:
+        return train_byte_bpe.train(
+            str(folder / "text.txt"),
+            str(folder / f"tokens_{size}"),
+            train_byte_bpe.ByteBPETrainingConfig(vocab_size=size),
+        )
+
+    first = tokenizer(270)
+    found = {
+        "model": save(folder / "model", first, 2),
+        "draft": save(folder / "draft", first, 1),
+        "other": save(folder / "other", tokenizer(265), 1),
+        "bare": save(folder / "bare", first, 1),
+    }
+    for file in pathlib.Path(found["bare"]).iterdir():
+        if file.name not in ("config.json", "model.safetensors"):
+            file.unlink()
+    return found
+
+
+@pytest.fixture(name="task", scope="module")
+def _task(folders: dict[str, str]) -> CausalLM:
+    return model_folder.load(folders["model"])
+
+
+def generate(folders: dict[str, str], *flags: str, **options: Any) -> Any:
+    return verbs.run(
+        "generate", f"--model_dir={folders['model']}", *flags, **options
+    )
+
+
+def test_prompt_and_continuation_are_printed(
+    folders: dict[str, str], task: CausalLM
+) -> None:
+    done = generate(folders, "--prompt=ba de", "--max_new_tokens=12")
+    assert done.status == 0, done.stderr
+    (text,) = task.generate(["ba de"], max_new_tokens=12)
+    assert done.stdout == f"ba de{text}\n"
+    assert re.search(r"^12 tokens, [\d.]+ per second$", done.stderr, re.M)
+
+
+def test_a_draft_changes_nothing_but_the_report(
+    folders: dict[str, str], task: CausalLM
+) -> None:
+    done = generate(
+        folders,
+        f"--draft_dir={folders['draft']}",
+        "--prompt=ba de",
+        "--max_new_tokens=12",
+    )
+    assert done.status == 0, done.stderr
+    (text,) = task.generate(["ba de"], max_new_tokens=12)
+    assert done.stdout == f"ba de{text}\n"
+    assert re.search(r"\d+ % of the draft's kept", done.stderr)
+
+
+def sample(folders: dict[str, str], path: pathlib.Path, **options: Any) -> Any:
+    """Draws two continuations for each prompt of a file."""
+    prompts = path.parent / "prompts.txt"
+    prompts.write_text("\n\n".join(PROMPTS) + "\n")
+    return generate(
+        folders,
+        f"--prompt_file={prompts}",
+        f"--output_file={path}",
+        "--batch_size=2",
+        "--max_new_tokens=9",
+        "--do_sample",
+        "--top_k=20",
+        "--num_return_sequences=2",
+        "--seed=4",
+        **options,
+    )
+
+
+def test_a_file_of_prompts_resumes(
+    folders: dict[str, str], task: CausalLM, tmp_path: pathlib.Path
+) -> None:
+    done = sample(folders, tmp_path / "whole.jsonl")
+    assert done.status == 0, done.stderr
+    whole = (tmp_path / "whole.jsonl").read_text()
+    records = [json.loads(line) for line in whole.splitlines()]
+    assert [r["prompt"] for r in records] == [p for p in PROMPTS for _ in "12"]
+    for record in records:
+        assert 1 <= len(record["token_ids"]) <= 9
+        assert record["finish_reason"] in ("eos", "length")
+        assert record["score"] < 0.0
+    # The draws of a file are those of its prompts in one batch.
+    texts = task.generate(
+        PROMPTS,
+        max_new_tokens=9,
+        do_sample=True,
+        top_k=20,
+        num_return_sequences=2,
+        seed=4,
+    )
+    assert [r["text"] for r in records] == texts
+
+    partial = tmp_path / "killed.jsonl.partial"
+
+    def kill(pid: int) -> None:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            if partial.exists() and partial.stat().st_size:
+                break
+            time.sleep(0.002)
+        os.kill(pid, signal.SIGKILL)
+
+    killed = sample(folders, tmp_path / "killed.jsonl", during=kill)
+    assert killed.status == -signal.SIGKILL
+    assert partial.stat().st_size
+    done = sample(folders, tmp_path / "killed.jsonl")
+    assert done.status == 0, done.stderr
+    assert (tmp_path / "killed.jsonl").read_text() == whole
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ((), "`prompt` and `prompt_file`"),
+        (("--prompt=a", "--prompt_file=b"), "`prompt` and `prompt_file`"),
+        (("--prompt_file=b",), "`prompt_file` and `output_file`"),
+        (("--prompt=" + "ba " * 99,), "64 positions.*prompt 0 of"),
+        (("--prompt=a", "--temperature=0.5"), "`temperature` needs"),
+        (("--prompt=a", "--num_beams=2", "--do_sample"), "neither"),
+        (("--prompt=a", "--eos_token_id=300"), "below 270.*Received: 300"),
+        (("--prompt=a", "--suppress_tokens=x"), "must be ids"),
+        (("--prompt=a", "--stop_strings="), "empty"),
+        (("--prompt=a", "--max_new_token=3"), "max_new_tokens"),
+        (("--prompt=a", "--draft_dir=OTHER"), "the vocabulary of the model"),
+        (("--prompt=a", "--draft_dir=BARE"), "must hold a tokenizer"),
+        (("--prompt=a", "--draft_dir=nowhere"), "nowhere"),
+    ],
+)
+def test_bad_input(
+    folders: dict[str, str], flags: tuple[str, ...], message: str
+) -> None:
+    named = [
+        flag.replace("OTHER", folders["other"]).replace("BARE", folders["bare"])
+        for flag in flags
+    ]
+    done = generate(folders, *named)
+    assert done.status == 1
+    assert not done.stdout
+    assert re.search(message, done.errors[-1]), done.stderr
+
+
+def test_an_empty_prompt_begins_a_text(
+    folders: dict[str, str], task: CausalLM
+) -> None:
+    done = generate(folders, "--prompt=", "--max_new_tokens=5")
+    assert done.status == 0, done.stderr
+    assert done.stdout == task.generate([""], max_new_tokens=5)[0] + "\n"
+
+
+def test_the_folders_own_config_is_the_default(
+    folders: dict[str, str],
+) -> None:
+    file = pathlib.Path(folders["draft"]) / "generation_config.json"
+    file.write_text(json.dumps({"max_new_tokens": 3, "eos_token_id": 269}))
+    task = model_folder.load(folders["draft"])
+    assert task.text is not None
+    assert task.text.config.max_new_tokens == 3
+    model_folder.save(task, file.parent / "copy", task.text.tokenizer)
+    again = model_folder.load(file.parent / "copy")
+    assert again.text.config == task.text.config
