@@ -99,7 +99,7 @@ def save(
             weights.published_tensors(model, family),
             max_shard_bytes,
         )
-        if isinstance(root, LanguageModel):
+        if getattr(root, "architecture", None) == "causal_lm":
             _write_generation_config(model, root.config, local)
         text = json.dumps(config, indent=2, sort_keys=True) + "\n"
         with file_access.write_atomically(str(local / CONFIG_FILE)) as file:
