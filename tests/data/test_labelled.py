@@ -356,3 +356,8 @@ def test_two_replicas_share_a_batch(tokenizer: WordPieceTokenizer) -> None:
     )
     halves = next(iter(data.dataset().rebatch(2)))
     equal(halves[0]["token_ids"].numpy(), x["token_ids"][:2])
+
+
+def test_no_records(tokenizer: WordPieceTokenizer) -> None:
+    with pytest.raises(ValueError, match="`records` .*none"):
+        LabelledData([], tokenizer, config())

@@ -100,6 +100,11 @@ def test_columns_by_name_and_number(tmp_path: pathlib.Path) -> None:
     assert row.where == f"{path}, line 2"
     with pytest.raises(BadRecord, match="'2'"):
         row.get("2")
+    # The order of the fields of JSON means nothing.
+    path = write(tmp_path, "a.jsonl", '{"text": "one"}')
+    (row,) = read_rows(str(path), ("0",), TableConfig(), BadRecords("fail"))
+    with pytest.raises(BadRecord, match="'0'"):
+        row.get("0")
 
 
 def test_bad_rows_fail_with_their_line_or_are_counted(
@@ -173,6 +178,7 @@ class _Datasets:
         assert (name, split) == ("glue/sst2", "train[:2]")
         info = type("Info", (), {})()
         info.features = {
+            "more": object(),
             "sentence": object(),
             "label": _Names(["neg", "pos"]),
             "tags": type("Sequence", (), {"feature": _Names(["x", "y"])})(),
@@ -182,6 +188,7 @@ class _Datasets:
                 "sentence": b"caf\xc3\xa9",
                 "label": np.int64(label),
                 "tags": np.array([1, 0]),
+                "more": {"a": np.array([b"x"], object)},
             }
             for label in (1, -1)
         ], info
@@ -192,9 +199,10 @@ class _Datasets:
 def test_tfds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", _Datasets)
     found = rows("tfds:glue/sst2/train[:2]", ("sentence",))
+    others = {"tags": ["y", "x"], "more": {"a": ["x"]}}
     assert found == [
-        (1, {"sentence": "café", "label": "pos", "tags": ["y", "x"]}),
-        (2, {"sentence": "café", "label": None, "tags": ["y", "x"]}),
+        (1, {"sentence": "café", "label": "pos", **others}),
+        (2, {"sentence": "café", "label": None, **others}),
     ]
     with pytest.raises(ValueError, match="tfds:NAME/SPLIT"):
         rows("tfds:glue")

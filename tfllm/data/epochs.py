@@ -69,7 +69,7 @@ class Epochs:
             raise ValueError(
                 "`batch_size` must not exceed the number of examples, "
                 f"{self.num_examples}. Received: {self.batch_size}. "
-                "Give more text or a smaller batch."
+                "Give more data or a smaller batch."
             )
         return steps
 

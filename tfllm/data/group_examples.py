@@ -126,4 +126,4 @@ def _group_size(records: Sequence[Record]) -> int:
             "`records` must have the same number of texts. Received: "
             f"{sorted(sizes)}."
         )
-    return sizes.pop() if sizes else 1
+    return sizes.pop()

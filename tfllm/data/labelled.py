@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tqdm import tqdm
 
 from tfllm.data.bad_records import BadRecords
 from tfllm.data.epochs import check_start, finish
@@ -25,6 +26,7 @@ from tfllm.data.read_labelled import read_records
 from tfllm.data.records import Record
 from tfllm.data.tagging_examples import tagging_rows
 from tfllm.data.text_examples import text_rows
+from tfllm.data.token_table import QUIET_SECONDS
 
 NO_RECORD = -1  # whose row fills up a batch
 
@@ -61,7 +63,10 @@ def open_labelled_data(
         ValueError: The files cannot be used, or hold no record.
     """
     bad = BadRecords(config.table.on_bad_record)
-    records = list(read_records(files, config, bad, flag))
+    found = read_records(files, config, bad, flag)
+    records = list(
+        tqdm(found, unit="record", desc="reading", delay=QUIET_SECONDS)
+    )
     if config.labels:
         labels = Labels(config.labels)
         records = check_labels(records, labels, config.task, bad)
@@ -104,8 +109,8 @@ class LabelledData:
         widths: Widths of batches.
 
     Raises:
-        ValueError: A label is not one of `config.labels`, or the settings do
-            not go together.
+        ValueError: There is no record, a label is not one of
+            `config.labels`, or the settings do not go together.
     """
 
     def __init__(
@@ -116,6 +121,8 @@ class LabelledData:
         skipped: dict[str, int] | None = None,
     ) -> None:
         """Tokenizes all texts."""
+        if not records:
+            raise ValueError("`records` must hold one. Received: none.")
         self.records = tuple(records)
         self.labels = config.labels or find_labels(self.records, config.task)
         self.skipped = skipped or {}

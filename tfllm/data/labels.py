@@ -102,8 +102,8 @@ class Labels:
         more = len(self.names) - _SHOWN
         rest = f" and {more} more" if more > 0 else ""
         raise BadRecord(
-            f"the label {name!r} is none of {shown}{rest}, those of "
-            f"training{hint}"
+            f"the label {name!r} is none of those there are: {shown}{rest}"
+            f"{hint}"
         )
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tfllm import stateless
+from tfllm.data.epochs import Epochs
 
 _MULTIPLE = 8  # of widths: what vector units like
 _WORTH = 0.97  # a further width must leave at most this share of the tokens
@@ -98,6 +99,8 @@ class BucketedEpochs:
         self.num_examples = len(lengths)
         self._buckets = np.searchsorted(widths, lengths)
         self._seed = seed
+        # Only to count steps.
+        self._steps = Epochs([len(lengths)], batch_size, seed, 1)
         self._members = None
         if classes is not None:
             self._members = [
@@ -106,24 +109,12 @@ class BucketedEpochs:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Full batches in an epoch.
-
-        Raises:
-            ValueError: There are fewer examples than `batch_size`.
-        """
-        steps = self.num_examples // self.batch_size
-        if steps < 1:
-            raise ValueError(
-                "`batch_size` must not exceed the number of examples, "
-                f"{self.num_examples}. Received: {self.batch_size}. "
-                "Give more examples or a smaller batch."
-            )
-        return steps
+        """Full batches in an epoch; ValueError if there is none."""
+        return self._steps.steps_per_epoch
 
     def steps(self, epochs: float) -> int:
         """Batches in a number of epochs."""
-        # Rounded first: 0.1 * 30 is a little more than 3.
-        return math.ceil(round(epochs * self.steps_per_epoch, 6))
+        return self._steps.steps(epochs)
 
     def plans(self, start_step: int) -> Iterator[Plan]:
         """Yields batches in training order, without end.

@@ -13,7 +13,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import Any, NamedTuple
 
 from tfllm import file_access
@@ -114,11 +114,13 @@ class Row(NamedTuple):
         path: The file, or `tfds:NAME/SPLIT`.
         line: Line where it begins, from 1; of tfds, its number.
         fields: Values by column. Columns without a name are "0", "1", ...
+        numbered: Whether columns have an order, so that a number names one.
     """
 
     path: str
     line: int
     fields: dict[str, Any]
+    numbered: bool = False
 
     @property
     def where(self) -> str:
@@ -134,7 +136,7 @@ class Row(NamedTuple):
         """
         if column in self.fields:
             return self.fields[column]
-        if column.isdigit() and int(column) < len(self.fields):
+        if _names_column(column, self.fields) and self.numbered:
             return list(self.fields.values())[int(column)]
         raise BadRecord(no_column(column, self.fields))
 
@@ -145,6 +147,11 @@ def no_column(column: str, found: Iterable[str]) -> str:
     near = difflib.get_close_matches(column, names, n=1)
     hint = f"; did you mean {near[0]!r}" if near else ""
     return f"no column {column!r} among {', '.join(map(repr, names))}{hint}"
+
+
+def _names_column(column: str, columns: Sized) -> bool:
+    """Whether a text is the number of one of some columns."""
+    return column.isdecimal() and int(column) < len(columns)
 
 
 def is_tfds(files: str) -> bool:
@@ -277,14 +284,14 @@ def _parse_table(
     """Yields rows of fields between delimiters."""
     has_header = dialect.has_header
     if has_header is None:
-        has_header = not all(column.isdigit() for column in columns)
+        has_header = not all(column.isdecimal() for column in columns)
     names: list[str] | None = None
     for number, fields in _cut(lines, path, dialect, bad):
         if has_header and names is None:
             names = _header(fields, path, number, columns)
         elif names is None:
             keys = map(str, range(len(fields)))
-            yield Row(path, number, dict(zip(keys, fields, strict=True)))
+            yield Row(path, number, dict(zip(keys, fields, strict=True)), True)
         elif len(fields) != len(names):
             bad.add(
                 f"{path}, line {number}",
@@ -292,7 +299,7 @@ def _parse_table(
                 f"{len(fields)} columns, but the header has {len(names)}",
             )
         else:
-            yield Row(path, number, dict(zip(names, fields, strict=True)))
+            yield Row(path, number, dict(zip(names, fields, strict=True)), True)
 
 
 def _header(
@@ -308,7 +315,7 @@ def _header(
             "give the columns by number with --has_header=false."
         )
     for column in columns:
-        if column in names or (column.isdigit() and int(column) < len(names)):
+        if column in names or _names_column(column, names):
             continue
         raise ValueError(
             "The columns of a table must be those that the flags name. "

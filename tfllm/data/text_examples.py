@@ -33,7 +33,7 @@ def text_rows(
         ValueError: `seq_length` or `stride` leave no room.
     """
     layout = row_layout.layout_of(tokenizer)
-    num_texts = len(records[0].texts) if records else 1
+    num_texts = len(records[0].texts)
     table = tokenize([t for r in records for t in r.texts], tokenizer)
     texts = np.arange(len(records) * num_texts).reshape(-1, num_texts)
     found = windows(layout, table, texts, config.seq_length, config.stride)

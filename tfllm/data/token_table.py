@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 _SLICE_TEXTS = 4096
 _SLICE_BYTES = 1 << 21
-_QUIET_SECONDS = 3  # before a progress bar shows
+QUIET_SECONDS = 3  # before a progress bar shows
 
 
 class LabelledTokenizer(Protocol):
@@ -75,7 +75,7 @@ def tokenize(
     parts: list[list[np.ndarray]] = []
     counts = [np.zeros(1, np.int64)]
     with tqdm(
-        total=len(texts), unit="text", desc="tokenizing", delay=_QUIET_SECONDS
+        total=len(texts), unit="text", desc="tokenizing", delay=QUIET_SECONDS
     ) as progress:
         for slice_ in _slices(texts):
             text = tf.constant(slice_)
@@ -89,8 +89,6 @@ def tokenize(
             counts.append(found[0].row_lengths().numpy().astype(np.int64))
             progress.update(len(slice_))
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    if not columns:
-        columns = [np.zeros(0, dtype)]
     return TokenTable(
         columns[0], np.cumsum(np.concatenate(counts)), *columns[1:]
     )
