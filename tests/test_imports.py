@@ -43,6 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     "generation": {"stateless"},
     "training": {"evaluation", "tasks", "models", "data", "tokenizers"},
     "serving": {
+        "evaluation",
         "interop",
         "generation",
         "tasks",

@@ -35,9 +35,10 @@ def define() -> None:
         "quantize", "none", storage.QUANTIZATIONS, "Of matrices on the disk."
     )
     group = flags.Group("Requests")
-    group.integer("seq_length", 0, "Longest row; 0: that of the model.")
+    group.integer("seq_length", 0, "Longest row; 0: as in the run.")
     group.integer("stride", 0, "Tokens between windows; 0: half a row.")
     group.integer("top_k", 0, "Candidates per mask, or to sample from.")
+    group.boolean("pairs", False, "Two texts per request [as in the run].")
     group.integer("max_new_tokens", 0, "To generate; 0: as the folder says.")
 
 
@@ -56,6 +57,7 @@ def main() -> None:
                 stride=FLAGS.stride,
                 top_k=FLAGS.top_k,
                 max_new_tokens=FLAGS.max_new_tokens,
+                pairs=FLAGS.pairs,
             ),
         )
     )

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfllm import tasks
 from tfllm.generation import GenerationConfig
 from tfllm.generation.config import GENERATION_CONFIG_FILE
 from tfllm.interop import model_folder
@@ -83,4 +84,21 @@ def causal_lm(**options: Any) -> str:
     (folder / GENERATION_CONFIG_FILE).write_text(
         config.replace(**options).to_json()
     )
+    return str(folder)
+
+
+LABELS = ("bad", "good", "so-so")
+
+
+@functools.cache
+def labelled(kind: str, family: str = "bert", **settings: Any) -> str:
+    """Returns a folder with a task of labelled data."""
+    folder = new_folder()
+    tokenizer = wordpiece() if family == "bert" else byte_bpe()
+    if kind in ("classification", "multi_label"):
+        settings = {"labels": LABELS, **settings}
+    keras.utils.set_random_seed(0)
+    task = tasks.create(kind, config_of(family, tokenizer), **settings)
+    shake(task)
+    model_folder.save(task, folder, tokenizer)
     return str(folder)

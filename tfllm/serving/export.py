@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tfllm.interop import model_folder
+from tfllm.interop.config_file import read_json
 from tfllm.serving import (
     archive,
     artefacts,
@@ -23,6 +24,9 @@ from tfllm.serving.served_task import Check, ExportSettings
 from tfllm.serving.storage import Precision, Quantization
 from tfllm.tasks import MaskedLM
 from tfllm.tokenizers import WordPieceTokenizer, load_tokenizer
+
+# Where the train verb wrote down its settings.
+_RUN_FILE = "run.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,8 +124,8 @@ def export(config: ExportConfig) -> ExportReport:
     version = config.version or versions.next_version(config.export_dir)
     base = pathlib.Path(config.export_dir)
     model_name = os.path.basename(os.path.abspath(base))
-    name, task, tokenizer = load(config.model_dir)
-    served = signatures.serve(name, task, tokenizer, config.settings)
+    task, tokenizer, run = load(config.model_dir)
+    served = signatures.serve(task, tokenizer, config.settings, run)
     with versions.new_version(config.export_dir, version) as folder:
         weights = list({id(w): w for w in task.weights}.values())
         is_smaller = (config.precision, config.quantize) != ("float32", "none")
@@ -143,7 +147,7 @@ def export(config: ExportConfig) -> ExportReport:
         manifest = artefacts.write_manifest(
             moved,
             served.functions,
-            task=name,
+            task=task.kind,
             family=task.config.family,
             settings=dataclasses.asdict(config.settings),
             min_server=config.min_server,
@@ -163,10 +167,12 @@ def export(config: ExportConfig) -> ExportReport:
     )
 
 
-def load(model_dir: str) -> tuple[str, Any, Any]:
-    """Returns the name of a folder's task, the task and its tokenizer."""
+def load(model_dir: str) -> tuple[Any, Any, dict[str, Any]]:
+    """Returns a folder's task, its tokenizer, and the settings of its run."""
     task = model_folder.load(model_dir)
     with model_folder.local_folder(model_dir) as folder:
+        file = folder / _RUN_FILE
+        run = read_json(file) if file.is_file() else {}
         tokenizer = load_tokenizer(str(folder))
         if isinstance(task, MaskedLM) and isinstance(
             tokenizer, WordPieceTokenizer
@@ -177,7 +183,7 @@ def load(model_dir: str) -> tuple[str, Any, Any]:
                 special_tokens_in_text=(tokenizer.special_tokens.mask,),
             )
     model_folder.check_vocabulary(tokenizer, task.config)
-    return task.kind, task, tokenizer
+    return task, tokenizer, run
 
 
 def compare(before: Sequence[Check], after: Sequence[Check]) -> StorageChange:

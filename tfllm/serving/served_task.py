@@ -25,12 +25,14 @@ class ExportSettings:
         top_k: Candidates for each mask; or, of the sampling signature of a
             generator, tokens to draw from: 0 for all.
         max_new_tokens: Tokens to generate at most; 0 for those of the folder.
+        pairs: Whether a request holds two texts.
     """
 
     seq_length: int = 0
     stride: int = 0
     top_k: int = 0
     max_new_tokens: int = 0
+    pairs: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +86,16 @@ class ServedTask(Protocol):
 
     def warm_up(self) -> Sequence[tuple[str, Arrays]]:
         """Returns requests for every signature and some lengths."""
+
+
+def valid_utf8(text: tf.Tensor) -> tf.Tensor:
+    """Returns texts in which U+FFFD stands for what is not UTF-8.
+
+    As `bytes.decode` with errors="replace" does.
+    """
+    return tf.strings.unicode_transcode(
+        text, "UTF-8", "UTF-8", errors="replace"
+    )
 
 
 def strings(*names: str) -> dict[str, tf.TensorSpec]:

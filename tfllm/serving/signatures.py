@@ -4,37 +4,76 @@ Each is `post(model(pre(text)))` in one graph: strings in, named and dense
 outputs out. This table is all that the rest of the export knows of tasks.
 """
 
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
+from tfllm.data.labelled_config import LabelledDataConfig
+from tfllm.serving import windows
 from tfllm.serving.fill_mask import FillMaskServing
+from tfllm.serving.sequence_labels import SequenceServing
 from tfllm.serving.served_task import ExportSettings, ServedTask
 from tfllm.serving.text_generation import TextGenerationServing
 
 # Name of a task -> what serves it.
 SERVED_TASKS: dict[str, Any] = {
     "causal_lm": TextGenerationServing,
+    "classification": SequenceServing,
+    "embedding": SequenceServing,
     "masked_lm": FillMaskServing,
+    "multi_label": SequenceServing,
+    "regression": SequenceServing,
 }
+# Those that read text as the run that trained them did.
+LABELLED = set(SERVED_TASKS) - {"causal_lm", "masked_lm"}
+# Those of one text or of two.
+PAIRED = ("classification", "multi_label", "regression")
 
 
 def serve(
-    name: str, task: Any, tokenizer: Any, settings: ExportSettings
+    task: Any,
+    tokenizer: Any,
+    settings: ExportSettings,
+    run: Mapping[str, Any],
 ) -> ServedTask:
     """Returns the functions of a task.
 
     Args:
-        name: Name of the task.
         task: The task.
         tokenizer: Its tokenizer.
         settings: What the functions do.
+        run: Settings of the run that trained it, for what is not set.
 
     Raises:
         ValueError: There is nothing to serve such a task with; or the
             settings do not fit it.
     """
-    if name not in SERVED_TASKS:
+    if task.kind not in SERVED_TASKS:
         raise ValueError(
             f"`model_dir` must hold a task of {sorted(SERVED_TASKS)} to be "
-            f"exported. Received: {name!r}"
+            f"exported. Received: {task.kind!r}"
         )
-    return SERVED_TASKS[name](task, tokenizer, settings)
+    if task.kind in LABELLED:
+        settings = as_in_run(task, settings, run)
+    return SERVED_TASKS[task.kind](task, tokenizer, settings)
+
+
+def as_in_run(
+    task: Any, settings: ExportSettings, run: Mapping[str, Any]
+) -> ExportSettings:
+    """Returns settings in which what was left out is as in training.
+
+    So the export answers as `tfllm.predict` does.
+    """
+    default = run.get("seq_length") or LabelledDataConfig.seq_length
+    longest = task.config.max_length or default
+    seq_length = settings.seq_length or min(default, longest)
+    seq_length = windows.row_length(seq_length, task.config)
+    stride = settings.stride or run.get("stride") or max(1, seq_length // 2)
+    pairs = settings.pairs or bool(run.get("text_pair_column"))
+    return dataclasses.replace(
+        settings,
+        seq_length=seq_length,
+        stride=stride,
+        pairs=pairs and task.kind in PAIRED,
+    )

@@ -1,0 +1,44 @@
+"""What the tasks of labelled data say in Python, to compare exports with."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from tfllm.data.labelled import LabelledData
+from tfllm.data.labelled_config import LabelledDataConfig
+from tfllm.data.records import Record
+from tfllm.data.word_spans import word_spans
+from tfllm.evaluation.labelled import predict
+from tfllm.evaluation.predictions import Predictions
+
+
+def answers(
+    task: Any,
+    tokenizer: Any,
+    texts: Sequence[tuple[bytes, ...]],
+    seq_length: int,
+    stride: int,
+) -> Predictions:
+    """Returns what `tfllm.predict` works with.
+
+    Args:
+        task: A task of labelled data.
+        tokenizer: Its tokenizer.
+        texts: The texts of each record; bytes that are not UTF-8 are read as
+            U+FFFD.
+        seq_length: Longest row.
+        stride: Tokens from one window to the next.
+    """
+    records = []
+    for number, group in enumerate(texts):
+        words = tuple(text.decode("utf-8", "replace") for text in group)
+        spans = word_spans(words[0]) if task.kind == "tagging" else ()
+        records.append(Record(str(number), "a probe", words, words=spans))
+    config = LabelledDataConfig(
+        task=task.kind,
+        seq_length=seq_length,
+        stride=stride,
+        batch_size=8,
+        label_column="",
+        labels=tuple(getattr(task, "labels", ())),
+    )
+    return predict(task, LabelledData(records, tokenizer, config))
