@@ -88,6 +88,7 @@ def causal_lm(**options: Any) -> str:
 
 
 LABELS = ("bad", "good", "so-so")
+TAGS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
 
 
 @functools.cache
@@ -97,6 +98,8 @@ def labelled(kind: str, family: str = "bert", **settings: Any) -> str:
     tokenizer = wordpiece() if family == "bert" else byte_bpe()
     if kind in ("classification", "multi_label"):
         settings = {"labels": LABELS, **settings}
+    elif kind == "tagging":
+        settings = {"labels": TAGS, **settings}
     keras.utils.set_random_seed(0)
     task = tasks.create(kind, config_of(family, tokenizer), **settings)
     shake(task)

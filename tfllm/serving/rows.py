@@ -33,6 +33,63 @@ class Rows:
     starts: tf.Tensor
     sizes: tf.Tensor
 
+    def shown(self) -> "Shown":
+        """Returns the tokens of the moving text, those of all rows."""
+        places = tf.ragged.range(tf.zeros_like(self.sizes), self.sizes)
+        rows, left = places.value_rowids(), places.flat_values
+        sources = tf.gather(self.starts, rows) + left
+        own = tf.minimum(left, tf.gather(self.sizes, rows) - 1 - left)
+        before = self._context(rows, rows - 1, sources)
+        after = self._context(rows, rows + 1, sources)
+        return Shown(
+            rows,
+            tf.gather(self.columns, rows) + left,
+            sources,
+            (own > before) & (own >= after),
+        )
+
+    def _context(
+        self, rows: tf.Tensor, others: tf.Tensor, sources: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns the context in other windows of the same text, else -1."""
+        last = tf.size(self.owners, tf.int64) - 1
+        inside = tf.clip_by_value(others, 0, tf.maximum(last, 0))
+        exists = (inside == others) & (
+            tf.gather(self.owners, inside) == tf.gather(self.owners, rows)
+        )
+        left = sources - tf.gather(self.starts, inside)
+        right = tf.gather(self.sizes, inside) - 1 - left
+        return tf.where(exists, tf.maximum(tf.minimum(left, right), -1), -1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """Tokens of the text over which windows slide, once for each window.
+
+    Attributes:
+        rows: int64 [S], ascending.
+        columns: int64 [S], where they stand in their row.
+        sources: int64 [S], the number of each in its text.
+        widest: bool [S], whether no other window shows the token with more
+            context: the smaller number of tokens on its two sides. Of equal
+            windows the first counts.
+    """
+
+    rows: tf.Tensor
+    columns: tf.Tensor
+    sources: tf.Tensor
+    widest: tf.Tensor
+
+    def spread(self, values: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+        """Returns values [S] where the tokens stand, else 0.
+
+        Args:
+            values: Of any dtype that has a 0.
+            like: [R, T], for the shape.
+        """
+        places = tf.stack([self.rows, self.columns], axis=1)
+        return tf.scatter_nd(places, values, tf.shape(like, tf.int64))
+
 
 @dataclasses.dataclass(frozen=True)
 class RowMaker:

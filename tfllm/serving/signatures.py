@@ -13,6 +13,7 @@ from tfllm.serving import windows
 from tfllm.serving.fill_mask import FillMaskServing
 from tfllm.serving.sequence_labels import SequenceServing
 from tfllm.serving.served_task import ExportSettings, ServedTask
+from tfllm.serving.tagging import TaggingServing
 from tfllm.serving.text_generation import TextGenerationServing
 
 # Name of a task -> what serves it.
@@ -23,6 +24,7 @@ SERVED_TASKS: dict[str, Any] = {
     "masked_lm": FillMaskServing,
     "multi_label": SequenceServing,
     "regression": SequenceServing,
+    "tagging": TaggingServing,
 }
 # Those that read text as the run that trained them did.
 LABELLED = set(SERVED_TASKS) - {"causal_lm", "masked_lm"}
