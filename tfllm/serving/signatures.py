@@ -11,6 +11,7 @@ from typing import Any
 from tfllm.data.labelled_config import LabelledDataConfig
 from tfllm.serving import windows
 from tfllm.serving.fill_mask import FillMaskServing
+from tfllm.serving.question_answering import QuestionAnsweringServing
 from tfllm.serving.sequence_labels import SequenceServing
 from tfllm.serving.served_task import ExportSettings, ServedTask
 from tfllm.serving.tagging import TaggingServing
@@ -23,6 +24,7 @@ SERVED_TASKS: dict[str, Any] = {
     "embedding": SequenceServing,
     "masked_lm": FillMaskServing,
     "multi_label": SequenceServing,
+    "question_answering": QuestionAnsweringServing,
     "regression": SequenceServing,
     "tagging": TaggingServing,
 }
