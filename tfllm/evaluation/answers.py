@@ -14,18 +14,20 @@ class Window:
     """What a model says about one window of a context.
 
     Attributes:
-        start: float [T], logits of the first token; that of no answer at 0.
+        start: float [T], logits of the first token.
         end: float [T], logits of the last token.
         offsets: int [T, 2], characters of each token in the context; (-1,
             -1) where it is not of the context.
         widest: bool [T], whether no other window shows a token with more
             context: an answer may start there.
+        null: Place of no answer.
     """
 
     start: np.ndarray
     end: np.ndarray
     offsets: np.ndarray
     widest: np.ndarray
+    null: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +120,7 @@ def best_answers(
             Answer(context[start:end], start, end, logit)
             for (start, end), logit in ranked[:n_best]
         ],
-        min(float(w.start[0]) + float(w.end[0]) for w in windows),
+        min(float(w.start[w.null]) + float(w.end[w.null]) for w in windows),
     )
 
 

@@ -104,7 +104,7 @@ class AnswerPool:
         self._windows: dict[int, list[Window]] = {}
 
     def add(self, outputs: Arrays, numbers: np.ndarray, marks: Arrays) -> None:
-        """See Pool; `marks` has `offsets` and `widest` as Window does."""
+        """See Pool; `marks` has `offsets`, `widest` and `null` as Window."""
         for row, number in enumerate(numbers.tolist()):
             if number >= 0:
                 self._windows.setdefault(number, []).append(
@@ -113,6 +113,7 @@ class AnswerPool:
                         outputs["end"][row],
                         marks["offsets"][row],
                         marks["widest"][row],
+                        int(marks["null"][row]),
                     )
                 )
 
