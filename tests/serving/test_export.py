@@ -14,11 +14,11 @@ import tensorflow as tf
 from tests.serving import small_models
 from tfllm import export as verb
 from tfllm.interop import model_folder
-from tfllm.predict import FillMask
 from tfllm.serving import artefacts, saved_model_file, warm_up
 from tfllm.serving.c_loader import SavedModel
 from tfllm.serving.export import ExportConfig, ExportReport, export
 from tfllm.serving.served_task import ExportSettings
+from tfllm.tasks.fill_mask import FillMask
 from tfllm.tokenizers import WordPieceTokenizer
 
 Make = Callable[..., ExportReport]
