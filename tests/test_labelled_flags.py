@@ -6,7 +6,7 @@ import pytest
 
 from tfllm import labelled_flags
 from tfllm.data.labelled_config import LabelledDataConfig
-from tfllm.data.tables import TableConfig
+from tfllm.data.table_config import TableConfig
 
 
 def test_flags_are_fields() -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 from absl import flags as absl_flags
 
+from tfllm.data.bad_records import ON_BAD_RECORD
 from tfllm.data.labelled_config import LabelledDataConfig
-from tfllm.data.tables import FORMATS, ON_BAD_RECORD, TableConfig
+from tfllm.data.table_config import FORMATS, TableConfig
 from tfllm.data.tag_schemes import TAG_SCHEMES
 from tfllm.flags import Group
 

@@ -9,7 +9,7 @@ from tfllm.data.causal import CausalDataConfig
 from tfllm.data.labelled_config import LABELLED_TASKS, LabelledDataConfig
 from tfllm.data.masking import MaskingConfig
 from tfllm.data.pipeline import DataConfig
-from tfllm.data.tables import TableConfig
+from tfllm.data.table_config import TableConfig
 from tfllm.tasks.adversarial import Adversarial
 from tfllm.training.optimizers import OptimizerConfig
 from tfllm.training.schedules import Decay, ScheduleConfig

@@ -11,7 +11,7 @@ from tfllm.data.conll import parse_sentences
 from tfllm.data.labelled_config import LabelledDataConfig
 from tfllm.data.read_labelled import read_records
 from tfllm.data.records import Record
-from tfllm.data.tables import TableConfig
+from tfllm.data.table_config import TableConfig
 
 
 def sentences(

@@ -17,7 +17,7 @@ from tfllm.data.labelled_config import LabelledDataConfig
 from tfllm.data.open_data import open_data
 from tfllm.data.packing import pack_inputs
 from tfllm.data.records import Record
-from tfllm.data.tables import TableConfig
+from tfllm.data.table_config import TableConfig
 from tfllm.tokenizers import ByteBPETokenizer, WordPieceTokenizer
 
 SYLLABLES = ["ba", "de", "ki", "lo", "mu", "na", "po", "ri", "su", "ta"]

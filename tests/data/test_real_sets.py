@@ -12,7 +12,7 @@ from tfllm.data.labelled import NO_RECORD, LabelledData
 from tfllm.data.labelled_config import LabelledDataConfig
 from tfllm.data.read_labelled import read_records
 from tfllm.data.records import Record
-from tfllm.data.tables import TableConfig
+from tfllm.data.table_config import TableConfig
 from tfllm.tokenizers import ByteBPETokenizer, WordPieceTokenizer
 
 DATA = pathlib.Path(__file__).parents[3] / "shared" / "data"

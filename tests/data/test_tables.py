@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tfllm.data.bad_records import BadRecord, BadRecords
-from tfllm.data.tables import TableConfig, read_rows
+from tfllm.data.table_config import TableConfig
+from tfllm.data.tables import read_rows
 
 
 def rows(

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from tfllm import file_access
 from tfllm.data import text_files
 from tfllm.data.bad_records import BadRecord, BadRecords
-from tfllm.data.tables import TableConfig
+from tfllm.data.table_config import TableConfig
 
 _DOCUMENT = "-DOCSTART-"
 # `# text = ...` and `# newdoc`; else a # is a token that has its columns.

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tfllm.data.tables import TableConfig
+from tfllm.data.table_config import TableConfig
 from tfllm.data.tag_schemes import TAG_SCHEMES
 
 LABELLED_TASKS = (
