@@ -52,7 +52,12 @@ def define() -> None:
     group.integer("port", 8500, "Of gRPC; 0: none.")
     group.integer("rest_api_port", 8501, "Of REST; 0: none.")
     group.integer("rest_api_timeout_in_ms", 30_000, "Of a REST request.")
-    group.integer("grpc_max_threads", 0, "Calls at a time; 0: 4 per core.")
+    group.integer(
+        "rest_api_num_threads",
+        0,
+        "Requests at a time; 0: 2 per core, or 2 batches.",
+    )
+    group.integer("grpc_max_threads", 0, "Of gRPC, likewise.")
     group.boolean("enable_grpc_healthcheck_service", False, "Health checks.")
     group = flags.Group("Batching")
     group.boolean("enable_batching", False, "Merge concurrent requests.")
@@ -181,6 +186,7 @@ def settings() -> "ServerSettings":
         port=FLAGS.port or None,
         rest_api_port=FLAGS.rest_api_port or None,
         rest_timeout_seconds=FLAGS.rest_api_timeout_in_ms / 1000,
+        rest_threads=FLAGS.rest_api_num_threads,
         grpc_threads=FLAGS.grpc_max_threads,
         batching=batching,
         per_model_batching=FLAGS.enable_per_model_batching_parameters,

@@ -79,6 +79,7 @@ class Server:
             self._metrics,
             access,
             settings.rest_timeout_seconds,
+            settings.num_threads(settings.rest_threads),
         )
         tls = settings.tls.context() if settings.tls is not None else None
         address = (settings.host, settings.rest_api_port)
@@ -104,7 +105,7 @@ class Server:
             prediction,
             models,
             Access(settings.api_key),
-            settings.num_grpc_threads,
+            settings.num_threads(settings.grpc_threads),
             settings.limits.body_bytes,
         )
         if settings.health_service:

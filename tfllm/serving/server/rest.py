@@ -5,6 +5,7 @@ http_rest_api_util.cc, in its own words.
 """
 
 import re
+import threading
 import time
 import urllib.parse
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ from tfllm.serving.server import (
     streaming,
 )
 from tfllm.serving.server.access import Access
-from tfllm.serving.server.deadlines import Deadline
+from tfllm.serving.server.deadlines import Deadline, expired
 from tfllm.serving.server.http_server import Request, Response
 from tfllm.serving.server.inference import DEFAULT_SIGNATURE, Inference
 from tfllm.serving.server.metrics import Metrics
@@ -57,6 +58,8 @@ class Rest:
         numbers: Counts and latencies.
         access: Who may ask.
         timeout_seconds: How long a request may take.
+        num_threads: Requests that are worked on at once; others wait. Many
+            threads at once would spend their time on Python's lock.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Rest:
         numbers: Metrics,
         access: Access,
         timeout_seconds: float,
+        num_threads: int,
     ) -> None:
         """See the class."""
         self._versions = versions
@@ -73,6 +77,7 @@ class Rest:
         self._metrics = numbers
         self._access = access
         self._timeout = timeout_seconds
+        self._slots = threading.BoundedSemaphore(num_threads)
 
     def gate(self, path: str, headers: Mapping[str, str]) -> Response | None:
         """Refuses who may not ask; only the page itself is open to all."""
@@ -138,8 +143,19 @@ class Rest:
             )
 
     def _run(self, method: str, wanted: Wanted, body: bytes) -> bytes:
-        """Returns the body of the response of one of the methods."""
+        """Waits for its turn, then runs one of the methods."""
         deadline = Deadline(self._timeout)
+        if not self._slots.acquire(timeout=deadline.left()):
+            raise expired()
+        try:
+            return self._answer(method, wanted, body, deadline)
+        finally:
+            self._slots.release()
+
+    def _answer(
+        self, method: str, wanted: Wanted, body: bytes, deadline: Deadline
+    ) -> bytes:
+        """Returns the body of the response of one of the methods."""
         document = json_text.parse(body)
         name = rest_requests.signature_name(document)
         if method != "predict":

@@ -57,7 +57,9 @@ class ServerSettings:
         port: Of gRPC; 0 takes a free one, None listens on none.
         rest_api_port: Of REST, likewise.
         rest_timeout_seconds: How long a REST request may take.
-        grpc_threads: gRPC calls at a time; 0 for four per core.
+        rest_threads: REST requests at a time; 0 for two per core, or, with
+            batching, for two full batches.
+        grpc_threads: gRPC calls at a time, likewise.
         batching: How requests are merged; None for not at all.
         per_model_batching: A version's own parameters win over `batching`.
         warm_up: Replay the warm-up requests of a version.
@@ -79,6 +81,7 @@ class ServerSettings:
     port: int | None = 8500
     rest_api_port: int | None = 8501
     rest_timeout_seconds: float = 30.0
+    rest_threads: int = 0
     grpc_threads: int = 0
     batching: BatchingConfig | None = None
     per_model_batching: bool = False
@@ -94,12 +97,15 @@ class ServerSettings:
     api_key: str = ""
     grace_seconds: float = 30.0
 
-    @property
-    def num_grpc_threads(self) -> int:
-        """Threads for gRPC: enough for two full batches to wait."""
-        if self.grpc_threads:
-            return self.grpc_threads
-        threads = 4 * (os.cpu_count() or 1)
+    def num_threads(self, given: int) -> int:
+        """Returns how many requests are worked on at once.
+
+        Args:
+            given: `rest_threads` or `grpc_threads`.
+        """
+        if given:
+            return given
+        threads = 2 * (os.cpu_count() or 1)
         if self.batching is None:
             return threads
         return max(threads, min(2 * self.batching.max_batch_size, 256))
