@@ -13,11 +13,18 @@ import tensorflow as tf
 
 from tests.serving import small_models
 from tfllm import export as verb
+from tfllm.generation import GenerationConfig
 from tfllm.interop import model_folder
 from tfllm.serving import artefacts, saved_model_file, warm_up
 from tfllm.serving.c_loader import SavedModel
 from tfllm.serving.export import ExportConfig, ExportReport, export
 from tfllm.serving.served_task import ExportSettings
+from tfllm.serving.text_streaming import (
+    STREAM,
+    TOKENS_PER_CALL,
+    can_stream,
+    so_far,
+)
 from tfllm.tasks.fill_mask import FillMask
 from tfllm.tokenizers import WordPieceTokenizer
 
@@ -215,6 +222,41 @@ def test_long_prompts_are_read_from_the_end(generator: ExportReport) -> None:
         )
     assert long["num_prompt_tokens"].tolist() == [room]
     assert long["token_ids"].tolist() == end["token_ids"].tolist()
+
+
+def test_a_stream_is_what_comes_at_once(generator: ExportReport) -> None:
+    """Calls of two texts at a time, until each has ended."""
+    texts = [b"the quick", b""]
+    rows: list[list[int]] = [[], []]
+    content, ended = [b"", b""], [False, False]
+    with load(generator) as model:
+        at_once = model.run("serving_default", {"text": texts})
+        for _ in range(NEW_TOKENS):
+            found = model.run(STREAM, {"text": texts, **so_far(rows)})
+            for i, count in enumerate(found["lengths"]):
+                if not ended[i]:
+                    assert 1 <= count <= TOKENS_PER_CALL
+                    rows[i] += found["token_ids"][i, :count].tolist()
+                    content[i] += b"".join(found["text_bytes"][i])
+                    ended[i] = bool(found["finished"][i])
+            if all(ended):
+                break
+    assert ended == [True, True]
+    for i, count in enumerate(at_once["lengths"]):
+        assert rows[i] == at_once["token_ids"][i, :count].tolist()
+        text = content[i].decode("utf-8", "replace").encode()
+        assert text == at_once["text"][i]
+
+
+def test_what_counts_from_the_prompt_is_not_streamed() -> None:
+    config = GenerationConfig(max_new_tokens=5, repetition_penalty=1.5)
+    assert can_stream(config)
+    for changes in (
+        {"min_new_tokens": 2},
+        {"stop_strings": ("a",)},
+        {"presence_penalty": 0.5},
+    ):
+        assert not can_stream(config.replace(**changes))
 
 
 def test_texts_that_come_out_are_utf8(generator: ExportReport) -> None:

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfllm.generation import GenerationConfig, generate
 from tfllm.generation.decode import END, STOP, Steps
-from tfllm.serving import probes, windows
+from tfllm.serving import continuation, probes, windows
 from tfllm.serving.served_task import (
     DEFAULT,
     TOKEN_IDS,
@@ -20,6 +20,12 @@ from tfllm.serving.served_task import (
     id_arrays,
     strings,
     token_id_inputs,
+)
+from tfllm.serving.text_streaming import (
+    STREAM,
+    TextStreaming,
+    can_stream,
+    so_far,
 )
 from tfllm.tasks import CausalLM
 from tfllm.tokenizers import ByteBPETokenizer
@@ -48,7 +54,8 @@ class TextGenerationServing:
     The default is greedy; the signature "sample" draws, from a seed and with
     a temperature of each row: what a row gives depends on nothing else. The
     other settings are those of the folder's generation_config.json. Of a
-    prompt that is too long the end is read.
+    prompt that is too long the end is read. For servers that stream there is
+    "stream", see `TextStreaming`.
 
     Args:
         task: The task, with its `text`.
@@ -98,6 +105,10 @@ class TextGenerationServing:
                 self.from_ids, token_id_inputs(False), OUTPUTS
             ),
         }
+        self.streaming: TextStreaming | None = None
+        if can_stream(self.greedy):
+            self.streaming = TextStreaming(self)
+            self.functions[STREAM] = self.streaming.function
 
     def from_text(self, text: tf.Tensor) -> Tensors:
         """Continues texts, string [B], with the most probable tokens."""
@@ -137,31 +148,21 @@ class TextGenerationServing:
             "token_bytes": self.tokenizer.token_bytes,
         }
 
+    def prompts(self, ids: tf.RaggedTensor) -> tf.RaggedTensor:
+        """Returns what is read of texts: their ends, or what begins one."""
+        ids = continuation.last(ids, self.room)
+        empty = tf.cast(ids.row_lengths() == 0, ids.row_splits.dtype)
+        bos = tf.fill([tf.reduce_sum(empty)], self.greedy.bos_token_id)
+        return tf.concat(
+            [tf.RaggedTensor.from_row_lengths(bos, empty), ids], axis=1
+        )
+
     def _generate(
         self, ids: tf.RaggedTensor, steps: Steps, seed: tf.Tensor | None = None
     ) -> Tensors:
         """Generates after ids, int32 ragged [B, (tokens)]."""
-        ids = _last(ids, self.room)
-        empty = tf.cast(ids.row_lengths() == 0, ids.row_splits.dtype)
-        bos = tf.fill([tf.reduce_sum(empty)], steps.config.bos_token_id)
-        ids = tf.concat(
-            [tf.RaggedTensor.from_row_lengths(bos, empty), ids], axis=1
-        )
-        pad_id = steps.config.pad_id
-        # Padding goes to the left, so that all prompts end together.
-        rows = windows.pad({"ids": ids[:, ::-1]}, {"ids": pad_id}, self.room)
-        prompts = tf.reverse(rows["ids"], [1])
-        real = tf.reverse(rows["padding_mask"], [1]) > 0
-        count = ids.nrows(tf.int32)
-        rows_of_one = tf.zeros([count], tf.int64)
-        seed = rows_of_one if seed is None else seed
-        limit = tf.constant(self.max_new_tokens)
-        state = steps.start(prompts, real, rows_of_one, seed, limit)
-        state = steps.advance(state, rows_of_one, seed, limit, limit)
-        width = tf.shape(prompts)[1]
-        tokens = tf.ensure_shape(
-            state.tokens[:, width:], [None, self.max_new_tokens]
-        )
+        ids = self.prompts(ids)
+        state, tokens = continuation.continued(ids, steps, self.room, seed)
         generated = tf.RaggedTensor.from_tensor(tokens, state.lengths)
         reasons = tf.gather(_reasons(), state.finished)
         return {
@@ -169,7 +170,7 @@ class TextGenerationServing:
                 generated, skip_special_tokens=True, replace_invalid=True
             ),
             "token_ids": generated.to_tensor(
-                pad_id, shape=[None, self.max_new_tokens]
+                steps.config.pad_id, shape=[None, self.max_new_tokens]
             ),
             "lengths": state.lengths,
             "scores": state.scores,
@@ -187,6 +188,8 @@ class TextGenerationServing:
             Check(TOKEN_IDS, id_arrays(rows, False), expected),
             self._drawn(short[:NUM_DRAWN]),
         ]
+        if self.streaming is not None:
+            found += self.streaming.checks(short, expected)
         # In Python at once, in the export one by one.
         texts = [text for (text,) in long]
         for text, one in zip(
@@ -223,6 +226,8 @@ class TextGenerationServing:
             found.append((DEFAULT, texts))
             found.append((SAMPLE, {**texts, **draws}))
             found.append((TOKEN_IDS, id_arrays([row], False)))
+            if self.streaming is not None:
+                found.append((STREAM, {**texts, **so_far([row[:1]])}))
         return found
 
     def _ids(self, text: bytes) -> list[int]:
@@ -304,16 +309,6 @@ def configs_of(
     if settings.top_k:
         changes["top_k"] = settings.top_k
     return greedy, config.replace(**changes, do_sample=True)
-
-
-def _last(ids: tf.RaggedTensor, count: int) -> tf.RaggedTensor:
-    """Returns the last `count` tokens of each row."""
-    lengths = tf.minimum(ids.row_lengths(), count)
-    limits = ids.row_limits()
-    places = tf.ragged.range(limits - lengths, limits)
-    return places.with_flat_values(
-        tf.gather(ids.flat_values, places.flat_values)
-    )
 
 
 def _reasons() -> tf.Tensor:
