@@ -28,7 +28,8 @@ def test_values_by_name() -> None:
             "text_column": "1",
             "delimiter": "tab",
             "has_header": False,
-            "labels": ["a", "b"],
+            "labels": "a, b",
+            "choice_columns": ["x", "y"],
             "stride": 0,
             "learning_rate": 1e-3,
         }
@@ -37,6 +38,7 @@ def test_values_by_name() -> None:
         task="multi_label",
         text_column="1",
         labels=("a", "b"),
+        choice_columns=("x", "y"),
         table=TableConfig(delimiter="tab", has_header=False),
     )
     with pytest.raises(ValueError, match=r"`format`.*Received: 'xml'"):
@@ -47,5 +49,9 @@ def test_held_out_files_are_read_plainly() -> None:
     config = LabelledDataConfig(seq_length=32, class_balanced=True)
     plain = labelled_flags.evaluation_config(config)
     assert plain == dataclasses.replace(config, class_balanced=False, stride=16)
+    # Their data lay windows, or cut, by themselves.
+    for task in ("tagging", "question_answering", "multiple_choice"):
+        config = LabelledDataConfig(task=task, seq_length=32)
+        assert labelled_flags.evaluation_config(config) == config
     own = dataclasses.replace(config, stride=5)
     assert labelled_flags.evaluation_config(own).stride == 5

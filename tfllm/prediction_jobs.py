@@ -23,6 +23,20 @@ from tfllm.tokenizers import WordPieceTokenizer, load_tokenizer
 Result = dict[str, Any]
 
 
+# How lines without a header are read.
+_LINES: dict[str, dict[str, Any]] = {
+    "text": {"format": "text", "text_column": "text", "text_pair_column": ""},
+    "pair": {
+        "format": "tsv",
+        "delimiter": "tab",
+        "has_header": False,
+        "text_column": "0",
+        "text_pair_column": "1",
+    },
+    "json": {"format": "jsonl"},
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Job:
     """What is predicted from what.
@@ -106,7 +120,7 @@ def labelled_config(
         task: The task.
         values: Settings of its run, and those that take their place.
         as_lines: Whether there is a text per line, or two with a tab between
-            them, and nothing else.
+            them, and nothing else; for choices an object of JSON.
     """
     settings = {
         **values,
@@ -115,19 +129,8 @@ def labelled_config(
         "label_column": "",
     }
     if as_lines:
-        pair = bool(values.get("text_pair_column"))
         settings |= {"line_pattern": "", "id_column": ""}
-        settings |= (
-            {
-                "format": "tsv",
-                "delimiter": "tab",
-                "has_header": False,
-                "text_column": "0",
-                "text_pair_column": "1",
-            }
-            if pair
-            else {"format": "text", "text_column": "text"}
-        )
+        settings |= _LINES[_kind_of_lines(task, values)]
     longest = task.config.max_length
     config = labelled_flags.data_config(settings)
     if longest is not None:
@@ -135,6 +138,17 @@ def labelled_config(
             config, seq_length=min(config.seq_length, longest)
         )
     return labelled_flags.evaluation_config(config)
+
+
+def _kind_of_lines(task: Task, values: dict[str, Any]) -> str:
+    """Returns which of _LINES a task reads."""
+    if task.kind == "multiple_choice":
+        return "json"
+    if task.kind == "question_answering":
+        return "pair"
+    is_pair = bool(values.get("text_pair_column"))
+    # Texts are embedded one by one, though trained in pairs.
+    return "pair" if is_pair and task.kind != "embedding" else "text"
 
 
 def _records(files: str, config: LabelledDataConfig) -> Iterator[Record]:

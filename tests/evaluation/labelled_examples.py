@@ -236,6 +236,7 @@ def answer_example(task: Any) -> Example:
         marks = {
             "offsets": np.tile(offsets, (len(n), 1, 1)),
             "widest": np.ones((len(n), LENGTH), bool),
+            "null": np.zeros(len(n), "int32"),
         }
         return x, {"start": places, "end": places}, marks
 

@@ -1,5 +1,7 @@
 """Answers against an enumeration, and SQuAD's figures by hand."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -76,6 +78,11 @@ def test_when_there_is_no_answer() -> None:
     assert edge == answers.null_logit - answers.best[0].logit
     assert answers.chosen(None) == answers.chosen(edge) == answers.best[0]
     assert answers.chosen(edge - 1e-6) == NO_ANSWER
+    # A decoder says so at another place.
+    behind = dataclasses.replace(first, null=2)
+    assert best_answers([behind], CONTEXT).null_logit == pytest.approx(
+        float(first.start[2] + first.end[2])
+    )
     outside = Window(
         first.start, first.end, first.offsets * 0 - 1, first.widest
     )

@@ -20,7 +20,8 @@ class Window:
             -1) where it is not of the context.
         widest: bool [T], whether no other window shows a token with more
             context: an answer may start there.
-        null: Place of no answer.
+        null: Where having no answer starts and ends: the first token of an
+            encoder, the last of a decoder.
     """
 
     start: np.ndarray

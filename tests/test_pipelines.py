@@ -1,0 +1,265 @@
+"""Pipelines: the results that Transformers' users know."""
+
+import pathlib
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfllm
+from tests import verbs
+from tfllm import tasks
+from tfllm.interop import model_folder
+from tfllm.models import FAMILIES
+from tfllm.tokenizers import WordPieceTokenizer
+
+LABELS = ("ham", "spam", "eggs")
+TEXTS = ["baba kiki lolo, dede.", "susu tata"]
+CONTEXT = "baba dede kiki lolo mumu nana popo riri susu tata baba kiki."
+FOLDERS: dict[str, dict[str, Any]] = {
+    "classification": {"labels": LABELS},
+    "multi_label": {"labels": LABELS},
+    "regression": {},
+    "tagging": {"labels": ("O", "B-X", "I-X")},
+    "question_answering": {},
+    "embedding": {},
+    "masked_lm": {"pair_objective": "none"},
+}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """Folders of models with random weights, by task."""
+    root = tmp_path_factory.mktemp("pipelines")
+    (root / "vocab.txt").write_text("\n".join(verbs.vocabulary()) + "\n")
+    tokenizer = WordPieceTokenizer.from_file(str(root / "vocab.txt"))
+    config = FAMILIES["bert"].config(
+        num_layers=1,
+        hidden_size=16,
+        num_heads=2,
+        vocab_size=tokenizer.vocab_size,
+        max_position_embeddings=32,
+    )
+    for name, settings in FOLDERS.items():
+        keras.utils.set_random_seed(5)
+        task = tasks.create(
+            name, config.with_initializer_range(0.5), **settings
+        )
+        model_folder.save(task, root / name, tokenizer)
+    return root
+
+
+def test_text_classification(folders: pathlib.Path) -> None:
+    pipe = tfllm.pipeline(
+        "text-classification", model=str(folders / "classification")
+    )
+    (best,) = pipe(TEXTS[0])
+    assert set(best) == {"label", "score"}
+    both = pipe(TEXTS)
+    equal(both[0], best)
+    everything = pipe(TEXTS, top_k=None)
+    for one, scores in zip(both, everything, strict=True):
+        assert scores[0] == one
+        assert {score["label"] for score in scores} == set(LABELS)
+        assert sum(score["score"] for score in scores) == pytest.approx(1.0)
+    assert [len(scores) for scores in pipe(TEXTS, top_k=2)] == [2, 2]
+    assert len(pipe(TEXTS[0], top_k=2)) == 2
+    pair = {"text": TEXTS[0], "text_pair": TEXTS[1]}
+    equal(pipe([pair])[0], pipe(pair))
+    assert pipe(pair)["score"] != pytest.approx(best["score"], rel=1e-3)
+
+
+def test_other_labels(folders: pathlib.Path) -> None:
+    several = tfllm.pipeline(
+        "text-classification", model=str(folders / "multi_label")
+    )
+    scores = several(TEXTS[0], top_k=None)
+    # Each by itself: they need not sum to one.
+    assert sum(one["score"] for one in scores) != pytest.approx(1.0, abs=1e-3)
+    number = tfllm.pipeline(
+        "text-classification", model=str(folders / "regression")
+    )
+    task = model_folder.load(folders / "regression")
+    tokenizer = WordPieceTokenizer.from_file(str(folders / "vocab.txt"))
+    ids = tokenizer.tokenize(tf.constant(TEXTS[:1])).to_list()[0]
+    row = np.array([[tokenizer.cls_id, *ids, tokenizer.sep_id]], "int32")
+    value = float(task({"token_ids": row}, training=False)["regression"][0])
+    assert number(TEXTS[0]) == [
+        {"label": "LABEL_0", "score": pytest.approx(value, abs=1e-5)}
+    ]
+
+
+def test_token_classification(folders: pathlib.Path) -> None:
+    pipe = tfllm.pipeline(
+        "token-classification", model=str(folders / "tagging")
+    )
+    words = pipe(TEXTS, ignore_labels=[])
+    assert [[w["word"] for w in found] for found in words] == [
+        ["baba", "kiki", "lolo", ",", "dede", "."],
+        ["susu", "tata"],
+    ]
+    assert [w["index"] for w in words[0]] == [1, 2, 3, 4, 5, 6]
+    for text, found in zip(TEXTS, words, strict=True):
+        for word in found:
+            assert set(word) == {
+                "entity",
+                "score",
+                "index",
+                "word",
+                "start",
+                "end",
+            }
+            assert text[word["start"] : word["end"]] == word["word"]
+    tagged = [w for w in words[0] if w["entity"] != "O"]
+    alone = pipe(TEXTS[0])
+    assert [w["index"] for w in alone] == [w["index"] for w in tagged]
+    for text in TEXTS:
+        groups = pipe(text, aggregation_strategy="simple")
+        for group in groups:
+            assert set(group) == {
+                "entity_group",
+                "score",
+                "word",
+                "start",
+                "end",
+            }
+            assert group["entity_group"] == "X"
+            assert text[group["start"] : group["end"]] == group["word"]
+    with pytest.raises(ValueError, match="Received: 'average'"):
+        pipe(TEXTS, aggregation_strategy="average")
+
+
+def test_question_answering(folders: pathlib.Path) -> None:
+    pipe = tfllm.pipeline(
+        "question-answering", model=str(folders / "question_answering")
+    )
+    one = pipe(question="baba?", context=CONTEXT)
+    assert set(one) == {"answer", "start", "end", "score"}
+    assert CONTEXT[one["start"] : one["end"]] == one["answer"]
+    assert one["answer"]
+    assert pipe({"question": "baba?", "context": CONTEXT}) == one
+    two = pipe(question=["baba?", "kiki?"], context=CONTEXT)
+    assert two[0]["answer"] == one["answer"]
+    ranked = pipe(question="baba?", context=CONTEXT, top_k=4)
+    assert ranked[0] == one
+    scores = [answer["score"] for answer in ranked]
+    assert scores == sorted(scores, reverse=True)
+    # A model that may say so says that there is none.
+    pipe.task.null_threshold = -1e9
+    none = pipe(question="baba?", context=CONTEXT)
+    assert (none["answer"], none["start"], none["end"]) == ("", 0, 0)
+    pipe.task.null_threshold = 1e9
+    assert pipe(question="baba?", context=CONTEXT)["answer"] == one["answer"]
+
+
+def test_fill_mask(folders: pathlib.Path) -> None:
+    pipe = tfllm.pipeline("fill-mask", model=str(folders / "masked_lm"))
+    found = pipe("baba [MASK] kiki.", top_k=230)
+    assert set(found[0]) == {"score", "token", "token_str", "sequence"}
+    assert sum(one["score"] for one in found) == pytest.approx(1.0, abs=1e-4)
+    by_token = {one["token_str"]: one["sequence"] for one in found}
+    assert by_token["lolo"] == "baba lolo kiki."
+    assert by_token["##lolo"] == "babalolo kiki."
+    several = pipe(["baba [MASK] kiki.", "[MASK] dede"])
+    assert [len(one) for one in several] == [5, 5]
+    masks = pipe("baba [MASK] [MASK].", top_k=2)
+    assert [len(one) for one in masks] == [2, 2]
+    assert masks[0][0]["sequence"].endswith(" [MASK].")
+
+
+def test_feature_extraction(folders: pathlib.Path) -> None:
+    pipe = tfllm.pipeline(
+        "feature-extraction", model=str(folders / "classification")
+    )
+    # [CLS] and [SEP] beside the words and marks.
+    short = np.array(pipe(TEXTS[1]))
+    assert short.shape == (1, 4, 16)
+    both = pipe(TEXTS)
+    assert np.array(both[0]).shape == (1, 8, 16)
+    np.testing.assert_allclose(both[1], short, atol=1e-5)
+    vectors = tfllm.pipeline(
+        "feature-extraction", model=str(folders / "embedding"), batch_size=1
+    )(TEXTS)
+    assert np.shape(vectors) == (2, 1, 16)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=-1), 1.0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("task", "folder", "inputs", "message"),
+    [
+        ("sorting", "tagging", "", r"`task` must be .*Received: 'sorting'"),
+        (
+            "fill-mask",
+            "tagging",
+            "",
+            r"Received: .*'tagging'. Its pipelines are "
+            r"\['token-classification'\]",
+        ),
+        ("text-classification", "classification", " ", "Received: ' '"),
+        (
+            "text-classification",
+            "classification",
+            ["a", {"text": "a", "text_pair": "b"}],
+            "Received: both",
+        ),
+        ("fill-mask", "masked_lm", "no mask", "Received: 'no mask'"),
+    ],
+)
+def test_what_is_refused(
+    folders: pathlib.Path, task: str, folder: str, inputs: Any, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        tfllm.pipeline(task, model=str(folders / folder))(inputs)
+
+
+CALLS: dict[str, tuple[str, list[tuple[Any, dict[str, Any]]]]] = {
+    "classification": (
+        "text-classification",
+        [
+            (TEXTS[0], {}),
+            (TEXTS, {}),
+            (TEXTS, {"top_k": 2}),
+            (TEXTS[0], {"top_k": None}),
+            ({"text": TEXTS[0], "text_pair": TEXTS[1]}, {}),
+        ],
+    ),
+    "multi_label": ("text-classification", [(TEXTS, {"top_k": None})]),
+    "regression": ("text-classification", [(TEXTS, {})]),
+    "tagging": (
+        "token-classification",
+        [
+            (TEXTS[0], {}),
+            (TEXTS, {}),
+            (TEXTS, {"aggregation_strategy": "first"}),
+        ],
+    ),
+    "masked_lm": ("fill-mask", [("[MASK] kiki.", {}), (["[MASK] ba"], {})]),
+}
+
+
+@pytest.mark.live_parity
+@pytest.mark.parametrize("folder", sorted(CALLS))
+def test_the_same_there(folders: pathlib.Path, folder: str) -> None:
+    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("torch")
+    name, calls = CALLS[folder]
+    ours = tfllm.pipeline(name, model=str(folders / folder))
+    theirs = transformers.pipeline(name, model=str(folders / folder))
+    for inputs, options in calls:
+        equal(ours(inputs, **options), theirs(inputs, **options))
+
+
+def equal(ours: Any, theirs: Any) -> None:
+    if isinstance(ours, list):
+        for one, other in zip(ours, theirs, strict=True):
+            equal(one, other)
+    elif isinstance(ours, dict):
+        assert set(ours) == set(theirs)
+        for key in ours:
+            equal(ours[key], theirs[key])
+    elif isinstance(ours, float):
+        assert ours == pytest.approx(float(theirs), abs=1e-5)
+    else:
+        assert ours == theirs

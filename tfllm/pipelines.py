@@ -1,0 +1,463 @@
+"""Model folders as functions: text in, results out.
+
+    classify = tfllm.pipeline("text-classification", model="runs/sms")
+    classify("You have won!")  # [{"label": "spam", "score": 0.99}]
+
+Names, arguments and results are those that users of the Transformers library
+know.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfllm import labelled_flags
+from tfllm.data.labelled import LabelledData
+from tfllm.data.question_records import question_record
+from tfllm.data.records import Record
+from tfllm.data.row_layout import layout_of
+from tfllm.data.word_spans import word_spans
+from tfllm.evaluation.labelled import predict
+from tfllm.evaluation.predictions import Predictions
+from tfllm.evaluation.results import (
+    entity_groups,
+    label_scores,
+    ranked_answers,
+    word_tags,
+)
+from tfllm.interop import model_folder
+from tfllm.tasks import Task
+from tfllm.tasks.fill_mask import MASK, FillMask
+from tfllm.tokenizers import WordPieceTokenizer, load_tokenizer
+from tfllm.tokenizers.word_names import is_continuation, word_text
+from tfllm.training.run_folder import RunFolder
+
+Result = Any
+
+# A word has one tag, that of its first piece: all but "none" are the same.
+AGGREGATION_STRATEGIES = ("none", "simple", "first")
+
+
+class Pipeline:
+    """What `pipeline` returns.
+
+    Args:
+        task: The task of a model folder.
+        folder: The folder.
+        batch_size: Texts at a time.
+    """
+
+    # Kinds of tasks that it takes; none: any.
+    kinds: tuple[str, ...] = ()
+
+    def __init__(self, task: Task, folder: str, batch_size: int = 8) -> None:
+        """See the class."""
+        if self.kinds and task.kind not in self.kinds:
+            fitting = [n for n, c in PIPELINES.items() if task.kind in c.kinds]
+            raise ValueError(
+                f"`model` must be of a task among {list(self.kinds)}. "
+                f"Received: {folder}, of {task.kind!r}. Its pipelines are "
+                f"{fitting or ['feature-extraction']}."
+            )
+        self.task = task
+        self.batch_size = batch_size
+        with model_folder.local_folder(folder) as local:
+            self.tokenizer = self.load_tokenizer(str(local))
+        self._values = RunFolder(folder).read("run.json") or {}
+
+    def load_tokenizer(self, folder: str) -> Any:
+        """Returns the tokenizer of the folder."""
+        return load_tokenizer(folder)
+
+    def batches(self, items: Sequence[Any]) -> Iterator[list[Any]]:
+        """Yields `batch_size` items at a time."""
+        iterator = iter(items)
+        while batch := list(itertools.islice(iterator, self.batch_size)):
+            yield batch
+
+    def predict(
+        self, records: Sequence[Record]
+    ) -> Iterator[tuple[Record, Any]]:
+        """Yields records, without labels, and what the task says of them."""
+        longest = self.task.config.max_length
+        settings = {
+            **self._values,
+            "task": self.task.kind,
+            "labels": getattr(self.task, "labels", ()),
+            "batch_size": self.batch_size,
+        }
+        config = labelled_flags.data_config(settings)
+        if longest is not None:
+            length = min(config.seq_length, longest)
+            # Without a record of a run: as long as the model reads.
+            length = length if self._values else longest
+            config = dataclasses.replace(config, seq_length=length)
+        config = labelled_flags.evaluation_config(config)
+        for batch in self.batches(records):
+            data = LabelledData(batch, self.tokenizer, config)
+            found: Predictions = predict(self.task, data)
+            yield from zip(found.records, found.outputs, strict=True)
+
+
+class TextClassification(Pipeline):
+    """Labels of texts or pairs of texts; see `pipeline`."""
+
+    kinds = ("classification", "multi_label", "regression")
+
+    def __call__(
+        self, inputs: Any, top_k: int | None = 1
+    ) -> Result | list[Result] | list[list[Result]]:
+        """Returns `label` and `score`, the probability.
+
+        Args:
+            inputs: A text, a dict of `text` and `text_pair`, or a list of
+                these.
+            top_k: Labels of a text; None: all.
+
+        Returns:
+            The best label of each text, for a dict its own; with another
+            `top_k` lists of them, best first, and for a single input its list.
+        """
+        _check_count("top_k", top_k)
+        several = isinstance(inputs, list)
+        records = [
+            Record(str(i), f"input {i}", _pair(value), None)
+            for i, value in enumerate(inputs if several else [inputs])
+        ]
+        if len({len(record.texts) for record in records}) > 1:
+            raise ValueError(
+                "`inputs` must be all texts or all pairs. Received: both"
+            )
+        found = [
+            label_scores(self.task, output)[:top_k]
+            for _, output in self.predict(records)
+        ]
+        if top_k == 1:
+            best = [labels[0] for labels in found]
+            return best[0] if isinstance(inputs, dict) else best
+        return found if several else found[0]
+
+
+class TokenClassification(Pipeline):
+    """Tags of words, or the entities they make; see `pipeline`."""
+
+    kinds = ("tagging",)
+
+    def __call__(
+        self,
+        inputs: str | list[str],
+        aggregation_strategy: str = "none",
+        ignore_labels: Sequence[str] = ("O",),
+    ) -> list[Result] | list[list[Result]]:
+        """Returns what is tagged, in the order of the text.
+
+        NOTE: words are tagged and not their pieces.
+
+        Args:
+            inputs: A text, or a list of them.
+            aggregation_strategy: "none": `entity`, `score`, `index`, `word`,
+                `start`, `end` by word. "simple" or "first": `entity_group`,
+                `score`, `word`, `start`, `end` by entity.
+            ignore_labels: Tags or types that are left out.
+
+        Returns:
+            A list per text; for a single input its list.
+        """
+        if aggregation_strategy not in AGGREGATION_STRATEGIES:
+            raise ValueError(
+                "`aggregation_strategy` must be one of "
+                f"{list(AGGREGATION_STRATEGIES)}. "
+                f"Received: {aggregation_strategy!r}"
+            )
+        several = isinstance(inputs, list)
+        records = [
+            Record(
+                str(i), f"input {i}", (_text(v),), None, word_spans(_text(v))
+            )
+            for i, v in enumerate(inputs if several else [inputs])
+        ]
+        by_word = aggregation_strategy == "none"
+        read = word_tags if by_word else entity_groups
+        key = "entity" if by_word else "entity_group"
+        found = [
+            [
+                one
+                for one in read(self.task, record, output)
+                if one[key] not in ignore_labels
+            ]
+            for record, output in self.predict(records)
+        ]
+        return found if several else found[0]
+
+
+class QuestionAnswering(Pipeline):
+    """Answers as parts of a context; see `pipeline`."""
+
+    kinds = ("question_answering",)
+
+    def __call__(
+        self,
+        inputs: Any = None,
+        question: str | list[str] | None = None,
+        context: str | list[str] | None = None,
+        top_k: int = 1,
+    ) -> Result | list[Result]:
+        """Returns `answer`, `start`, `end` and `score`.
+
+        An answer is "" if there is none, which only a model says that was
+        trained with such questions.
+
+        Args:
+            inputs: A dict of `question` and `context`, or a list of them.
+            question: A question, or several, instead.
+            context: What may answer it; one for all questions, or each.
+            top_k: Answers of a question.
+
+        Returns:
+            A dict for one question, a list for several; with another `top_k`
+            lists of dicts, best first.
+        """
+        _check_count("top_k", top_k)
+        pairs, several = _questions(inputs, question, context)
+        records = [
+            question_record(*pair, id=str(i), where=f"input {i}")
+            for i, pair in enumerate(pairs)
+        ]
+        found: list[Any] = [
+            ranked_answers(output, self.task.null_threshold, top_k)
+            for _, output in self.predict(records)
+        ]
+        if top_k == 1:
+            found = [answers[0] for answers in found]
+        return found if several else found[0]
+
+
+class FillMaskPipeline(Pipeline):
+    """Tokens for [MASK]; see `pipeline`."""
+
+    kinds = ("masked_lm",)
+
+    def load_tokenizer(self, folder: str) -> Any:
+        """See the base class: text may spell the mask."""
+        return WordPieceTokenizer.from_file(
+            folder, special_tokens_in_text=(MASK,)
+        )
+
+    def __call__(
+        self, inputs: str | list[str], top_k: int = 5
+    ) -> list[Any] | list[list[Any]]:
+        """Returns `score`, `token`, `token_str` and `sequence`.
+
+        Args:
+            inputs: A text with one [MASK] or several, or a list of them.
+            top_k: Candidates per [MASK].
+
+        Returns:
+            A list per text, for a single input its list; by mask if a text
+            has several, where `sequence` fills only that one.
+        """
+        _check_count("top_k", top_k)
+        several = isinstance(inputs, list)
+        texts = inputs if isinstance(inputs, list) else [inputs]
+        fill = FillMask(self.task, self.tokenizer, top_k)
+        found = [
+            self._of_text(text, slots)
+            for batch in self.batches(texts)
+            for text, slots in zip(batch, fill(batch), strict=True)
+        ]
+        return found if several else found[0]
+
+    def _of_text(self, text: str, slots: list[list[Result]]) -> list[Any]:
+        """Returns the candidates of a text."""
+        parts = text.split(MASK)
+        filled = [
+            [
+                {
+                    "score": one["score"],
+                    "token": one["token_id"],
+                    "token_str": one["token"],
+                    "sequence": _joined(
+                        MASK.join(parts[: i + 1]),
+                        one["token"],
+                        MASK.join(parts[i + 1 :]),
+                    ),
+                }
+                for one in slot
+            ]
+            for i, slot in enumerate(slots)
+        ]
+        return filled if len(filled) > 1 else filled[0]
+
+
+class TextGenerationPipeline(Pipeline):
+    """Texts that go on; see `pipeline`."""
+
+    kinds = ("causal_lm",)
+
+    def __call__(
+        self,
+        inputs: str | list[str],
+        return_full_text: bool = True,
+        **options: Any,
+    ) -> list[Any] | list[list[Any]]:
+        """Returns `generated_text`.
+
+        Args:
+            inputs: A prompt, or a list of them.
+            return_full_text: Whether the prompt is part of it.
+            **options: Fields of `tfllm.generation.GenerationConfig`.
+
+        Returns:
+            A list of `num_return_sequences` dicts per prompt; for a single
+            prompt its list.
+        """
+        several = isinstance(inputs, list)
+        prompts = inputs if isinstance(inputs, list) else [inputs]
+        found = [
+            [
+                {"generated_text": prompt * return_full_text + one.text}
+                for one in continuations
+            ]
+            for batch in self.batches(prompts)
+            for prompt, continuations in zip(
+                batch, self.task.text(self.task, batch, **options), strict=True
+            )
+        ]
+        return found if several else found[0]
+
+
+class FeatureExtraction(Pipeline):
+    """Vectors of tokens, or of texts; see `pipeline`."""
+
+    def __call__(self, inputs: str | list[str]) -> list[Any]:
+        """Returns nested lists of floats.
+
+        Args:
+            inputs: A text, or a list of them.
+
+        Returns:
+            For a text [1, T, D], the last hidden states of its tokens, the
+            special ones included; from a model that embeds texts [1, D], the
+            vector of the text. For a list a list of these.
+        """
+        several = isinstance(inputs, list)
+        texts = inputs if isinstance(inputs, list) else [inputs]
+        if self.task.kind == "embedding":
+            records = [
+                Record(str(i), f"input {i}", (_text(value),))
+                for i, value in enumerate(texts)
+            ]
+            found = [output.tolist() for _, output in self.predict(records)]
+        else:
+            found = [
+                [vectors]
+                for batch in self.batches(texts)
+                for vectors in self._hidden_states(batch)
+            ]
+        return found if several else found[0]
+
+    def _hidden_states(self, texts: list[str]) -> Iterator[list[Any]]:
+        """Yields the vectors of the tokens of each text."""
+        layout = layout_of(self.tokenizer)
+        longest = self.task.config.max_length
+        room = None if longest is None else longest - layout.num_special(1)
+        rows = [
+            [*layout.opens, *ids[:room], *layout.closes]
+            for ids in self.tokenizer.tokenize(
+                tf.constant([_text(text) for text in texts])
+            ).to_list()
+        ]
+        ids = tf.ragged.constant(rows, tf.int32)
+        states = self.task.model.transformer(
+            ids.to_tensor(),
+            padding_mask=tf.ones_like(ids).to_tensor(),
+            training=False,
+        )
+        for row, vectors in zip(rows, np.array(states), strict=True):
+            yield vectors[: len(row)].tolist()
+
+
+PIPELINES: dict[str, type[Any]] = {
+    "text-classification": TextClassification,
+    "token-classification": TokenClassification,
+    "question-answering": QuestionAnswering,
+    "fill-mask": FillMaskPipeline,
+    "text-generation": TextGenerationPipeline,
+    "feature-extraction": FeatureExtraction,
+}
+
+
+def pipeline(task: str, model: str, batch_size: int = 8) -> Callable[..., Any]:
+    """Returns a function from text to results.
+
+    Args:
+        task: One of PIPELINES.
+        model: Model folder, or hub id.
+        batch_size: Texts at a time.
+
+    Raises:
+        ValueError: There is no such pipeline, or the folder is not one of
+            its tasks.
+    """
+    if task not in PIPELINES:
+        raise ValueError(
+            f"`task` must be one of {list(PIPELINES)}. Received: {task!r}"
+        )
+    _check_count("batch_size", batch_size)
+    return PIPELINES[task](model_folder.load(model), model, batch_size)
+
+
+def _check_count(name: str, value: int | None) -> None:
+    """Raises ValueError for a number below 1."""
+    if value is not None and value < 1:
+        raise ValueError(f"`{name}` must be at least 1. Received: {value}")
+
+
+def _joined(before: str, token: str, after: str) -> str:
+    """Returns a text with a token put in; a `##` continues a word."""
+    if is_continuation(token) and before:
+        return before.rstrip() + word_text(token) + after
+    return before + token + after
+
+
+def _text(value: Any) -> str:
+    """Returns a text; ValueError for what is none, or is blank."""
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"`inputs` must be texts. Received: {value!r}")
+    return value
+
+
+def _pair(value: Any) -> tuple[str, ...]:
+    """Returns one text or two."""
+    if not isinstance(value, dict):
+        return (_text(value),)
+    pair = value.get("text_pair")
+    texts = (_text(value.get("text")),)
+    return texts if pair is None else (*texts, _text(pair))
+
+
+def _questions(
+    inputs: Any, question: Any, context: Any
+) -> tuple[list[tuple[str, str]], bool]:
+    """Returns questions with their contexts, and whether a list was given."""
+    if inputs is not None:
+        several = isinstance(inputs, list)
+        given = inputs if several else [inputs]
+        pairs = [(one.get("question"), one.get("context")) for one in given]
+    else:
+        several = isinstance(question, list)
+        asked = question if isinstance(question, list) else [question]
+        contexts = (
+            context if isinstance(context, list) else [context] * len(asked)
+        )
+        if len(contexts) != len(asked):
+            raise ValueError(
+                "`context` must be one text, or one per question. Received: "
+                f"{len(contexts)} for {len(asked)} questions"
+            )
+        pairs = list(zip(asked, contexts, strict=True))
+    return [(_text(q), _text(c)) for q, c in pairs], several
