@@ -75,6 +75,22 @@ def test_your_own_text(folder: pathlib.Path) -> None:
 
 
 @pytest.mark.slow
+def test_generate(folder: pathlib.Path, run_command: Callable) -> None:
+    commands = block("generate").replace("\\\n", " ").splitlines()
+    tiny = "--train_steps=2 --batch_size=4 --eval_steps=1 --seq_length=16"
+    script = [
+        f"{line} {tiny}" if "tfllm.train" in line else line for line in commands
+    ]
+    script = [line.replace("=8192", "=300") for line in script]
+    assert sum(line.endswith(tiny) for line in script) == 1
+    done = run_command(["bash", "-ec", "\n".join(script)], folder)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert "\nThe house" in done.stdout
+    assert re.search(r"30 tokens, [\d.]+ per second", done.stderr)
+    run_code(block("generate in python"), folder, run_command)
+
+
+@pytest.mark.slow
 def test_fit_in_ten_lines(folder: pathlib.Path, run_command: Callable) -> None:
     code = block("fit")
     statements = [
