@@ -134,7 +134,7 @@ def settings() -> "ServerSettings":
     """
     from tfllm.serving.server import batching_config, model_config
     from tfllm.serving.server.batching_config import BatchingConfig
-    from tfllm.serving.server.http_server import Limits
+    from tfllm.serving.server.http_messages import Limits
     from tfllm.serving.server.settings import ServerSettings, Tls
 
     if bool(FLAGS.model_base_path) == bool(FLAGS.model_config_file):

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tfllm.serving.server.http_server import HttpServer, Request, Response
+from tfllm.serving.server.http_messages import Request, Response
+from tfllm.serving.server.http_server import HttpServer
 from tools import loadtest
 
 

@@ -9,12 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tfllm.serving.server.http_server import (
-    HttpServer,
-    Limits,
-    Request,
-    Response,
-)
+from tfllm.serving.server.http_messages import Limits, Request, Response
+from tfllm.serving.server.http_server import HttpServer
 
 LIMITS = Limits(
     body_bytes=1000, connections=8, idle_seconds=5, read_seconds=0.4

@@ -6,7 +6,7 @@ import pathlib
 from typing import Any
 
 from tfllm.serving.server import streaming
-from tfllm.serving.server.http_server import Response
+from tfllm.serving.server.http_messages import Response
 from tfllm.serving.server.model_versions import (
     AVAILABLE,
     ModelVersions,

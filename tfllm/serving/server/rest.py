@@ -23,7 +23,7 @@ from tfllm.serving.server import (
 )
 from tfllm.serving.server.access import Access
 from tfllm.serving.server.deadlines import Deadline, expired
-from tfllm.serving.server.http_server import Request, Response
+from tfllm.serving.server.http_messages import Request, Response
 from tfllm.serving.server.inference import DEFAULT_SIGNATURE, Inference
 from tfllm.serving.server.metrics import Metrics
 from tfllm.serving.server.model_status import metadata, status

@@ -5,7 +5,7 @@ import os
 import ssl
 
 from tfllm.serving.server.batching_config import BatchingConfig
-from tfllm.serving.server.http_server import Limits
+from tfllm.serving.server.http_messages import Limits
 from tfllm.serving.server.protos import ModelServerConfig
 
 
