@@ -18,7 +18,7 @@ from tfllm import flags, train_flags
 
 MODULES = {
     verb: importlib.import_module(f"tfllm.{verb}")
-    for verb in ("train", "predict", "evaluate", "generate")
+    for verb in ("train", "predict", "evaluate", "generate", "export")
 }
 
 

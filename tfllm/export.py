@@ -7,7 +7,9 @@ Tokenizer, model and postprocessing are one graph, in EXPORT_DIR/<version>/,
 which is there whole, and tried in the C++ runtime, or not at all.
 """
 
+import tensorflow as tf
 from absl import flags as absl_flags
+from absl import logging
 
 from tfllm import flags
 from tfllm.serving import servers, storage
@@ -44,6 +46,9 @@ def define() -> None:
 
 def main() -> None:
     """Exports what the flags say."""
+    # What TensorFlow tells about saving is nothing that a user can use.
+    logging.set_verbosity(logging.WARNING)
+    tf.get_logger().setLevel("WARNING")
     report = export(
         ExportConfig(
             model_dir=FLAGS.model_dir,

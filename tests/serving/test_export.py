@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests import verbs
 from tests.serving import small_models
 from tfllm import export as verb
 from tfllm.generation import GenerationConfig
@@ -507,3 +508,29 @@ def test_a_prompt_needs_room(tmp_path: pathlib.Path) -> None:
                 settings=settings,
             )
         )
+
+
+@pytest.mark.slow
+def test_the_verb(tmp_path: pathlib.Path) -> None:
+    flags = [
+        f"--model_dir={small_models.causal_lm()}",
+        f"--export_dir={tmp_path / 'base'}",
+        "--version=7",
+        "--max_new_tokens=4",
+        "--precision=bfloat16",
+    ]
+    done = verbs.run("export", *flags)
+    assert done.status == 0, done.stderr
+    folder, signatures, weights, accuracy, gate = done.stdout.splitlines()[-5:]
+    assert folder == (
+        f"exported {tmp_path}/base/7: causal_lm, for TensorFlow Serving "
+        "2.12.1 and later"
+    )
+    assert signatures == "signatures: sample, serving_default, token_ids"
+    assert weights.endswith("MB, 0.50 of float32")
+    assert "answers as in float32" in accuracy
+    assert "rows as in Python" in gate
+    again = verbs.run("export", *flags)
+    assert again.status == 1
+    message = "error: `version` must be a positive number without a folder"
+    assert again.errors[-1].startswith(message)
