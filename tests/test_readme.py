@@ -91,6 +91,31 @@ def test_generate(folder: pathlib.Path, run_command: Callable) -> None:
 
 
 @pytest.mark.slow
+def test_labels_to_an_export(
+    folder: pathlib.Path, documents: list[list[str]], run_command: Callable
+) -> None:
+    for number, name in enumerate(("train", "test")):
+        rows = [
+            f'"{text}",{"long" if len(text) > 50 else "short"}'
+            for document in documents[number::2]
+            for text in document
+        ]
+        (folder / f"{name}.csv").write_text("\n".join(["text,label", *rows]))
+    commands = (block("labels") + block("export")).replace("\\\n", " ")
+    script, found = re.subn(
+        "--epochs=3", "--train_steps=3 --batch_size=4", commands
+    )
+    assert found == 1
+    done = run_command(["bash", "-ec", script], folder)
+    assert done.returncode == 0, done.stderr[-4000:]
+    lines = (folder / "labels.jsonl").read_text().splitlines()
+    assert len(lines) == len(rows)
+    assert (folder / "my_classifier" / "eval_results.json").is_file()
+    assert (folder / "exports/classifier/1/saved_model.pb").is_file()
+    run_code(block("pipeline"), folder, run_command)
+
+
+@pytest.mark.slow
 def test_fit_in_ten_lines(folder: pathlib.Path, run_command: Callable) -> None:
     code = block("fit")
     statements = [

@@ -1,4 +1,4 @@
-"""Exports a model folder as a SavedModel that takes text.
+r"""Exports a model folder as a SavedModel that takes text.
 
     python -m tfllm.export --model_dir=runs/bert_tiny \
         --export_dir=exports/bert --quantize=int8

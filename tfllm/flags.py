@@ -253,7 +253,9 @@ def help_text() -> str:
             if values:
                 shown = f" {{{','.join(values)}}}{shown}"
             lines.append(f"  --{name}{shown}")
-            lines.append(f"      {flag.help}")
+            # absl writes the choices of an enumeration there once more.
+            text = flag.help.removeprefix(f"<{'|'.join(values or ())}>: ")
+            lines.append(f"      {text}")
         lines.append("")
     lines.append(
         "Any flag can stand in a file given with --flagfile=FILE; the "

@@ -1,4 +1,4 @@
-"""Continues texts with a causal language model.
+r"""Continues texts with a causal language model.
 
     python -m tfllm.generate --model_dir=runs/gpt2_tiny \
         --prompt="Returns the" --max_new_tokens=50 --do_sample --top_p=0.9

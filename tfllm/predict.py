@@ -1,4 +1,4 @@
-"""Predicts with a model folder: labels, tags, answers, vectors, masks.
+r"""Predicts with a model folder: labels, tags, answers, vectors, masks.
 
     python -m tfllm.predict --model_dir=runs/sms \
         --input_files=new.tsv --output_file=new.jsonl

@@ -1,4 +1,4 @@
-"""Builds a cleaned pretraining corpus from docstrings or the user's files.
+r"""Builds a cleaned pretraining corpus from docstrings or the user's files.
 
     python -m tools.build_corpus --output_dir=corpus
     python -m tools.build_corpus --source=files --input_files='text/*.txt.gz' \

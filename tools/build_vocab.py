@@ -1,4 +1,4 @@
-"""Trains a vocabulary on text files.
+r"""Trains a vocabulary on text files.
 
     python -m tools.build_vocab --input_files=corpus/train.txt \
         --vocab_size=8000 --output_dir=tokenizer

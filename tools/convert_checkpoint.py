@@ -1,4 +1,4 @@
-"""Converts published checkpoints to a model folder, and back.
+r"""Converts published checkpoints to a model folder, and back.
 
     python -m tools.convert_checkpoint --from=tf1_bert \
         --input=uncased_L-12_H-768_A-12 --output_dir=bert_base

@@ -1,4 +1,4 @@
-"""Loads a server as its clients would, and shows how long they wait.
+r"""Loads a server as its clients would, and shows how long they wait.
 
     python -m tools.loadtest --address=127.0.0.1:8501 --model_name=bert \
         --rates=5,10,20,40 --seconds=20 --output_dir=load

@@ -1,4 +1,4 @@
-"""Searches for the learning rate and the batch size of a run.
+r"""Searches for the learning rate and the batch size of a run.
 
     python -m tools.tune --flagfile=configs/bert_minilm_trec.flags \
         --model_dir=runs/trec_search \
