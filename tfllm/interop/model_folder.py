@@ -20,7 +20,7 @@ from typing import Any
 
 import tfllm
 from tfllm import file_access
-from tfllm.interop import tensor_files, weights
+from tfllm.interop import stored_task, tensor_files, weights
 from tfllm.interop.config_file import (
     CONFIG_FILE,
     OWN_KEY,
@@ -46,12 +46,6 @@ __all__ = [
 
 MAX_SHARD_BYTES = 5 * 10**9
 
-# Key of `Family.architectures` -> the task that has one class for it.
-_TASK_OF = {
-    "token_classification": "tagging",
-    "question_answering": "question_answering",
-    "multiple_choice": "multiple_choice",
-}
 # Differences in these leave a model what it is.
 _FREE = re.compile(r"dropout|initializer_range")
 
@@ -196,23 +190,12 @@ def load(
         ValueError: As `load_weights`; or the task is not known.
     """
     # Tasks are TensorFlow; the rest of this file is not.
-    from tfllm.tasks import TASKS, CausalLM, create
+    from tfllm.tasks import CausalLM, create
 
     with local_folder(folder) as local:
         family, config = read_config(local)
-        values = read_json(local / CONFIG_FILE)
-        settings = dict(values.get(OWN_KEY) or {})
-        settings.pop("version", None)
-        name = settings.pop("task", None)
-        if name is None:
-            name, settings = _guess(local, family, config)
-        if name not in TASKS:
-            raise ValueError(
-                f"`{OWN_KEY}.task` in '{local / CONFIG_FILE}' must be one of "
-                f"{sorted(TASKS)}. Received: {name!r}"
-            )
-        published = TASKS[name].from_published(values)
-        task = create(name, config, **{**published, **settings, **options})
+        name, settings = stored_task.read_settings(local, family, config)
+        task = create(name, config, **{**settings, **options})
         load_weights(task, local, partial=partial)
         if isinstance(task, CausalLM):
             task.text = _text_generation(local, config)
@@ -323,7 +306,7 @@ def _published_config(
     own = {"version": tfllm.__version__}
     labels = {}
     if root is not model and hasattr(model, "objectives"):
-        own |= _task_settings(model)
+        own |= stored_task.write_settings(model)
         labels = model.to_published()
     return {
         **family.to_published(root.config),
@@ -333,42 +316,6 @@ def _published_config(
         OWN_KEY: own,
         **extra,
     }
-
-
-def _task_settings(task: Any) -> dict[str, Any]:
-    """Returns a task's name, and its arguments that stand nowhere else."""
-    arguments = task.get_config()
-    elsewhere = ("name", "dtype", "trainable", "config")
-    for key in (*elsewhere, *task.published_arguments):
-        arguments.pop(key, None)
-    return {"task": task.kind, **arguments}
-
-
-def _guess(
-    folder: pathlib.Path, family: Family, config: TransformerConfig
-) -> tuple[str, dict[str, Any]]:
-    """Returns task and arguments for a folder that others wrote."""
-    from tfllm.tasks import Classification
-
-    values = read_json(folder / CONFIG_FILE)
-    kinds = {theirs: ours for ours, theirs in family.architectures.items()}
-    kind = kinds.get((values.get("architectures") or [""])[0])
-    if kind == "sequence_classification":
-        problem = Classification.from_published(values)["problem"]
-        return ("classification" if problem == "single_label" else problem), {}
-    if kind in _TASK_OF:
-        return _TASK_OF[kind], {}
-    if kind == "encoder" and not config.is_causal:
-        return "embedding", {}
-    if config.is_causal:
-        return "causal_lm", {}
-    stored = tensor_files.SafetensorsFolder(folder).shapes()
-    has_head = any(
-        weight.published in stored
-        for weight in family.weights(config)
-        if weight.path.startswith("sequence_head.")
-    )
-    return "masked_lm", {"pair_objective": "nsp" if has_head else "none"}
 
 
 def _differences(
