@@ -4,7 +4,9 @@
 
 Needs the extra `parity` (torch, transformers). Each file holds the weights
 ("weights/..."), inputs ("inputs/...") and outputs ("outputs/...") of one
-reference model, and its config.json in the metadata.
+reference model, and its config.json in the metadata. Those of heads hold one
+body and, for every head, its class, its weights ("HEAD/weights/...") and its
+outputs ("HEAD/outputs/...").
 """
 
 import dataclasses
@@ -35,6 +37,14 @@ _LOGITS = {
     "logits": "clm",
 }
 
+# Output of a reference with a head -> our name; the last one there counts.
+_HEAD_OUTPUTS = {
+    "logits": "logits",
+    "mc_logits": "logits",
+    "start_logits": "start",
+    "end_logits": "end",
+}
+
 _OUTPUT_DIR = absl_flags.DEFINE_string(
     "output_dir", "tests/testdata", "Folder for the recorded files."
 )
@@ -57,6 +67,22 @@ class Recording:
     architecture: str
     config: dict[str, Any]
     padding: Literal["left", "right"] = "right"
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadsRecording:
+    """One body with all the heads of its family.
+
+    Attributes:
+        family: Of the file: `heads_<family>.safetensors`.
+        config: Arguments of the config class.
+        architectures: Key of `Family.architectures` -> class in
+            `transformers`.
+    """
+
+    family: str
+    config: dict[str, Any]
+    architectures: dict[str, str]
 
 
 # Every number differs from the others, so that no two axes can be mixed up.
@@ -103,25 +129,41 @@ RECORDINGS = (
     ),
 )
 
+HEADS = (
+    HeadsRecording(
+        "bert",
+        _BERT,
+        {
+            "sequence_classification": "BertForSequenceClassification",
+            "token_classification": "BertForTokenClassification",
+            "question_answering": "BertForQuestionAnswering",
+            "multiple_choice": "BertForMultipleChoice",
+        },
+    ),
+    HeadsRecording(
+        "gpt2",
+        {**_GPT2, "pad_token_id": 0},
+        {
+            "sequence_classification": "GPT2ForSequenceClassification",
+            "token_classification": "GPT2ForTokenClassification",
+            "question_answering": "GPT2ForQuestionAnswering",
+            "multiple_choice": "GPT2DoubleHeadsModel",
+        },
+    ),
+)
+NUM_LABELS = 5
+
 
 def record(recording: Recording, folder: pathlib.Path, seed: int) -> None:
     """Runs one reference model and writes what went in and what came out."""
-    import safetensors.numpy
     import torch
-    import transformers
 
     torch.manual_seed(seed)
-    architecture = getattr(transformers, recording.architecture)
-    config = architecture.config_class(
-        **recording.config, attn_implementation="eager"
+    model = _create(recording.architecture, recording.config)
+    _randomize(model)
+    inputs = _inputs(
+        recording.config, recording.padding, np.random.default_rng(seed)
     )
-    model = architecture(config).eval()
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            # Biases and norms start as zeros and ones: a swap would not show.
-            center = 1.0 if _NORM_SCALE.search(name) else 0.0
-            parameter.copy_(center + 0.2 * torch.randn_like(parameter))
-    inputs = _inputs(recording, np.random.default_rng(seed))
     with torch.no_grad():
         outputs = model(
             **{
@@ -148,12 +190,86 @@ def record(recording: Recording, folder: pathlib.Path, seed: int) -> None:
     for theirs, ours in _LOGITS.items():
         if theirs in outputs:
             tensors[f"outputs/{ours}"] = outputs[theirs].numpy()
-    path = folder / f"parity_{recording.name}.safetensors"
+    _write(folder / f"parity_{recording.name}.safetensors", tensors, model)
+
+
+def record_heads(
+    recording: HeadsRecording, folder: pathlib.Path, seed: int
+) -> None:
+    """Runs one body with every head of its family."""
+    import torch
+
+    inputs = _inputs(recording.config, "right", np.random.default_rng(seed))
+    tensors = {f"inputs/{name}": value for name, value in inputs.items()}
+    config: dict[str, Any] = {**recording.config, "num_labels": NUM_LABELS}
+    for head, architecture in recording.architectures.items():
+        if head in ("question_answering", "multiple_choice"):
+            config["num_labels"] = 2 if head == "question_answering" else 1
+        model = _create(architecture, config)
+        # The body comes first: it is the same under every head.
+        torch.manual_seed(seed)
+        _randomize(model)
+        body = model.base_model_prefix + "."
+        x = {
+            theirs: torch.tensor(inputs[ours])
+            for theirs, ours in _INPUTS.items()
+            if ours in inputs
+        }
+        if head == "multiple_choice":
+            # The rows are the choices of one example.
+            x = {name: value[None] for name, value in x.items()}
+            if architecture == "GPT2DoubleHeadsModel":
+                # It takes positions of two axes only; these are the default.
+                del x["position_ids"]
+                x["mc_token_ids"] = x["attention_mask"].sum(-1) - 1
+        with torch.no_grad():
+            outputs = model(**x)
+        for name, value in model.state_dict().items():
+            if name.startswith(body):
+                key = f"weights/{name}"
+                assert np.array_equal(tensors.get(key, value), value), name
+            elif name != "lm_head.weight":
+                key = f"{head}/weights/{name}"
+            else:
+                continue
+            tensors[key] = value.numpy()
+        ours = {v: k for k, v in _HEAD_OUTPUTS.items() if k in outputs}
+        for name, theirs in ours.items():
+            tensors[f"{head}/outputs/{name}"] = outputs[theirs].numpy()
+    _write(folder / f"heads_{recording.family}.safetensors", tensors, model)
+
+
+def _create(architecture: str, arguments: dict[str, Any]) -> Any:
+    """Returns a reference model."""
+    import transformers
+
+    cls = getattr(transformers, architecture)
+    config = cls.config_class(**arguments, attn_implementation="eager")
+    return cls(config).eval()
+
+
+def _randomize(model: Any) -> None:
+    """Draws weights that all show in the outputs."""
+    import torch
+
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            # Biases and norms start as zeros and ones: a swap would not show.
+            center = 1.0 if _NORM_SCALE.search(name) else 0.0
+            parameter.copy_(center + 0.2 * torch.randn_like(parameter))
+
+
+def _write(path: pathlib.Path, tensors: dict[str, Any], model: Any) -> None:
+    """Writes the tensors and the model's config.json."""
+    import safetensors.numpy
+    import torch
+    import transformers
+
     safetensors.numpy.save_file(
         {k: np.ascontiguousarray(v) for k, v in tensors.items()},
         path,
         metadata={
-            "config": config.to_json_string(use_diff=False),
+            "config": model.config.to_json_string(use_diff=False),
             "reference": json.dumps(
                 {
                     "transformers": transformers.__version__,
@@ -172,7 +288,7 @@ def record(recording: Recording, folder: pathlib.Path, seed: int) -> None:
 
 
 def _inputs(
-    recording: Recording, rng: np.random.Generator
+    config: dict[str, Any], padding: str, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
     """Returns three rows: full, padded, and short.
 
@@ -183,14 +299,14 @@ def _inputs(
     lengths = np.array([[13], [9], [4]])
     columns = np.arange(length)[None]
     mask = (columns < lengths).astype(np.int64)
-    if recording.padding == "left":
+    if padding == "left":
         mask = mask[:, ::-1]
-    vocab_size = recording.config["vocab_size"]
+    vocab_size = config["vocab_size"]
     inputs = {
         "token_ids": rng.integers(1, vocab_size, (3, length)) * mask,
         "padding_mask": mask,
     }
-    if "type_vocab_size" in recording.config:
+    if "type_vocab_size" in config:
         inputs["segment_ids"] = (columns >= lengths // 2) * mask
     else:
         positions = np.maximum(np.cumsum(mask, axis=1) - 1, 0)
@@ -204,6 +320,8 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for recording in RECORDINGS:
         record(recording, folder, _SEED.value)
+    for heads in HEADS:
+        record_heads(heads, folder, _SEED.value)
 
 
 if __name__ == "__main__":

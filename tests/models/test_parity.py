@@ -1,7 +1,7 @@
 """Our models against recorded reference models, on any Keras backend.
 
-tests/testdata/parity_*.safetensors come from tools/record_parity.py. Run on
-JAX, in an environment without TensorFlow, by `make test-jax`.
+tests/testdata/{parity,heads}_*.safetensors come from tools/record_parity.py.
+Run on JAX, in an environment without TensorFlow, by `make test-jax`.
 """
 
 import json
@@ -15,27 +15,50 @@ import safetensors.numpy
 from keras import ops
 
 from tfllm.interop import model_folder
-from tfllm.models import FAMILIES, LanguageModel, PretrainingModel
+from tfllm.models import (
+    FAMILIES,
+    ChoiceModel,
+    LanguageModel,
+    PretrainingModel,
+    SequenceModel,
+    SpanModel,
+    TokenModel,
+)
 
 TESTDATA = pathlib.Path(__file__).parents[1] / "testdata"
 RECORDED = sorted(TESTDATA.glob("parity_*.safetensors"))
 TOLERANCE = 1e-5
+# Key of `Family.architectures` -> our model, without the config.
+HEADS: dict[str, Any] = {
+    "sequence_classification": (SequenceModel, {"num_labels": 5}),
+    "token_classification": (TokenModel, {"num_labels": 5}),
+    "question_answering": (SpanModel, {}),
+    "multiple_choice": (ChoiceModel, {}),
+}
+
+
+def read(
+    file: pathlib.Path,
+) -> tuple[dict[str, Any], dict[str, dict[str, np.ndarray]]]:
+    """Returns config.json, and tensors by what stands before the last "/"."""
+    parts: dict[str, dict[str, np.ndarray]] = {}
+    with safetensors.safe_open(file, "numpy") as tensors:
+        config = json.loads(tensors.metadata()["config"])
+        for key in tensors.keys():  # noqa: SIM118 - not a dict
+            kind, name = key.rsplit("/", 1)
+            parts.setdefault(kind, {})[name] = tensors.get_tensor(key)
+    parts["inputs"] = {
+        name: value.astype("int32") for name, value in parts["inputs"].items()
+    }
+    return config, parts
 
 
 class Reference:
     """What one recorded file holds, and our model with its weights."""
 
     def __init__(self, file: pathlib.Path, folder: pathlib.Path) -> None:
-        parts: dict[str, dict[str, np.ndarray]] = {}
-        with safetensors.safe_open(file, "numpy") as tensors:
-            self.config = json.loads(tensors.metadata()["config"])
-            for key in tensors.keys():  # noqa: SIM118 - not a dict
-                kind, name = key.split("/")
-                parts.setdefault(kind, {})[name] = tensors.get_tensor(key)
-        self.inputs = {
-            name: value.astype("int32")
-            for name, value in parts["inputs"].items()
-        }
+        self.config, parts = read(file)
+        self.inputs = parts["inputs"]
         self.outputs = parts["outputs"]
         (folder / "config.json").write_text(json.dumps(self.config))
         safetensors.numpy.save_file(
@@ -94,7 +117,10 @@ def test_every_family_has_a_recorded_reference(family: str) -> None:
 
 
 def test_recorded_files_are_small() -> None:
-    assert all(file.stat().st_size <= 200_000 for file in RECORDED)
+    assert all(
+        file.stat().st_size <= 200_000
+        for file in TESTDATA.glob("*.safetensors")
+    )
 
 
 def test_every_weight_is_loaded(reference: Reference) -> None:
@@ -153,3 +179,39 @@ def test_the_other_gelu_would_not_pass(tmp_path: pathlib.Path) -> None:
         ops.convert_to_numpy(outputs["mlm"]) - reference.outputs["mlm"]
     )
     assert difference.max() > 10 * TOLERANCE
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_heads_for_tasks_equal_the_reference(
+    family: str, head: str, tmp_path: pathlib.Path
+) -> None:
+    """Through a folder as Transformers writes it, and one of our own."""
+    config, parts = read(TESTDATA / f"heads_{family}.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    safetensors.numpy.save_file(
+        parts["weights"] | parts[f"{head}/weights"],
+        tmp_path / "model.safetensors",
+        metadata={"format": "pt"},
+    )
+    cls, options = HEADS[head]
+    inputs = {k: v for k, v in parts["inputs"].items() if k != "position_ids"}
+    real = inputs["padding_mask"].astype(bool)
+    if head == "multiple_choice":
+        inputs = {name: value[None] for name, value in inputs.items()}
+    for folder in (tmp_path, tmp_path / "ours"):
+        model = cls(model_folder.read_config(folder)[1], **options)
+        model.build()
+        assert not model_folder.load_weights(model, folder)
+        outputs = model(**inputs)
+        if not isinstance(outputs, dict):
+            outputs = {"logits": outputs}
+        for name, theirs in parts[f"{head}/outputs"].items():
+            ours = ops.convert_to_numpy(outputs.pop(name))
+            if theirs.shape[:2] == real.shape:
+                ours, theirs = ours[real], theirs[real]
+            np.testing.assert_allclose(
+                ours, theirs, atol=TOLERANCE, rtol=0, err_msg=name
+            )
+        assert not outputs
+        model_folder.save(model, tmp_path / "ours")
