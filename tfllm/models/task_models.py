@@ -15,7 +15,7 @@ from tfllm.layers.heads import Pooler
 from tfllm.layers.linear import Linear
 from tfllm.layers.pooling import last_token, mean_of_tokens, unit_length
 from tfllm.models.config import TransformerConfig
-from tfllm.models.transformer import Transformer, count_positions
+from tfllm.models.transformer import Transformer
 
 Pooling = Literal["mean", "cls", "last"]
 
@@ -35,7 +35,8 @@ class SequenceModel(ConfiguredLayer):
         token_ids: int32 [B, T].
         padding_mask: int32 [B, T] or None.
         segment_ids: int32 [B, T] or None.
-        position_ids: int32 [B, T] or None; a decoder counts real tokens.
+        position_ids: int32 [B, T] or None; a decoder counts
+            from the first real token.
         training: Apply dropout.
 
     Returns:
@@ -112,7 +113,8 @@ class TokenModel(ConfiguredLayer):
         token_ids: int32 [B, T].
         padding_mask: int32 [B, T] or None.
         segment_ids: int32 [B, T] or None.
-        position_ids: int32 [B, T] or None; a decoder counts real tokens.
+        position_ids: int32 [B, T] or None; a decoder counts
+            from the first real token.
         training: Apply dropout.
 
     Returns:
@@ -181,7 +183,8 @@ class SpanModel(ConfiguredLayer):
         token_ids: int32 [B, T].
         padding_mask: int32 [B, T] or None.
         segment_ids: int32 [B, T] or None.
-        position_ids: int32 [B, T] or None; a decoder counts real tokens.
+        position_ids: int32 [B, T] or None; a decoder counts
+            from the first real token.
         answer_mask: int32 [B, T], true where a span may be, or None.
             Elsewhere logits are lower by `HIDDEN_LOGIT`.
         training: Apply dropout.
@@ -246,7 +249,8 @@ class ChoiceModel(ConfiguredLayer):
         token_ids: int32 [B, C, T], one sequence per choice.
         padding_mask: int32 [B, C, T] or None.
         segment_ids: int32 [B, C, T] or None.
-        position_ids: int32 [B, C, T] or None; a decoder counts real tokens.
+        position_ids: int32 [B, C, T] or None; a decoder counts
+            from the first real token.
         training: Apply dropout.
 
     Returns:
@@ -314,7 +318,8 @@ class EmbeddingModel(ConfiguredLayer):
         token_ids: int32 [B, T].
         padding_mask: int32 [B, T] or None.
         segment_ids: int32 [B, T] or None.
-        position_ids: int32 [B, T] or None; a decoder counts real tokens.
+        position_ids: int32 [B, T] or None; a decoder counts
+            from the first real token.
         training: Apply dropout.
 
     Returns:
@@ -443,10 +448,13 @@ def _hidden_states(
     position_ids: Any,
     **options: Any,
 ) -> Any:
-    """Returns float [B, P or T, D]; a decoder counts real tokens."""
+    """Returns float [B, P or T, D]; see the models for the positions."""
     causal = transformer.config.is_causal
     if position_ids is None and padding_mask is not None and causal:
-        position_ids = count_positions(padding_mask)
+        real = ops.cast(padding_mask, "int32")
+        first = ops.expand_dims(ops.argmax(real, axis=1), 1)
+        places = ops.arange(ops.shape(real)[1], dtype="int32")
+        position_ids = ops.maximum(places - ops.cast(first, "int32"), 0)
     return transformer(
         token_ids,
         padding_mask=padding_mask,

@@ -161,12 +161,6 @@ class Transformer(ConfiguredLayer):
         return (1.0 - ops.cast(visible, "float32")) * HIDDEN_PENALTY
 
 
-def count_positions(padding_mask: Any) -> Any:
-    """Returns int32 [B, T]: the number of real tokens before each."""
-    counts = ops.cumsum(ops.cast(padding_mask, "int32"), axis=1)
-    return ops.maximum(counts - 1, 0)
-
-
 class PretrainingModel(ConfiguredLayer):
     """A transformer with the heads that its family pretrains with.
 
@@ -342,7 +336,8 @@ class LanguageModel(ConfiguredLayer):
     ) -> Any:
         """See the class."""
         if position_ids is None and padding_mask is not None and cache is None:
-            position_ids = count_positions(padding_mask)
+            counts = ops.cumsum(ops.cast(padding_mask, "int32"), axis=1)
+            position_ids = ops.maximum(counts - 1, 0)
         x = self.transformer(
             token_ids,
             padding_mask=padding_mask,

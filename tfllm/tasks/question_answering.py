@@ -35,7 +35,7 @@ class QuestionAnswering(Task):
 
     NOTE: without `answer_mask` every position competes, padding included,
     as in the Transformers library; then the loss depends on how far rows
-    are padded.
+    are padded, and the embedding of padding learns, which torch's does not.
 
     Reference: Devlin et al., 2019, sections 4.2 and 4.3.
     """
