@@ -64,6 +64,14 @@ def test_replicas_alone_evaluation_and_dropout(
 
 
 @pytest.mark.dist
+@pytest.mark.parametrize("name", ["tagging", "embedding"])
+def test_tasks_with_labels_on_replicas(
+    on_two_replicas: dict[str, float], name: str
+) -> None:
+    assert on_two_replicas[name] < 1e-5
+
+
+@pytest.mark.dist
 def test_adafactor_on_replicas(on_two_replicas: dict[str, float]) -> None:
     """It divides by the size of gradients that are rounding noise."""
     assert on_two_replicas["adafactor 2 x 2"] < 1e-3

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tests.tasks import labelled
 from tfllm.models import FAMILIES, TransformerConfig
 from tfllm.tasks import MaskedLM
 from tfllm.training.optimizers import OptimizerConfig, create
@@ -106,7 +107,7 @@ def train(
     return task, history.history
 
 
-def difference(first: MaskedLM, second: MaskedLM) -> float:
+def difference(first: Any, second: Any) -> float:
     """Returns the largest difference of two weights."""
     return max(
         float(np.abs(a.numpy() - b.numpy()).max())
@@ -151,6 +152,24 @@ def compare_on_two_replicas() -> dict[str, Any]:
     )
     _, history = train(strategy=mirrored, dropout=0.1)
     found["dropout loss"] = history["loss"][-1]
+    return found | compare_labelled(mirrored)
+
+
+def compare_labelled(strategy: Any) -> dict[str, float]:
+    """Returns the differences of tasks with labels, two micro-batches each."""
+    found = {}
+    for name in ("tagging", "embedding"):
+        tasks = []
+        for scope, steps in ((tf.distribute.get_strategy(), 1), (strategy, 2)):
+            with scope.scope():
+                task = labelled.create(name, "bert")
+                task.compile(
+                    keras.optimizers.SGD(0.3), accumulation_steps=steps
+                )
+            data = [labelled.batch(name, seed, rows=8) for seed in range(2)]
+            task.fit(dataset(data), verbose=0, shuffle=False)
+            tasks.append(task)
+        found[name] = difference(*tasks)
     return found
 
 
