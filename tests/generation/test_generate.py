@@ -1,7 +1,6 @@
 """Generation against plain loops and enumeration."""
 
 import itertools
-import json
 from typing import Any
 
 import keras
@@ -12,7 +11,6 @@ import tensorflow as tf
 from tfllm.generation import GenerationConfig, generate
 from tfllm.generation.buckets import bucket
 from tfllm.generation.generate import count_traces
-from tfllm.generation.processors import History, create_processors
 from tfllm.generation.samplers import draw, draw_from
 from tfllm.models import FAMILIES, LanguageModel
 
@@ -355,140 +353,6 @@ def test_streaming_tells_every_token_in_order(model: LanguageModel) -> None:
     assert [heard[i] for i in range(len(PROMPTS))] == flat(output)
     assert set(calls) == {1}
     assert output.sequences == generate(model, PROMPTS, config).sequences
-
-
-# Processors alone.
-
-TOKENS = np.array([[5, 6, 5, 6, 7, 0], [0, 8, 8, 9, 8, 0]], np.int32)
-REAL = np.array([[1, 1, 1, 1, 1, 0], [0, 1, 1, 1, 1, 0]], bool)
-SCORES = np.linspace(-2, 2, 24, dtype=np.float32).reshape(2, 12)
-
-
-def process(options: dict[str, Any], length: int = 5) -> np.ndarray:
-    history = History(
-        tf.constant(TOKENS),
-        tf.constant(REAL) & (tf.range(6) < length),
-        tf.constant(length),
-        2,
-        tf.constant(3),
-    )
-    scores = tf.constant(SCORES)
-    for processor in create_processors(
-        GenerationConfig(eos_token_id=1, **options)
-    ):
-        scores = processor(history, scores)
-    return scores.numpy()
-
-
-def banned(options: dict[str, Any], length: int = 5) -> list[set[int]]:
-    found = process(options, length)
-    return [set(np.flatnonzero(np.isinf(row)).tolist()) for row in found]
-
-
-def test_repetition_penalty() -> None:
-    expected = SCORES.copy()
-    for row, seen in enumerate(({5, 6, 7}, {8, 9})):
-        for token in seen:
-            value = expected[row, token]
-            expected[row, token] = value * 2 if value < 0 else value / 2
-    found = process({"repetition_penalty": 2.0})
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
-
-
-def test_count_penalties_see_new_tokens_only() -> None:
-    expected = SCORES.copy()
-    for row in range(2):
-        for token in range(12):
-            count = (TOKENS[row, 2:5] == token).sum()
-            expected[row, token] -= 0.5 * (count > 0) + 0.25 * count
-    found = process({"presence_penalty": 0.5, "frequency_penalty": 0.25})
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
-
-
-def test_no_repeat_ngrams() -> None:
-    assert banned({"no_repeat_ngram_size": 1}) == [{5, 6, 7}, {8, 9}]
-    assert banned({"no_repeat_ngram_size": 2}) == [set(), {8, 9}]
-    assert banned({"no_repeat_ngram_size": 2}, 4) == [{5}, set()]
-    assert banned({"no_repeat_ngram_size": 3}, 4) == [{5}, set()]
-    assert banned({"no_repeat_ngram_size": 7}) == [set(), set()]
-
-
-def test_tokens_that_must_not_come() -> None:
-    words = {"bad_words_ids": [[3], [7, 4], [8, 9, 8, 2]]}
-    assert banned(words) == [{3, 4}, {2, 3}]
-    assert banned({"suppress_tokens": [2, 3]}) == [{2, 3}] * 2
-    assert banned({"min_new_tokens": 4}) == [{1}] * 2
-    assert banned({"min_new_tokens": 3}) == [set()] * 2
-    assert banned({"begin_suppress_tokens": [2]}, 2) == [{2}] * 2
-    assert banned({"begin_suppress_tokens": [2]}, 3) == [set()] * 2
-
-
-def test_tokens_that_must_come() -> None:
-    others = set(range(12)) - {1}
-    assert banned({"forced_eos_token_id": 1}) == [others] * 2
-    assert banned({"forced_eos_token_id": 1}, 4) == [set()] * 2
-    only = banned({"forced_bos_token_id": 4}, 2)
-    assert only == [set(), set(range(12)) - {4}]
-
-
-# Bad input.
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"temperature": 0.5}, "`temperature` needs `do_sample`"),
-        ({"top_k": 5}, "`top_k` needs `do_sample` or `penalty_alpha`"),
-        ({"length_penalty": 2.0}, "`length_penalty` needs `num_beams`"),
-        ({"num_beams": 2, "do_sample": True}, "neither `do_sample`"),
-        ({"num_return_sequences": 2}, "at most `num_beams`"),
-        ({"min_new_tokens": 9, "max_new_tokens": 5}, "Received: 9"),
-        ({"num_beams": 3, "num_beam_groups": 2}, "multiple.*Received: 3"),
-        ({"penalty_alpha": 0.5}, "`penalty_alpha` needs `top_k`"),
-        ({"do_sample": True, "temperature": 0.0}, "above 0.*greedy"),
-        ({"do_sample": True, "top_p": 1.5}, "at most 1. Received: 1.5"),
-        ({"num_beams": 2, "early_stopping": "often"}, "'never'.*'often'"),
-        ({"max_new_tokens": 0}, "at least 1. Received: 0"),
-        ({"stop_strings": [""]}, "empty"),
-    ],
-)
-def test_contradictions(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        GenerationConfig(**options)
-
-
-def test_an_unknown_option_gets_the_nearest_name() -> None:
-    with pytest.raises(ValueError, match="`max_new_token`.*`max_new_tokens`"):
-        GenerationConfig().replace(max_new_token=3)
-
-
-def test_json_round_trip() -> None:
-    config = GenerationConfig(
-        max_new_tokens=7,
-        do_sample=True,
-        top_k=4,
-        eos_token_id=3,
-        bad_words_ids=[[1, 2]],
-        stop_strings="end",
-    )
-    values = json.loads(config.to_json())
-    assert values["eos_token_id"] == 3
-    assert GenerationConfig.from_published(values) == config
-
-
-def test_published_files_may_hold_what_is_not_used() -> None:
-    config = GenerationConfig.from_published(
-        {
-            "temperature": 0.6,
-            "top_p": 0.9,
-            "top_k": 50,
-            "num_beams": None,
-            "length_penalty": 2.0,
-            "eos_token_id": [1, 2],
-            "transformers_version": "5.0",
-        }
-    )
-    assert config == GenerationConfig(eos_token_id=(1, 2))
 
 
 @pytest.mark.parametrize(

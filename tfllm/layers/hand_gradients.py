@@ -12,8 +12,8 @@ from keras import ops
 
 _SQRT_HALF = math.sqrt(0.5)
 _INVERSE_SQRT_2_PI = 1.0 / math.sqrt(2.0 * math.pi)
-_SQRT_2_OVER_PI = math.sqrt(2.0 / math.pi)
-_CUBIC = 0.044715
+_TANH_A = 2.0 * math.sqrt(2.0 / math.pi)
+_TANH_B = 0.044715 * _TANH_A
 
 
 def _upstream(args: tuple[Any, ...], upstream: Any) -> Any:
@@ -42,24 +42,20 @@ def gelu(x: Any) -> Any:
 def gelu_tanh(x: Any) -> Any:
     """Returns GELU with the tanh approximation of Phi.
 
-    With u = sqrt(2 / pi) * (x + 0.044715 x^3) and t = tanh(u), y is
-    x * (1 + t) / 2 and dy/dx is (1 + t) / 2 + x * (1 - t^2) / 2 * du/dx;
-    t is kept from the forward pass.
+    (1 + tanh(u)) / 2 is s = sigmoid(2 u), which takes fewer passes. With
+    2 u = x (a + b x^2), y is x s and dy/dx is s + y (1 - s) (a + 3 b x^2);
+    s is kept from the forward pass.
 
     Reference: Hendrycks and Gimpel, 2016, section 2.
     """
-    t = ops.tanh(
-        x * (ops.square(x) * (_SQRT_2_OVER_PI * _CUBIC) + _SQRT_2_OVER_PI)
-    )
+    s = ops.sigmoid(x * (ops.square(x) * _TANH_B + _TANH_A))
+    y = x * s
 
     def gradient(*args: Any, upstream: Any = None) -> Any:
-        slope = ops.square(x) * (1.5 * _SQRT_2_OVER_PI * _CUBIC) + (
-            0.5 * _SQRT_2_OVER_PI
-        )
-        inner = x * slope * (1.0 - ops.square(t))
-        return (inner + (t * 0.5 + 0.5)) * _upstream(args, upstream)
+        slope = ops.square(x) * (3.0 * _TANH_B) + _TANH_A
+        return (y * (1.0 - s) * slope + s) * _upstream(args, upstream)
 
-    return x * (t * 0.5 + 0.5), gradient
+    return y, gradient
 
 
 def layer_norm(x: Any, scale: Any, bias: Any, epsilon: float) -> Any:
