@@ -526,7 +526,9 @@ def test_the_verb(tmp_path: pathlib.Path) -> None:
         f"exported {tmp_path}/base/7: causal_lm, for TensorFlow Serving "
         "2.12.1 and later"
     )
-    assert signatures == "signatures: sample, serving_default, token_ids"
+    assert signatures == (
+        "signatures: sample, serving_default, stream, token_ids"
+    )
     assert weights.endswith("MB, 0.50 of float32")
     assert "answers as in float32" in accuracy
     assert "rows as in Python" in gate
