@@ -14,9 +14,10 @@ def sentence(rng: random.Random, count: int = 6) -> str:
 
 
 def trec(count: int, rng: random.Random) -> str:
+    """Each question says its label, in the first window and in the last."""
     return "".join(
-        f"{LABELS[i % 3]}:x {LABELS[i % 3].lower()} {sentence(rng)} ?\n"
-        for i in range(count)
+        f"{label}:x {label.lower()} {sentence(rng)} {label.lower()} ?\n"
+        for label in (LABELS[i % 3] for i in range(count))
     )
 
 
