@@ -5,6 +5,7 @@
 The same command resumes a run that was interrupted at any moment.
 """
 
+import contextlib
 import dataclasses
 import logging
 import os
@@ -91,8 +92,13 @@ def run(config: RunConfig) -> dict[str, Any]:
     Returns:
         Contents of train_results.json and eval_results.json, merged.
     """
-    folder = run_folder.RunFolder(config.model_dir)
-    folder.open(config.settings, config.overwrite)
+    with contextlib.closing(run_folder.RunFolder(config.model_dir)) as folder:
+        folder.open(config.settings, config.overwrite)
+        return run_in(folder, config)
+
+
+def run_in(folder: run_folder.RunFolder, config: RunConfig) -> dict[str, Any]:
+    """Runs in a folder that is open; see `run`."""
     ensure_text(config)
     # What is quick to find wrong comes first: opening text reads all of it.
     check_files(config)
@@ -138,9 +144,6 @@ def run(config: RunConfig) -> dict[str, Any]:
 
 def run_seeds(config: RunConfig) -> dict[str, Any]:
     """Runs once per seed; returns the figures, their mean and deviation."""
-    folder = run_folder.RunFolder(config.model_dir)
-    folder.open(config.settings, config.overwrite)
-    folder.start(config.settings, config.values, config.overwrite)
 
     def run_one(seed: int, model_dir: str) -> dict[str, Any]:
         logger.info("Seed %d, in %s.", seed, model_dir)
@@ -152,8 +155,13 @@ def run_seeds(config: RunConfig) -> dict[str, Any]:
             )
         )
 
-    found = seed_runs.run_seeds(config.seed_list, config.model_dir, run_one)
-    folder.write(seed_runs.RESULTS_FILE, {**found, **run_folder.environment()})
+    with contextlib.closing(run_folder.RunFolder(config.model_dir)) as folder:
+        folder.open(config.settings, config.overwrite)
+        folder.start(config.settings, config.values, config.overwrite)
+        found = seed_runs.run_seeds(config.seed_list, config.model_dir, run_one)
+        folder.write(
+            seed_runs.RESULTS_FILE, {**found, **run_folder.environment()}
+        )
     return found
 
 

@@ -11,12 +11,14 @@ its end --model_dir has tune_results.json and tune.png, and the table is
 printed. Needs KerasTuner: pip install 'tfllm[tune]'.
 """
 
+import contextlib
 import dataclasses
 import math
 import os
 import sys
 from typing import Any
 
+import keras
 from absl import flags as absl_flags
 
 from tfllm import flags, train, train_flags
@@ -169,19 +171,19 @@ def run(config: RunConfig, search: SearchConfig) -> list[Trial]:
     Returns:
         The trials, best first.
     """
-    folder = run_folder.RunFolder(config.model_dir)
     settings = {**config.settings, **dataclasses.asdict(search)}
-    folder.open(settings, config.overwrite)
-    folder.start(settings, config.values, config.overwrite)
-    found = _search(config, search)
-    folder.write(
-        RESULTS_FILE,
-        {
-            "best_metric": config.best_metric,
-            "trials": [dataclasses.asdict(trial) for trial in found],
-            **run_folder.environment(),
-        },
-    )
+    with contextlib.closing(run_folder.RunFolder(config.model_dir)) as folder:
+        folder.open(settings, config.overwrite)
+        folder.start(settings, config.values, config.overwrite)
+        found = _search(config, search)
+        folder.write(
+            RESULTS_FILE,
+            {
+                "best_metric": config.best_metric,
+                "trials": [dataclasses.asdict(trial) for trial in found],
+                **run_folder.environment(),
+            },
+        )
     sizes = sorted({trial.batch_size for trial in found})
     charts.write_search(
         os.path.join(config.model_dir, CHART_FILE),
@@ -215,6 +217,8 @@ def _search(config: RunConfig, search: SearchConfig) -> list[Trial]:
         def run_trial(self, trial: Any, *_: Any, **__: Any) -> dict[str, float]:
             """Returns the value of the metric."""
             values = trial.hyperparameters.values
+            # Nothing of the run before, not even its names.
+            keras.utils.clear_session()
             try:
                 result = train.run(
                     dataclasses.replace(

@@ -6,7 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
-from typing import Any
+from typing import IO, Any
 
 import tensorflow as tf
 
@@ -18,6 +18,7 @@ OWN_FILES = (
     "flags.txt",
     "train_results.json",
     "eval_results.json",
+    "seeds_results.json",
     "checkpoints",
     "logs",
     "best",
@@ -37,11 +38,13 @@ class RunFolder:
     def __init__(self, path: str) -> None:
         """See the class."""
         self.path = path
+        self._lock_file: IO[str] | None = None
 
     def open(self, settings: dict[str, Any], overwrite: bool) -> None:
         """Makes the folder, or checks that it may hold this run.
 
-        The folder stays locked, on local disks, until the process ends.
+        The folder stays locked, on local disks, until `close` or the end of
+        the process.
 
         Args:
             settings: What decides the result of the run.
@@ -97,6 +100,11 @@ class RunFolder:
             if value is not None
         ]
         self._write_text("flags.txt", "\n".join(lines) + "\n")
+
+    def close(self) -> None:
+        """Lets other processes in."""
+        if self._lock_file is not None:
+            self._lock_file.close()
 
     def _lock(self) -> None:
         """Keeps a second process out; a kill leaves no lock behind."""
