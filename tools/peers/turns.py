@@ -64,7 +64,7 @@ _GIB = 2**30
 
 # tfllm beside itself: the same generation without the draft model.
 SPECULATION = dataclasses.replace(
-    _GPT2_SMALL, name="GPT-2 124M with a draft model"
+    _GPT2_SMALL, name="GPT-2 124M with a draft model", batch_size=1
 )
 SPECULATION_SPECS = (
     dataclasses.replace(SIDES[OURS], variants=("jit+draft",)),
