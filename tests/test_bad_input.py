@@ -17,7 +17,7 @@ import tensorflow as tf
 from tests import verbs
 from tests.tasks.tiny_task import batches, model_config
 from tests.verbs import Finished, Workplace
-from tfllm.data.prepare import PrepareConfig, prepare
+from tfllm.data.pretraining.prepare import PrepareConfig, prepare
 from tfllm.tasks import MaskedLM
 
 

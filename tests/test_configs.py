@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from tests import labelled_files
-from tfllm.data import train_byte_bpe
+from tfllm.data.vocabularies import byte_bpe
 from tfllm.interop import model_folder
 from tfllm.models import FAMILIES
 from tfllm.tasks import MaskedLM
@@ -102,10 +102,10 @@ def inputs(
     words = sorted(set(re.findall(r"\w+", text.lower())))
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", *words]
     (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
-    train_byte_bpe.train(
+    byte_bpe.train(
         str(folder / "train.txt"),
         str(folder / "byte_bpe"),
-        train_byte_bpe.ByteBPETrainingConfig(vocab_size=300),
+        byte_bpe.ByteBPETrainingConfig(vocab_size=300),
     )
     files = {
         "train_files": folder / "train.txt",

@@ -12,7 +12,7 @@ import keras
 import pytest
 
 from tests import verbs
-from tfllm.data import train_byte_bpe
+from tfllm.data.vocabularies import byte_bpe
 from tfllm.interop import model_folder
 from tfllm.models import FAMILIES
 from tfllm.tasks import CausalLM
@@ -44,10 +44,10 @@ def _folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     (folder / "text.txt").write_text(verbs.text(20) + "\n")
 
     def tokenizer(size: int) -> ByteBPETokenizer:
-        return train_byte_bpe.train(
+        return byte_bpe.train(
             str(folder / "text.txt"),
             str(folder / f"tokens_{size}"),
-            train_byte_bpe.ByteBPETrainingConfig(vocab_size=size),
+            byte_bpe.ByteBPETrainingConfig(vocab_size=size),
         )
 
     first = tokenizer(270)

@@ -57,6 +57,14 @@ ALLOWED: dict[str, set[str]] = {
     # Files are opened and listed in one place, below everything.
     "file_access": set(),
 }
+# The same within `data`: a folder, and the folders and modules beside it.
+ALLOWED_IN_DATA: dict[str, set[str]] = {
+    "corpus": {"text_files"},
+    "vocabularies": {"corpus"},
+    "pretraining": {"corpus", "epochs"},
+    "tables": {"text_files"},
+    "labelled": {"tables", "text_files", "epochs"},
+}
 # `layers` and `models` also run where there is no TensorFlow.
 PURE = {"keras", "numpy", *sys.stdlib_module_names}
 HEAVY = ("tf_keras", "official", "torch", "keras_hub", "keras_nlp")
@@ -75,7 +83,7 @@ def imported(path: pathlib.Path) -> Iterator[str]:
 
 
 def part_of(name: str) -> str:
-    """`data` for tfllm.data.pipeline."""
+    """`data` for tfllm.data.pretraining.pipeline."""
     return (name.split(".") + [""])[1]
 
 
@@ -105,6 +113,21 @@ def test_imports_point_one_way(part: str) -> None:
         for name in imported(path)
         if name.startswith("tfllm.")
         and part_of(name) in parts - {"__init__", part} - ALLOWED[part]
+    ]
+    assert not wrong
+
+
+def test_imports_within_data_point_one_way() -> None:
+    data = PACKAGE / "data"
+    folders = {path.parent.name for path in data.glob("*/__init__.py")}
+    assert folders == set(ALLOWED_IN_DATA)
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for folder, allowed in ALLOWED_IN_DATA.items()
+        for path in (data / folder).rglob("*.py")
+        for name in imported(path)
+        if name.startswith("tfllm.data.")
+        and name.split(".")[2] not in {folder, *allowed}
     ]
     assert not wrong
 

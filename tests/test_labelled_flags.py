@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 
 from tfllm import labelled_flags
-from tfllm.data.labelled_config import LabelledDataConfig
-from tfllm.data.table_config import TableConfig
+from tfllm.data.labelled.config import LabelledDataConfig
+from tfllm.data.tables.config import TableConfig
 
 
 def test_flags_are_fields() -> None:

@@ -16,7 +16,7 @@ import safetensors.numpy
 
 from tests import verbs
 from tests.verbs import Finished, Workplace, signal_at
-from tfllm.data.prepare import PrepareConfig, prepare
+from tfllm.data.pretraining.prepare import PrepareConfig, prepare
 from tfllm.tokenizers import WordPieceTokenizer
 
 pytestmark = [pytest.mark.dist, pytest.mark.slow]

@@ -14,9 +14,9 @@ import safetensors.numpy
 
 from tests import labelled_files, verbs
 from tests.verbs import Finished, Workplace, signal_at
-from tfllm.data.labelled import open_labelled_data
-from tfllm.data.labelled_config import LabelledDataConfig
-from tfllm.data.tables import TableConfig
+from tfllm.data.labelled.batches import open_labelled_data
+from tfllm.data.labelled.config import LabelledDataConfig
+from tfllm.data.tables.rows import TableConfig
 from tfllm.evaluation.labelled import evaluate_labelled
 from tfllm.interop import model_folder
 from tfllm.models import FAMILIES
@@ -239,12 +239,12 @@ def test_a_decoder(work: Workplace) -> None:
 
 
 def byte_vocabulary(work: Workplace) -> str:
-    from tfllm.data import train_byte_bpe
+    from tfllm.data.vocabularies import byte_bpe
 
-    train_byte_bpe.train(
+    byte_bpe.train(
         work.path("trec_train.txt"),
         work.path("bytes"),
-        train_byte_bpe.ByteBPETrainingConfig(vocab_size=257),
+        byte_bpe.ByteBPETrainingConfig(vocab_size=257),
     )
     return work.path("bytes")
 

@@ -15,12 +15,12 @@ import tensorflow as tf
 from absl import flags as absl_flags
 
 from tfllm import flags, labelled_flags
-from tfllm.data.causal import CausalData, CausalDataConfig
-from tfllm.data.corpus_sources import DOCUMENT_PER
-from tfllm.data.labelled import open_labelled_data
-from tfllm.data.labelled_config import LabelledDataConfig
+from tfllm.data.corpus.sources import DOCUMENT_PER
+from tfllm.data.labelled.batches import open_labelled_data
+from tfllm.data.labelled.config import LabelledDataConfig
 from tfllm.data.open_data import open_data
-from tfllm.data.pipeline import DataConfig
+from tfllm.data.pretraining.causal import CausalData, CausalDataConfig
+from tfllm.data.pretraining.pipeline import DataConfig
 from tfllm.evaluation.evaluate import evaluate
 from tfllm.evaluation.labelled import FIGURES, Evaluated, measure
 from tfllm.evaluation.report import report

@@ -16,11 +16,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfllm import labelled_flags
-from tfllm.data.labelled import LabelledData
-from tfllm.data.question_records import question_record
-from tfllm.data.records import Record
-from tfllm.data.row_layout import layout_of
-from tfllm.data.word_spans import word_spans
+from tfllm.data.labelled.batches import LabelledData
+from tfllm.data.labelled.records.questions import question_record
+from tfllm.data.labelled.records.record import Record
+from tfllm.data.labelled.records.word_spans import word_spans
+from tfllm.data.labelled.rows.row_layout import layout_of
 from tfllm.evaluation.labelled import predict
 from tfllm.evaluation.predictions import Predictions
 from tfllm.evaluation.results import (

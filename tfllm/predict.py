@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 import tfllm
 from tfllm import flags, labelled_flags, prediction_jobs
-from tfllm.data.tables import is_tfds
+from tfllm.data.tables.rows import is_tfds
 from tfllm.evaluation.labelled import FIGURES
 from tfllm.evaluation.resumable_lines import ResumableLines
 from tfllm.file_access import is_remote, match_files, write_atomically

@@ -5,11 +5,11 @@ import math
 from typing import Any, Literal
 
 from tfllm import labelled_flags
-from tfllm.data.causal import CausalDataConfig
-from tfllm.data.labelled_config import LABELLED_TASKS, LabelledDataConfig
-from tfllm.data.masking import MaskingConfig
-from tfllm.data.pipeline import DataConfig
-from tfllm.data.table_config import TableConfig
+from tfllm.data.labelled.config import LABELLED_TASKS, LabelledDataConfig
+from tfllm.data.pretraining.causal import CausalDataConfig
+from tfllm.data.pretraining.masking import MaskingConfig
+from tfllm.data.pretraining.pipeline import DataConfig
+from tfllm.data.tables.config import TableConfig
 from tfllm.tasks.adversarial import Adversarial
 from tfllm.training.optimizers import OptimizerConfig
 from tfllm.training.schedules import Decay, ScheduleConfig

@@ -17,13 +17,14 @@ import keras
 import tensorflow as tf
 
 from tfllm import flags, starting_point, train_flags
-from tfllm.data import shards, train_byte_bpe, train_wordpiece
-from tfllm.data.causal import CausalData
-from tfllm.data.corpus import ensure_docstring_corpus
-from tfllm.data.labelled import LabelledData
-from tfllm.data.labelled_config import LabelledDataConfig
+from tfllm.data.corpus.builder import ensure_docstring_corpus
+from tfllm.data.labelled.batches import LabelledData
+from tfllm.data.labelled.config import LabelledDataConfig
 from tfllm.data.open_data import Data, open_data
-from tfllm.data.tables import TFDS_PREFIX
+from tfllm.data.pretraining import shards
+from tfllm.data.pretraining.causal import CausalData
+from tfllm.data.tables.rows import TFDS_PREFIX
+from tfllm.data.vocabularies import byte_bpe, wordpiece
 from tfllm.evaluation.evaluate import evaluate
 from tfllm.evaluation.labelled import evaluate_labelled, metric_names
 from tfllm.evaluation.text_perplexity import text_perplexities
@@ -201,18 +202,16 @@ def ensure_text(config: RunConfig) -> None:
 def train_vocabulary(config: RunConfig) -> None:
     """Trains the kind of vocabulary that the task needs."""
     if config.task == "causal_lm":
-        train_byte_bpe.train(
+        byte_bpe.train(
             config.train_files,
             config.tokenizer,
-            train_byte_bpe.ByteBPETrainingConfig(vocab_size=config.vocab_size),
+            byte_bpe.ByteBPETrainingConfig(vocab_size=config.vocab_size),
         )
     else:
-        train_wordpiece.train(
+        wordpiece.train(
             config.train_files,
             config.tokenizer,
-            train_wordpiece.WordPieceTrainingConfig(
-                vocab_size=config.vocab_size
-            ),
+            wordpiece.WordPieceTrainingConfig(vocab_size=config.vocab_size),
         )
 
 

@@ -5,8 +5,8 @@ import dataclasses
 from absl import flags as absl_flags
 
 from tfllm import labelled_flags
-from tfllm.data.corpus_sources import DOCUMENT_PER
-from tfllm.data.masking import MASKING_UNITS
+from tfllm.data.corpus.sources import DOCUMENT_PER
+from tfllm.data.pretraining.masking import MASKING_UNITS
 from tfllm.flags import Group
 from tfllm.run_config import RunConfig
 from tfllm.tasks import TASKS

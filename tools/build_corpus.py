@@ -12,18 +12,18 @@ it takes the docstrings of the installed Python packages.
 from absl import flags as absl_flags
 
 from tfllm import flags
-from tfllm.data import corpus, corpus_sources
-from tfllm.data.cleaning import UNICODE_FORMS, CleaningConfig
-from tfllm.data.near_duplicates import NearDuplicateConfig
+from tfllm.data.corpus import builder, sources
+from tfllm.data.corpus.cleaning import UNICODE_FORMS, CleaningConfig
+from tfllm.data.corpus.near_duplicates import NearDuplicateConfig
 
-_CLEANING, _FILES = CleaningConfig(), corpus_sources.FilesConfig()
+_CLEANING, _FILES = CleaningConfig(), sources.FilesConfig()
 _NEAR = NearDuplicateConfig()
 
 # Input and output.
 _SOURCE = absl_flags.DEFINE_enum(
     "source",
     "docstrings",
-    corpus.SOURCES,
+    builder.SOURCES,
     "Text of the installed Python packages, or your files.",
 )
 _INPUT_FILES = absl_flags.DEFINE_string(
@@ -50,7 +50,7 @@ _RUNNER = absl_flags.DEFINE_string(
 _DOCUMENT_PER = absl_flags.DEFINE_enum(
     "document_per",
     _FILES.document_per,
-    corpus_sources.DOCUMENT_PER,
+    sources.DOCUMENT_PER,
     "What a document of a plain text file is; a whole file must fit in memory.",
 )
 _TEXT_FIELD = absl_flags.DEFINE_string(
@@ -59,7 +59,7 @@ _TEXT_FIELD = absl_flags.DEFINE_string(
 _ON_BAD_RECORD = absl_flags.DEFINE_enum(
     "on_bad_record",
     _FILES.on_bad_record,
-    corpus_sources.ON_BAD_RECORD,
+    sources.ON_BAD_RECORD,
     "Stop at a JSONL record that does not parse, or skip and count it.",
 )
 
@@ -104,17 +104,17 @@ _NEAR_DUPLICATE_THRESHOLD = absl_flags.DEFINE_float(
 )
 
 
-def corpus_config() -> corpus.CorpusConfig:
+def corpus_config() -> builder.CorpusConfig:
     """The settings that the flags say."""
     if not _OUTPUT_DIR.value:
         raise ValueError(
             "`output_dir` must name a folder. Received: nothing. "
             "Add --output_dir=FOLDER."
         )
-    return corpus.CorpusConfig(
+    return builder.CorpusConfig(
         output_dir=_OUTPUT_DIR.value,
         source=_SOURCE.value,
-        files=corpus_sources.FilesConfig(
+        files=sources.FilesConfig(
             input_files=_INPUT_FILES.value,
             document_per=_DOCUMENT_PER.value,
             text_field=_TEXT_FIELD.value,
@@ -142,14 +142,14 @@ def corpus_config() -> corpus.CorpusConfig:
 def main() -> None:
     """Builds the corpus that the flags say."""
     config = corpus_config()
-    report = corpus.build(config)
+    report = builder.build(config)
     if report["reused"]:
         print(
             f"{config.output_dir} holds this corpus already: nothing to do "
             "(--overwrite builds it again)."
         )
     else:
-        print(corpus.format_report(report))
+        print(builder.format_report(report))
         print(f"corpus: {config.output_dir}")
 
 

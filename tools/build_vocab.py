@@ -10,9 +10,9 @@ WordPiece; vocab.json, merges.txt and tokenizer.json for byte-level BPE.
 from absl import flags as absl_flags
 
 from tfllm import flags
-from tfllm.data import train_byte_bpe, train_wordpiece
+from tfllm.data.vocabularies import byte_bpe, wordpiece
 
-_DEFAULT = train_wordpiece.WordPieceTrainingConfig()
+_DEFAULT = wordpiece.WordPieceTrainingConfig()
 _KINDS = ("byte_bpe", "wordpiece")
 
 _INPUT_FILES = absl_flags.DEFINE_string(
@@ -66,10 +66,10 @@ def main() -> None:
 
 def _train_wordpiece() -> int:
     """Returns the size of the vocabulary it trained."""
-    vocabulary = train_wordpiece.train(
+    vocabulary = wordpiece.train(
         _INPUT_FILES.value,
         _OUTPUT_DIR.value,
-        train_wordpiece.WordPieceTrainingConfig(
+        wordpiece.WordPieceTrainingConfig(
             vocab_size=_VOCAB_SIZE.value,
             lowercase=_LOWERCASE.value,
             min_frequency=_MIN_FREQUENCY.value,
@@ -87,10 +87,10 @@ def _train_byte_bpe() -> int:
                 f"`{flag}` goes with --kind=wordpiece: byte-level BPE keeps "
                 "every byte. Received: --kind=byte_bpe."
             )
-    return train_byte_bpe.train(
+    return byte_bpe.train(
         _INPUT_FILES.value,
         _OUTPUT_DIR.value,
-        train_byte_bpe.ByteBPETrainingConfig(
+        byte_bpe.ByteBPETrainingConfig(
             vocab_size=_VOCAB_SIZE.value, min_frequency=_MIN_FREQUENCY.value
         ),
     ).vocab_size

@@ -12,9 +12,9 @@ from absl import flags as absl_flags
 from absl import logging
 
 from tfllm import flags
-from tfllm.data.instances import PAIR_OBJECTIVES, InstanceSettings
-from tfllm.data.masking import MASKING_UNITS, MaskingConfig
-from tfllm.data.prepare import PrepareConfig, prepare
+from tfllm.data.pretraining.instances import PAIR_OBJECTIVES, InstanceSettings
+from tfllm.data.pretraining.masking import MASKING_UNITS, MaskingConfig
+from tfllm.data.pretraining.prepare import PrepareConfig, prepare
 
 _INPUT_FILES = absl_flags.DEFINE_string(
     "input_files",

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tests.tasks.tiny_task import LENGTH, VOCABULARY, dataset, model_config
 from tfllm import tasks
-from tfllm.data.records import Record
+from tfllm.data.labelled.records.record import Record
 
 Arrays = dict[str, np.ndarray]
 Rows = tuple[Arrays, Arrays, Arrays, np.ndarray, Arrays]

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfllm.data import train_byte_bpe
-from tfllm.data.causal import CausalDataConfig, open_causal_data
+from tfllm.data.pretraining.causal import CausalDataConfig, open_causal_data
+from tfllm.data.vocabularies import byte_bpe
 from tfllm.evaluation.evaluate import evaluate
 from tfllm.interop import model_folder
 from tfllm.models import FAMILIES
@@ -169,10 +169,10 @@ def test_perplexity_of_wikitext(
 
     text = (WIKITEXT / "test.txt").read_text(encoding="utf-8")[:100_000]
     (tmp_path / "text.txt").write_text(text, encoding="utf-8")
-    tokenizer = train_byte_bpe.train(
+    tokenizer = byte_bpe.train(
         str(WIKITEXT / "valid.txt"),
         str(tmp_path / "tokenizer"),
-        train_byte_bpe.ByteBPETrainingConfig(vocab_size=1000),
+        byte_bpe.ByteBPETrainingConfig(vocab_size=1000),
     )
     # Random weights of this spread predict far worse than chance, so that
     # an error in a window could not hide in a flat distribution.

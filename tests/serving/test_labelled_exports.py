@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 
 from tests.serving import small_models
-from tfllm.data.word_spans import word_spans
+from tfllm.data.labelled.records.word_spans import word_spans
 from tfllm.evaluation.results import results
 from tfllm.interop import model_folder
 from tfllm.serving import export as exports

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfllm.data.word_spans import word_spans
+from tfllm.data.labelled.records.word_spans import word_spans
 from tfllm.serving import words
 from tfllm.serving.characters import Characters, stripped
 from tfllm.serving.served_task import valid_utf8

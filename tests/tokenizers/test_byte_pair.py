@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
-from tfllm.data.train_byte_bpe import ByteBPETrainingConfig, train
+from tfllm.data.vocabularies.byte_bpe import ByteBPETrainingConfig, train
 from tfllm.tokenizers import ByteBPETokenizer, load_tokenizer
 from tfllm.tokenizers.byte_pair import END_OF_TEXT
 from tfllm.tokenizers.byte_pair_model import byte_symbols

@@ -1,1 +1,1 @@
-"""Raw text to training batches: corpus, readers, masking, packing, pipeline."""
+"""Raw text to training batches: corpora, vocabularies, pretraining, labels."""

@@ -2,10 +2,18 @@
 
 from typing import Any
 
-from tfllm.data.causal import CausalData, CausalDataConfig, open_causal_data
-from tfllm.data.labelled import LabelledData, open_labelled_data
-from tfllm.data.labelled_config import LabelledDataConfig
-from tfllm.data.pipeline import DataConfig, TrainingData, open_training_data
+from tfllm.data.labelled.batches import LabelledData, open_labelled_data
+from tfllm.data.labelled.config import LabelledDataConfig
+from tfllm.data.pretraining.causal import (
+    CausalData,
+    CausalDataConfig,
+    open_causal_data,
+)
+from tfllm.data.pretraining.pipeline import (
+    DataConfig,
+    TrainingData,
+    open_training_data,
+)
 
 Data = TrainingData | CausalData | LabelledData
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfllm.data.labelled import LabelledData
+from tfllm.data.labelled.batches import LabelledData
 from tfllm.evaluation.embedding_figures import EmbeddingFigures
 from tfllm.evaluation.figures import Figures
 from tfllm.evaluation.label_figures import (

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tfllm.data.records import Record
+from tfllm.data.labelled.records.record import Record
 from tfllm.evaluation.answers import Window, best_answers
 
 Arrays = dict[str, np.ndarray]

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from tfllm.data.records import Record
+from tfllm.data.labelled.records.record import Record
 
 
 @dataclasses.dataclass(frozen=True)

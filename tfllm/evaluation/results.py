@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tfllm.data.records import Record
+from tfllm.data.labelled.records.record import Record
 from tfllm.evaluation.answers import Answers
 from tfllm.evaluation.entities import are_entity_tags, entity_spans
 from tfllm.evaluation.predictions import Predictions

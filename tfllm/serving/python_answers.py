@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tfllm.data.labelled import LabelledData
-from tfllm.data.labelled_config import LabelledDataConfig
-from tfllm.data.records import Record
-from tfllm.data.word_spans import word_spans
+from tfllm.data.labelled.batches import LabelledData
+from tfllm.data.labelled.config import LabelledDataConfig
+from tfllm.data.labelled.records.record import Record
+from tfllm.data.labelled.records.word_spans import word_spans
 from tfllm.evaluation.labelled import predict
 from tfllm.evaluation.predictions import Predictions
 

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfllm.data.labelled_config import LabelledDataConfig
-from tfllm.data.question_examples import question_layout
+from tfllm.data.labelled.config import LabelledDataConfig
+from tfllm.data.labelled.rows.questions import question_layout
 from tfllm.evaluation.answers import MAX_ANSWER_TOKENS, N_BEST
 from tfllm.evaluation.results import results
 from tfllm.serving import probes

@@ -8,7 +8,7 @@ import dataclasses
 
 import tensorflow as tf
 
-from tfllm.data.row_layout import RowLayout
+from tfllm.data.labelled.rows.row_layout import RowLayout
 from tfllm.serving import windows
 from tfllm.serving.served_task import Tensors
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfllm.data import row_layout
+from tfllm.data.labelled.rows import row_layout
 from tfllm.evaluation.probabilities import sigmoid, softmax
 from tfllm.serving import probes
 from tfllm.serving.python_answers import answers

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from tfllm.data.labelled_config import LabelledDataConfig
+from tfllm.data.labelled.config import LabelledDataConfig
 from tfllm.serving import windows
 from tfllm.serving.fill_mask import FillMaskServing
 from tfllm.serving.question_answering import QuestionAnsweringServing

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfllm.data import row_layout
+from tfllm.data.labelled.rows import row_layout
 from tfllm.evaluation.entities import are_entity_tags, entities
 from tfllm.evaluation.results import results
 from tfllm.evaluation.tags import OUTSIDE

@@ -1,7 +1,7 @@
 """Texts of any length as rows of a model, in the graph.
 
-Core ops only. The rule is that of `tfllm.data.row_layout`: windows begin every
-`stride` tokens, and the last one is the first that reaches the end.
+Core ops only. The rule is that of `tfllm.data.labelled.rows.windows`: windows
+begin every `stride` tokens, and the last one is the first that reaches the end.
 """
 
 from typing import Any, NamedTuple

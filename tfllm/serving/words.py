@@ -8,7 +8,7 @@ from typing import NamedTuple
 import tensorflow as tf
 import tensorflow_text as tf_text
 
-from tfllm.data.word_spans import word_spans
+from tfllm.data.labelled.records.word_spans import word_spans
 
 _LETTER, _ALONE, _JOINER, _OTHER = range(4)
 

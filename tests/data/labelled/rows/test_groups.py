@@ -1,0 +1,163 @@
+"""Tests of embedding and multiple choice: rows that stay together."""
+
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.data.labelled.test_batches import equal, take, texts
+from tfllm.data.labelled.batches import NO_RECORD, LabelledData
+from tfllm.data.labelled.config import LabelledDataConfig
+from tfllm.data.labelled.records.read import read_records
+from tfllm.data.labelled.records.record import Record
+from tfllm.data.packing import pack_inputs
+from tfllm.data.tables.bad_records import BadRecords
+from tfllm.tokenizers import WordPieceTokenizer
+
+
+def config(task: str, **settings: Any) -> LabelledDataConfig:
+    return LabelledDataConfig(
+        **{"task": task, "seq_length": 16, "batch_size": 4, **settings}
+    )
+
+
+def records(count: int, num_texts: int, gold: bool) -> list[Record]:
+    columns = [texts(count, 20, seed) for seed in range(num_texts)]
+    return [
+        Record(str(i), "", own, i % 2 if gold else None)
+        for i, own in enumerate(zip(*columns, strict=True))
+    ]
+
+
+@pytest.mark.parametrize("gold", [False, True])
+def test_pairs_to_embed(gold: bool, tokenizer: WordPieceTokenizer) -> None:
+    own = records(10, 2, gold)
+    data = LabelledData(own, tokenizer, config("embedding", pad_to_max=True))
+    assert data.num_examples == 10
+    seen = []
+    for x, y, weights, numbers, marks in data.evaluation_rows():
+        assert x["token_ids"].shape == x["segment_ids"].shape == (4, 2, 16)
+        real = numbers != NO_RECORD
+        assert weights["embedding"].tolist() == real.tolist()
+        assert marks == {}
+        for side in range(2):
+            segment = tokenizer.tokenize(
+                [own[n].texts[side] for n in numbers[real]]
+            )
+            expected = pack_inputs([segment], 16, 2, 3, 0)["token_ids"]
+            equal(x["token_ids"][real, side], expected.numpy())
+        if gold:
+            assert y["embedding"].dtype == np.float32
+            expected = [own[n].gold for n in numbers[real]]
+            assert y["embedding"][real].tolist() == expected
+        else:
+            assert y["embedding"].dtype == np.int32
+            assert y["embedding"].tolist() == [0, 1, 2, 3]
+        seen += numbers[real].tolist()
+        # What fills a batch up is not a text that it has already.
+        assert len({row.tobytes() for row in x["token_ids"]}) == 4
+    assert sorted(seen) == list(range(10))
+    x, y, _ = data.dataset().element_spec
+    assert x["token_ids"].shape == [4, 2, 16]
+    assert y["embedding"].shape == [4]
+
+
+def test_single_texts_to_embed(tokenizer: WordPieceTokenizer) -> None:
+    own = records(6, 1, gold=False)
+    data = LabelledData(own, tokenizer, config("embedding", batch_size=6))
+    ((x, y, _),) = take(data.evaluation_dataset(), 1)
+    assert x["token_ids"].shape[:2] == (6, 1)
+    assert x["token_ids"].shape[2] == data.widths[-1]
+    assert y == {}
+    assert data.dataset().element_spec[0]["token_ids"].shape == [
+        6,
+        1,
+        None if len(data.widths) > 1 else data.widths[0],
+    ]
+    long = LabelledData(own, tokenizer, config("embedding", stride=5))
+    assert long.num_examples > 6
+    numbers = np.concatenate([batch[3] for batch in long.evaluation_rows()])
+    assert set(range(6)) <= set(numbers.tolist())
+    with pytest.raises(ValueError, match="single texts"):
+        LabelledData(
+            records(6, 2, False), tokenizer, config("embedding", stride=5)
+        )
+
+
+def test_choices(tokenizer: WordPieceTokenizer) -> None:
+    own = records(8, 4, gold=True)
+    data = LabelledData(own, tokenizer, config("multiple_choice", batch_size=8))
+    assert data.num_examples == 8
+    ((x, y, weights),) = take(data.evaluation_dataset(), 1)
+    assert weights["multiple_choice"].tolist() == [1.0] * 8
+    ((*_, numbers, _),) = data.evaluation_rows()
+    assert y["multiple_choice"].tolist() == [own[n].gold for n in numbers]
+    width = x["token_ids"].shape[2]
+    for choice in range(3):
+        segments = [
+            tokenizer.tokenize([own[n].texts[i] for n in numbers])
+            for i in (0, choice + 1)
+        ]
+        packed = pack_inputs(segments, 16, 2, 3, 0)
+        for name, values in packed.items():
+            equal(x[name][:, choice], values[:, :width].numpy())
+    whole = take(data.dataset(), 5)
+    equal(take(data.dataset(2), 3), whole[2:])
+    with pytest.raises(ValueError, match=r"\[2, 4\]"):
+        LabelledData(
+            own[:1] + records(1, 2, True), tokenizer, config("multiple_choice")
+        )
+    with pytest.raises(ValueError, match="`stride`"):
+        LabelledData(own, tokenizer, config("multiple_choice", stride=3))
+
+
+def test_some_gold_is_an_error(tokenizer: WordPieceTokenizer) -> None:
+    mixed = records(2, 2, True) + records(3, 2, False)
+    for task in ("embedding", "regression"):
+        with pytest.raises(ValueError, match="2 of 5"):
+            LabelledData(mixed, tokenizer, config(task))
+
+
+def read(path: pathlib.Path, **settings: Any) -> list[Record]:
+    own = config("multiple_choice", **settings)
+    return list(read_records(str(path), own, BadRecords("fail")))
+
+
+def test_choices_from_files(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text,start,e0,e1,label\nIt rains.,She,runs,sits,B\n")
+    (record,) = read(
+        path, text_pair_column="start", choice_columns=("e0", "e1")
+    )
+    assert record.texts == ("It rains.", "She runs", "She sits")
+    assert record.gold == 1
+    path = tmp_path / "a.jsonl"
+    good = {"text": "t", "choices": ["a", "b", "c"], "label": 2}
+    path.write_text(json.dumps(good))
+    assert read(path)[0].texts == ("t", "a", "b", "c")
+    assert read(path)[0].gold == 2
+    assert read(path, label_column="")[0].gold is None
+    for fields, reason in [
+        ({"choices": ["a", "b"]}, "2 choices; the first record has 3"),
+        ({"choices": ["a"]}, "two texts or more"),
+        ({"choices": ["a", "b", " "]}, "two texts or more"),
+        ({"label": 3}, "from 0 to 2, or its letter, not 3"),
+        ({"label": "D"}, "not 'D'"),
+        ({"label": -1}, "not -1"),
+    ]:
+        lines = [json.dumps(good), json.dumps(good | fields)]
+        path.write_text("\n".join(lines))
+        with pytest.raises(ValueError, match=f"line 2: .*{reason}"):
+            read(path)
+
+
+def test_pairs_from_files(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text("a\tb\t0.5\n")
+    own = config(
+        "embedding", text_column="0", text_pair_column="1", label_column="2"
+    )
+    (record,) = read_records(str(path), own, BadRecords("fail"))
+    assert (record.texts, record.gold) == (("a", "b"), 0.5)

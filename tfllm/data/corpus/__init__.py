@@ -1,0 +1,1 @@
+"""Makes a pretraining corpus: clean documents, without duplicates."""

@@ -1,0 +1,1 @@
+"""Data with labels: files -> records -> rows -> batches."""

@@ -1,0 +1,1 @@
+"""Files to records: texts and gold labels, before any tokenizer."""

@@ -1,0 +1,194 @@
+"""Records of extractive question answering.
+
+From SQuAD's JSON (1.1 and 2.0), or from rows with a question, a context and
+`answers`, a dict of `text` and `answer_start` as the datasets packages have
+it. A question without answers is one that the context does not answer.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from tfllm import file_access
+from tfllm.data import text_files
+from tfllm.data.labelled.config import LabelledDataConfig
+from tfllm.data.labelled.records.record import (
+    Record,
+    columns_of,
+    read_id,
+    read_text,
+)
+from tfllm.data.tables.bad_records import BadRecord, BadRecords
+from tfllm.data.tables.rows import is_tfds, read_rows
+
+
+class GoldAnswer(NamedTuple):
+    """A right answer: where it stands in the context, in characters."""
+
+    text: str
+    start: int
+
+
+def read_question_records(
+    files: str,
+    config: LabelledDataConfig,
+    bad: BadRecords,
+    flag: str = "train_files",
+) -> Iterator[Record]:
+    """Yields the records of files; see `read.read_records`."""
+    if _are_squad(files, config):
+        for path in file_access.match_files(files, flag):
+            yield from _read_squad(path, config, bad)
+        return
+    config = _with_usual_columns(config)
+    number = 0
+    rows = read_rows(files, columns_of(config), config.table, bad, flag)
+    for row in rows:
+        try:
+            gold = None
+            if config.label_column:
+                gold = row.get(config.label_column)
+            record = question_record(
+                read_text(row, config.text_column),
+                read_text(row, config.text_pair_column),
+                gold,
+                str(row.fields.get("id", read_id(row, number, config))),
+                row.where,
+            )
+        except BadRecord as error:
+            bad.add(row.where, row.path, error)
+            continue
+        yield record
+        number += 1
+
+
+def question_record(
+    question: str,
+    context: str,
+    answers: Any = None,
+    id: str = "",
+    where: str = "",
+) -> Record:
+    """Returns a record.
+
+    Args:
+        question: The question.
+        context: The text that may answer it.
+        answers: None if not known; else a list of dicts of `text` and
+            `answer_start`, or a dict of two lists.
+        id: Of the question.
+        where: The file and line.
+
+    Raises:
+        BadRecord: An answer does not stand where it should.
+    """
+    gold = None
+    if answers is not None:
+        gold = tuple(_answer(item, context) for item in _items(answers))
+    return Record(id, where, (question, context), gold)
+
+
+def _items(answers: Any) -> list[Any]:
+    """Returns answers as a list of dicts."""
+    if isinstance(answers, dict) and {"text", "answer_start"} <= set(answers):
+        texts, starts = answers["text"], answers["answer_start"]
+        if isinstance(texts, list) and isinstance(starts, list):
+            return [
+                {"text": text, "answer_start": start}
+                for text, start in zip(texts, starts, strict=False)
+            ]
+    if isinstance(answers, list):
+        return answers
+    raise BadRecord(
+        f"the answers must be a list, or a dict of lists `text` and "
+        f"`answer_start`, not {answers!r}"
+    )
+
+
+def _answer(item: Any, context: str) -> GoldAnswer:
+    """Returns a checked answer."""
+    if not isinstance(item, dict):
+        raise BadRecord(f"an answer must be an object, not {item!r}")
+    text, start = item.get("text"), item.get("answer_start")
+    if not isinstance(text, str) or not text.strip():
+        raise BadRecord(f"the `text` of an answer must not be {text!r}")
+    if not isinstance(start, int) or start < 0:
+        raise BadRecord(f"`answer_start` must be a place, not {start!r}")
+    found = context[start : start + len(text)]
+    if found != text:
+        raise BadRecord(
+            f"the answer {text!r} does not stand at character {start} of the "
+            f"context, but {found!r}"
+        )
+    return GoldAnswer(text, start)
+
+
+def _are_squad(files: str, config: LabelledDataConfig) -> bool:
+    """Whether files are SQuAD's JSON, by what was asked or their names."""
+    if config.table.format != "auto" or is_tfds(files):
+        return config.table.format == "squad"
+    return os.path.splitext(files.lower().removesuffix(".gz"))[1] == ".json"
+
+
+def _with_usual_columns(config: LabelledDataConfig) -> LabelledDataConfig:
+    """Returns the names that the datasets packages use, for the defaults."""
+    usual = {"text": "question", "": "context", "label": "answers"}
+    names = {}
+    for name in ("text_column", "text_pair_column"):
+        column = getattr(config, name)
+        names[name] = usual.get(column, column)
+    label = config.label_column
+    return dataclasses.replace(
+        config, **names, label_column=label and usual.get(label, label)
+    )
+
+
+def _read_squad(
+    path: str, config: LabelledDataConfig, bad: BadRecords
+) -> Iterator[Record]:
+    """Yields the questions of one file."""
+    with text_files.open_decoded(path, config.table.encoding) as file:
+        try:
+            articles = json.load(file)["data"]
+            paragraphs = [
+                (paragraph["context"], paragraph["qas"])
+                for article in articles
+                for paragraph in article["paragraphs"]
+            ]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                "A SQuAD file must be an object with `data`, whose articles "
+                "hold `paragraphs` of a `context` and its `qas`. Received: "
+                f"{path} ({type(error).__name__}: {error})."
+            ) from error
+    for number, (context, questions) in enumerate(paragraphs, start=1):
+        for question in questions:
+            id = str(question.get("id", ""))
+            where = f"{path}, paragraph {number} question {id}"
+            try:
+                yield _squad_record(question, context, config, id, where)
+            except BadRecord as error:
+                bad.add(where, path, error)
+
+
+def _squad_record(
+    question: dict[str, Any],
+    context: Any,
+    config: LabelledDataConfig,
+    id: str,
+    where: str,
+) -> Record:
+    answers = None
+    if config.label_column:
+        if "answers" not in question and "is_impossible" not in question:
+            raise BadRecord("it has neither `answers` nor `is_impossible`")
+        answers = question.get("answers", [])
+        if question.get("is_impossible"):
+            answers = []
+    text = question.get("question")
+    for name, value in (("question", text), ("context", context)):
+        if not isinstance(value, str) or not value.strip():
+            raise BadRecord(f"`{name}` must be text, not {value!r}")
+    return question_record(text, context, answers, id, where)  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""Files of any form to rows, and what happens to bad ones."""

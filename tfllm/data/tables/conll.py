@@ -1,0 +1,160 @@
+"""CoNLL files: a token and its tags per line, a blank line between sentences.
+
+Columns stand between tabs, or else between spaces. Comments, -DOCSTART- lines
+and the extra lines of CoNLL-U (multi-word tokens, empty nodes) are skipped.
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from tfllm import file_access
+from tfllm.data import text_files
+from tfllm.data.tables.bad_records import BadRecord, BadRecords
+from tfllm.data.tables.config import TableConfig
+
+_DOCUMENT = "-DOCSTART-"
+# `# text = ...` and `# newdoc`; else a # is a token that has its columns.
+_METADATA = re.compile(r"#\s*[\w.:]+\s*=.*|#\s*(new(doc|par)|global).*")
+_CONLL_U_COLUMNS = 10
+_CONLL_U_EXTRA = re.compile(r"\d+[-.]\d+")
+
+
+@dataclasses.dataclass(frozen=True)
+class Sentence:
+    """One sentence of a file.
+
+    Attributes:
+        path: The file.
+        lines: Line of each token, from 1.
+        columns: The asked columns: for each, its value for each token.
+    """
+
+    path: str
+    lines: tuple[int, ...]
+    columns: tuple[tuple[str, ...], ...]
+
+    @property
+    def where(self) -> str:
+        """The place for a message."""
+        return f"{self.path}, line {self.lines[0]}"
+
+    def where_word(self, number: int) -> str:
+        """The place of a word for a message."""
+        return f"{self.path}, line {self.lines[number]}"
+
+
+def read_sentences(
+    files: str,
+    columns: Sequence[int],
+    config: TableConfig,
+    bad: BadRecords,
+    flag: str = "train_files",
+) -> Iterator[Sentence]:
+    """Yields the sentences of files.
+
+    Args:
+        files: Paths and globs, comma-separated.
+        columns: Numbers of the columns, from 0; from -1 backwards from the
+            last.
+        config: Delimiter and encoding.
+        bad: Takes sentences with a line that lacks a column.
+        flag: Name of the flag of `files`, for messages.
+    """
+    for path in file_access.match_files(files, flag):
+        with text_files.open_decoded(path, config.encoding) as file:
+            yield from parse_sentences(
+                file, path, columns, config.separator, bad
+            )
+
+
+def parse_sentences(
+    lines: Iterable[str],
+    path: str,
+    columns: Sequence[int],
+    separator: str,
+    bad: BadRecords,
+) -> Iterator[Sentence]:
+    """Yields the sentences of one file.
+
+    Args:
+        lines: Its lines.
+        path: Its name.
+        columns: Numbers of the columns.
+        separator: Between columns; empty: a tab if the first token's line
+            has one, else white space.
+        bad: Takes bad sentences.
+    """
+    numbers: list[int] = []
+    rows: list[list[str]] = []
+    width = 0  # columns of the first token
+    for number, line in enumerate(lines, start=1):
+        line = line.rstrip("\r\n")
+        if not line.strip():
+            yield from _sentence(path, numbers, rows, columns, bad)
+            numbers, rows = [], []
+            continue
+        if not width and not separator and "\t" in line:
+            separator = "\t"
+        fields = line.split(separator or None)
+        if _is_skipped(line, fields, width, separator):
+            continue
+        width = width or len(fields)
+        numbers.append(number)
+        rows.append(fields)
+    yield from _sentence(path, numbers, rows, columns, bad)
+
+
+def _is_skipped(
+    line: str, fields: list[str], width: int, separator: str
+) -> bool:
+    """Whether a line is no token.
+
+    A token may be a # itself: then it has the columns of the others.
+    """
+    if line.startswith("#"):
+        if _METADATA.fullmatch(line):
+            return True
+        return (
+            len(fields) != width
+            if width
+            else len(fields) < 2 or (not separator)
+        )
+    if len(fields) == _CONLL_U_COLUMNS and _CONLL_U_EXTRA.fullmatch(fields[0]):
+        return True
+    return line.startswith(_DOCUMENT)
+
+
+def _sentence(
+    path: str,
+    numbers: list[int],
+    rows: list[list[str]],
+    columns: Sequence[int],
+    bad: BadRecords,
+) -> Iterator[Sentence]:
+    """Yields a sentence if there is one and it is good."""
+    if not rows:
+        return
+    for number, fields in zip(numbers, rows, strict=True):
+        try:
+            for column in columns:
+                _check(fields, column)
+        except BadRecord as error:
+            bad.add(f"{path}, line {number}", path, error)
+            return
+    yield Sentence(
+        path,
+        tuple(numbers),
+        tuple(
+            tuple(fields[column].strip() for fields in rows)
+            for column in columns
+        ),
+    )
+
+
+def _check(fields: list[str], column: int) -> None:
+    """Raises BadRecord if a column is missing or blank."""
+    if not -len(fields) <= column < len(fields):
+        raise BadRecord(f"no column {column} among {len(fields)}: {fields}")
+    if not fields[column].strip():
+        raise BadRecord(f"column {column} is blank: {fields}")

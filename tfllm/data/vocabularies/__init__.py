@@ -1,0 +1,1 @@
+"""Trains vocabularies on a corpus."""
