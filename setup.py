@@ -37,12 +37,15 @@ SERVING = [
     "grpcio-health-checking>=1.75",
     "tensorflow-serving-api~=2.20.0",
 ]
-TEST = ["pytest>=8.4", *SERVING]
+# python -m tfllm.export --litert: the interpreter that tries the file.
+LITERT = ["ai-edge-litert>=2.0"]
+TEST = ["pytest>=8.4", *SERVING, *LITERT]
 EXTRAS = {
     "cuda": ["tensorflow[and-cuda]~=2.20.0"],
     # Older releases pin numpy or protobuf below what TensorFlow takes.
     "beam": ["apache-beam>=2.77,<3"],
     "serving": SERVING,
+    "litert": LITERT,
     "test": TEST,
     "dev": [
         *TEST,

@@ -101,7 +101,8 @@ def test_labels_to_an_export(
             for text in document
         ]
         (folder / f"{name}.csv").write_text("\n".join(["text,label", *rows]))
-    commands = (block("labels") + block("export")).replace("\\\n", " ")
+    blocks = (block(name) for name in ("labels", "export", "litert"))
+    commands = "".join(blocks).replace("\\\n", " ")
     script, found = re.subn(
         "--epochs=3", "--train_steps=3 --batch_size=4", commands
     )
@@ -112,6 +113,7 @@ def test_labels_to_an_export(
     assert len(lines) == len(rows)
     assert (folder / "my_classifier" / "eval_results.json").is_file()
     assert (folder / "exports/classifier/1/saved_model.pb").is_file()
+    assert (folder / "exports/phone/1/model.tflite").is_file()
     run_code(block("pipeline"), folder, run_command)
 
 

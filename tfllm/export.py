@@ -4,7 +4,9 @@ r"""Exports a model folder as a SavedModel that takes text.
         --export_dir=exports/bert --quantize=int8
 
 Tokenizer, model and postprocessing are one graph, in EXPORT_DIR/<version>/,
-which is there whole, and tried in the C++ runtime, or not at all.
+which is there whole, and tried in the C++ runtime, or not at all. With
+--litert the version holds a file for phones, tried in their interpreter; it
+takes ids, and the vocabulary lies beside it.
 """
 
 import tensorflow as tf
@@ -14,10 +16,14 @@ from absl import logging
 from tfllm import flags
 from tfllm.serving import servers, storage
 from tfllm.serving.export import ExportConfig, ExportReport, export
+from tfllm.serving.litert_export import LiteRTReport, export_litert
 from tfllm.serving.served_task import ExportSettings
 
 FLAGS = absl_flags.FLAGS
 MB = 1e6
+# Flags that one format has a use for.
+_ONLY_SERVED = ("min_server", "top_k", "max_new_tokens")
+_ONLY_LITERT = ("fixed_length",)
 
 
 def define() -> None:
@@ -28,6 +34,10 @@ def define() -> None:
     group.integer("version", 0, "Version; 0: the one after the last.")
     group.string(
         "min_server", servers.OLDEST, "Oldest TensorFlow Serving to load it."
+    )
+    group.boolean("litert", False, "A LiteRT file, not a SavedModel.")
+    group.boolean(
+        "fixed_length", False, "LiteRT rows of exactly --seq_length ids."
     )
     group = flags.Group("Weights")
     group.choice(
@@ -49,24 +59,37 @@ def main() -> None:
     # What TensorFlow tells about saving is nothing that a user can use.
     logging.set_verbosity(logging.WARNING)
     tf.get_logger().setLevel("WARNING")
-    report = export(
-        ExportConfig(
-            model_dir=FLAGS.model_dir,
-            export_dir=FLAGS.export_dir,
-            version=FLAGS.version,
-            min_server=FLAGS.min_server,
-            precision=FLAGS.precision,
-            quantize=FLAGS.quantize,
-            settings=ExportSettings(
-                seq_length=FLAGS.seq_length,
-                stride=FLAGS.stride,
-                top_k=FLAGS.top_k,
-                max_new_tokens=FLAGS.max_new_tokens,
-                pairs=FLAGS.pairs,
-            ),
-        )
+    config = ExportConfig(
+        model_dir=FLAGS.model_dir,
+        export_dir=FLAGS.export_dir,
+        version=FLAGS.version,
+        min_server=FLAGS.min_server,
+        precision=FLAGS.precision,
+        quantize=FLAGS.quantize,
+        settings=ExportSettings(
+            seq_length=FLAGS.seq_length,
+            stride=FLAGS.stride,
+            top_k=FLAGS.top_k,
+            max_new_tokens=FLAGS.max_new_tokens,
+            pairs=FLAGS.pairs,
+        ),
     )
-    print(summary(report))
+    check_format()
+    if FLAGS.litert:
+        print(litert_summary(export_litert(config, FLAGS.fixed_length)))
+    else:
+        print(summary(export(config)))
+
+
+def check_format() -> None:
+    """Raises ValueError for flags of the format that is not asked for."""
+    idle = _ONLY_SERVED if FLAGS.litert else _ONLY_LITERT
+    given = [name for name in idle if FLAGS[name].present]
+    if given:
+        raise ValueError(
+            f"`{given[0]}` goes with --{'no' if FLAGS.litert else ''}litert. "
+            f"Received: --{given[0]}={FLAGS[given[0]].value}. Leave it out."
+        )
 
 
 def summary(report: ExportReport) -> str:
@@ -83,6 +106,23 @@ def summary(report: ExportReport) -> str:
         lines.append(f"accuracy: {report.change}")
     lines.append(f"gate: {report.gate}")
     return "\n".join(lines)
+
+
+def litert_summary(report: LiteRTReport) -> str:
+    """Returns what was exported, for people."""
+    manifest = report.manifest
+    inputs = [f"{name} {text}" for name, text in manifest["inputs"].items()]
+    ratio = report.file_bytes / report.weight_bytes
+    outputs = ", ".join(manifest["outputs"])
+    return "\n".join(
+        [
+            f"exported {report.folder}: {manifest['task']}, for LiteRT",
+            f"takes {', '.join(inputs)}; gives {outputs}",
+            f"file: {report.file_bytes / MB:.2f} MB, {ratio:.2f} of the "
+            "float32 weights",
+            f"gate: {report.gate}",
+        ]
+    )
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ the same figures in both.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -25,6 +26,9 @@ from tfllm.tasks import Task
 
 # Where a task keeps its compiled forward pass.
 _FORWARD = "labelled_forward"
+
+# A batch (x, y, sample_weight) -> outputs, and by objective sums and weights.
+ForwardPass = Callable[..., tuple[Arrays, Any, Any]]
 
 
 # Kind of task -> its figures.
@@ -126,8 +130,34 @@ class Forward:
         )
 
 
+class ForwardElsewhere:
+    """The forward pass of a task that something else computes: an export.
+
+    Args:
+        task: Says what the outputs are worth.
+        run: x of a batch -> the outputs that the task would give.
+    """
+
+    def __init__(self, task: Task, run: Callable[[Arrays], Arrays]) -> None:
+        """See the class."""
+        self._task, self._run = task, run
+
+    def __call__(self, x: Arrays, y: Arrays, weights: Arrays) -> Any:
+        """Returns what Forward does."""
+        outputs = self._run(x)
+        if not y:
+            return outputs, {}, {}
+        sums = self._task.objective_sums(
+            *tf.nest.map_structure(tf.constant, (y, outputs, weights))
+        )
+        return outputs, sums, {name: weights[name].sum() for name in y}
+
+
 def predict(
-    task: Task, data: LabelledData, max_steps: int | None = None
+    task: Task,
+    data: LabelledData,
+    max_steps: int | None = None,
+    forward: ForwardPass | None = None,
 ) -> Predictions:
     """Returns what a task says about the records of data.
 
@@ -135,8 +165,9 @@ def predict(
         task: Of the kind of the data.
         data: With or without gold labels.
         max_steps: Batches at most.
+        forward: Takes the place of the task's own forward pass.
     """
-    forward = Forward.of(task)
+    forward = forward or Forward.of(task)
     pool = POOLS[task.kind](data.records, task.kind)
     losses = dict.fromkeys(task.objectives, 0.0)
     measures, totals = dict(losses), dict(losses)
@@ -170,6 +201,7 @@ def measure(
     data: LabelledData,
     max_steps: int | None = None,
     tune: bool = True,
+    forward: ForwardPass | None = None,
 ) -> Evaluated:
     """Returns all that can be said about a task on labelled data.
 
@@ -179,8 +211,9 @@ def measure(
         max_steps: Batches at most; 0 or None: all.
         tune: For question answering, whether to set the task's
             `null_threshold` to the best one on these data.
+        forward: Takes the place of the task's own forward pass.
     """
-    predictions = predict(task, data, max_steps or None)
+    predictions = predict(task, data, max_steps or None, forward)
     figures = FIGURES[task.kind](predictions, tune)
     return Evaluated(
         {**predictions.means, **figures.values()},

@@ -18,6 +18,7 @@ EXTRA = "assets.extra"
 OWN = "tfllm"
 MANIFEST = "manifest.json"
 BATCHING = "batching_params.pbtxt"
+LITERT_FILE = "model.tflite"
 MODELS = "models.config"
 MONITORING = "monitoring.config"
 # The last one must be the largest batch.
@@ -76,10 +77,17 @@ def write(
     warm_up.write(requests, model_name, extra)
     (folder / BATCHING).write_text(_BATCHING_TEXT)
     # For people; the graph holds its own.
-    tokenizer.save(str(own))
+    write_vocabulary(own, tokenizer, labels)
+
+
+def write_vocabulary(
+    folder: pathlib.Path, tokenizer: Any, labels: Sequence[str]
+) -> None:
+    """Writes the files of a tokenizer, and labels.txt if there are any."""
+    tokenizer.save(str(folder))
     if labels:
         lines = "".join(f"{label}\n" for label in labels)
-        (own / "labels.txt").write_text(lines, encoding="utf-8")
+        (folder / "labels.txt").write_text(lines, encoding="utf-8")
 
 
 def write_manifest(

@@ -123,6 +123,7 @@ def export(config: ExportConfig) -> ExportReport:
     """
     version = config.version or versions.next_version(config.export_dir)
     base = pathlib.Path(config.export_dir)
+    versions.check_format(base, artefacts.LITERT_FILE)
     model_name = os.path.basename(os.path.abspath(base))
     task, tokenizer, run = load(config.model_dir)
     served = signatures.serve(task, tokenizer, config.settings, run)

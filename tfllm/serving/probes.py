@@ -47,6 +47,16 @@ def by_length(seq_length: int, mask: bytes = b"") -> list[bytes]:
     return found
 
 
+def groups(found: Sequence[bytes], in_pairs: bool) -> list[tuple[bytes, ...]]:
+    """Returns the texts of each request; of pairs, long and short."""
+    if not in_pairs:
+        return [(text,) for text in found]
+    return [
+        (text, b"it was") if number % 2 else (b"the worst of", text)
+        for number, text in enumerate(found)
+    ]
+
+
 def batches(found: Sequence[bytes], limit: int = 400) -> list[list[bytes]]:
     """Returns the short texts in one batch, and each long one alone."""
     short = [text for text in found if len(text) <= limit]

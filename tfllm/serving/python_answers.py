@@ -18,7 +18,19 @@ def answers(
     seq_length: int,
     stride: int,
 ) -> Predictions:
-    """Returns what `tfllm.predict` works with.
+    """Returns what `tfllm.predict` works with; see `labelled_data`."""
+    data = labelled_data(task, tokenizer, texts, seq_length, stride)
+    return predict(task, data)
+
+
+def labelled_data(
+    task: Any,
+    tokenizer: Any,
+    texts: Sequence[tuple[bytes, ...]],
+    seq_length: int,
+    stride: int,
+) -> LabelledData:
+    """Returns texts as rows for a task, without gold labels.
 
     Args:
         task: A task of labelled data.
@@ -41,4 +53,4 @@ def answers(
         label_column="",
         labels=tuple(getattr(task, "labels", ())),
     )
-    return predict(task, LabelledData(records, tokenizer, config))
+    return LabelledData(records, tokenizer, config)

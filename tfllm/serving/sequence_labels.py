@@ -137,7 +137,7 @@ class SequenceServing:
         """See ServedTask."""
         found = []
         for texts in probes.batches(probes.texts(self.rows.seq_length)):
-            groups = self._groups(texts)
+            groups = probes.groups(texts, len(self.names) == 2)
             expected = self._expected(groups)
             inputs = self._inputs(groups)
             found.append(Check(DEFAULT, inputs, expected))
@@ -166,7 +166,7 @@ class SequenceServing:
         """See ServedTask."""
         found: list[tuple[str, Arrays]] = []
         for text in probes.by_length(self.rows.seq_length):
-            groups = self._groups([text])
+            groups = probes.groups([text], len(self.names) == 2)
             row = self._row(text)[: self.rows.seq_length]
             found.append((DEFAULT, self._inputs(groups)))
             found.append((TOKEN_IDS, id_arrays([row], self.has_segments)))
@@ -177,15 +177,6 @@ class SequenceServing:
                 if name in self.functions
             ]
         return found
-
-    def _groups(self, texts: list[bytes]) -> list[tuple[bytes, ...]]:
-        """Returns the texts of each request; of pairs, long and short."""
-        if len(self.names) == 1:
-            return [(text,) for text in texts]
-        return [
-            (text, b"it was") if number % 2 else (b"the worst of", text)
-            for number, text in enumerate(texts)
-        ]
 
     def _inputs(self, groups: list[tuple[bytes, ...]]) -> Arrays:
         return {

@@ -18,6 +18,29 @@ def next_version(base: str) -> int:
     )
 
 
+def check_format(base: pathlib.Path, other: str) -> None:
+    """Raises ValueError if there are versions of another format.
+
+    A server would take them for damaged ones.
+
+    Args:
+        base: Folder of the model.
+        other: Name of a file that those of the other format have.
+    """
+    names = os.listdir(base) if base.is_dir() else []
+    found = [
+        name
+        for name in names
+        if _is_version(name) and (base / name / other).is_file()
+    ]
+    if found:
+        raise ValueError(
+            "`export_dir` must hold versions of one format. Received: "
+            f"{str(base)!r}, where {', '.join(sorted(found))} have {other}. "
+            "Export to another folder."
+        )
+
+
 @contextlib.contextmanager
 def new_version(base: str, version: int) -> Iterator[pathlib.Path]:
     """Gives an empty folder that becomes BASE/<version>/ when all went well.
