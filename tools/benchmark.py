@@ -18,6 +18,7 @@ Works:
   gpt2_small_generate   GPT-2 124M, greedy, prompt 32 + 64 new, batch 1
   gpt2_small_generate_8 the same, batch 8
   gpt2_speculative      the same, batch 1, with a draft model and without
+  minilm_finetune       fine-tuning of MiniLM on short texts, batch 32
   import_time           `import tfllm` over `import tensorflow, keras`
   prepare_data          examples per second and core, memory at 1x and 10x
 """
@@ -40,6 +41,7 @@ from tfllm import flags
 from tools.peers import (
     data_preparation,
     environments,
+    fine_tuning,
     imports,
     tables,
     turns,
@@ -56,6 +58,15 @@ WORKS = (
     "gpt2_small_generate",
     "gpt2_small_generate_8",
     "gpt2_speculative",
+    "minilm_finetune",
+    "import_time",
+    "prepare_data",
+)
+
+# Even where --side leaves tfllm out.
+_OURS_NEEDED = (
+    "gpt2_speculative",
+    "minilm_finetune",
     "import_time",
     "prepare_data",
 )
@@ -117,10 +128,17 @@ _TEXT = absl_flags.DEFINE_list(
     [str(REPOSITORY.parent / "shared" / "data" / "gutenberg" / "*-*.txt")],
     "Globs of plain text for prepare_data.",
 )
+_LABELLED_TEXT = absl_flags.DEFINE_string(
+    "labelled_text",
+    str(REPOSITORY.parent / "shared" / "data" / "sms_spam" / "sms.tsv"),
+    "File with `label TAB text` in each line, of two labels, for "
+    "minilm_finetune.",
+)
 _TOKENIZER = absl_flags.DEFINE_string(
     "tokenizer",
     "",
-    "WordPiece folder or vocab.txt for prepare_data; trained when empty.",
+    "WordPiece folder or vocab.txt for prepare_data and minilm_finetune; "
+    "trained when empty.",
 )
 _TORCH_COMPILE = absl_flags.DEFINE_bool(
     "torch_compile",
@@ -142,6 +160,7 @@ class BenchmarkConfig:
         repeats: processes per import that is timed.
         turns: how steps are measured.
         data: what text is prepared.
+        texts: what is fine-tuned on.
     """
 
     works: tuple[str, ...]
@@ -152,6 +171,7 @@ class BenchmarkConfig:
     repeats: int
     turns: turns.TurnsConfig
     data: data_preparation.DataConfig
+    texts: fine_tuning.TextConfig
 
 
 def config_from_flags() -> BenchmarkConfig:
@@ -180,6 +200,9 @@ def config_from_flags() -> BenchmarkConfig:
             tokenizer=_TOKENIZER.value,
             threads=threads,
             timeout=_TIMEOUT.value,
+        ),
+        texts=fine_tuning.TextConfig(
+            labelled_text=_LABELLED_TEXT.value, tokenizer=_TOKENIZER.value
         ),
     )
 
@@ -286,6 +309,13 @@ def run(config: BenchmarkConfig) -> Iterator[tuple[str, tables.Table]]:
             config.turns,
         ) as comparison:
             yield "gpt2_speculative", comparison.steps()
+    if "minilm_finetune" in config.works:
+        yield (
+            "minilm_finetune",
+            fine_tuning.measure(
+                config.specs, interpreters, config.texts, config.turns
+            ),
+        )
     if "import_time" in config.works:
         yield (
             "import_time",
@@ -306,7 +336,7 @@ def run(config: BenchmarkConfig) -> Iterator[tuple[str, tables.Table]]:
 def _interpreters(config: BenchmarkConfig) -> dict[str, str | SideError]:
     """Returns side -> Python, or the reason why it has none."""
     names = {spec.name for spec in config.specs}
-    if {"gpt2_speculative", "import_time", "prepare_data"} & set(config.works):
+    if set(_OURS_NEEDED) & set(config.works):
         names.add(OURS)
     interpreters: dict[str, str | SideError] = {}
     for name in (name for name in SIDES if name in names):

@@ -16,8 +16,10 @@ from tools.peers import (
     batch,
     data_preparation,
     environments,
+    fine_tuning,
     imports,
     tables,
+    texts,
     turns,
 )
 from tools.peers.protocol import Work
@@ -315,6 +317,53 @@ class TestDataPreparation:
             {"tfllm": "python", "official": "python"}, config
         )
         assert ["/nowhere/*" in row.error for row in table.rows] == [True] * 2
+
+
+class TestFineTuning:
+    def measure(self, folder, specs, text="ham\ta b\nspam\tc d\n"):
+        (folder / "sms.tsv").write_text(text)
+        (folder / "vocab.txt").write_text("[PAD]\n")
+        return fine_tuning.measure(
+            specs,
+            dict.fromkeys((s.name for s in specs), sys.executable),
+            fine_tuning.TextConfig(str(folder / "sms.tsv"), str(folder)),
+            CONFIG,
+        )
+
+    def test_the_rate_is_that_of_all_steps(self, workplace):
+        specs = [
+            fake_spec(workplace, "tfllm", ("no_jit", "broken")),
+            fake_spec(workplace, "transformers", ("sdpa",)),
+        ]
+        table = self.measure(workplace, specs)
+        rows = by_side(table)
+        assert list(rows) == ["tfllm", "transformers", "grouped"]
+        assert rows["grouped"].variant == "sdpa+grouped"
+        assert not any(row.error for row in table.rows)
+        seconds = table.details["raw"]["tfllm"]["seconds"]
+        assert rows["tfllm"].figures["examples/s"] == pytest.approx(
+            32 * CONFIG.rounds / sum(seconds)
+        )
+        assert set(table.ratios()) == {"examples/s"}
+        work = table.details["work"]
+        assert work["text"] == str(workplace / "sms.tsv")
+        assert work["vocabulary"] == str(workplace / "vocab.txt")
+
+    def test_lines_without_a_label(self, workplace):
+        specs = [fake_spec(workplace, "tfllm", ("no_jit",))]
+        table = self.measure(workplace, specs, "ham\ta\n\nspam b\n")
+        assert "sms.tsv, line 3" in table.rows[0].error
+
+    def test_no_texts(self, tmp_path):
+        with pytest.raises(ValueError, match=r"labelled_text.*none.tsv \(No"):
+            texts.read(str(tmp_path / "none.tsv"))
+
+    def test_labels_by_name(self, tmp_path):
+        (tmp_path / "a").write_text("x\tone\ttwo\nb\t\x85\nx\t\n")
+        assert texts.read(str(tmp_path / "a")) == (
+            ["one\ttwo", "\x85", ""],
+            [1, 0, 1],
+        )
 
 
 class TestCommandLine:

@@ -19,6 +19,8 @@ How a comparison is made
   figure is the median over all rounds, after warm-up steps.
 - The batch (`batch.py`) is the same for all: seeded random words, every token
   real, every masked slot used, 80 % of them [MASK].
+- Fine-tuning is on real texts with each library's own input
+  (`fine_tuning.py`): steps differ, so its figure is the mean rate.
 - A side that fails is a row that says why.
 
 What is equal: shapes, float32, dropout 0.1 in every place the published model

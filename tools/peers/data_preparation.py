@@ -12,18 +12,17 @@ import json
 import pathlib
 import re
 import struct
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from tools.peers import environments, tables
-from tools.peers.sides import OURS, REPOSITORY
-from tools.peers.worker import SideError, last_lines, stop
+from tools.peers.sides import OURS
+from tools.peers.vocabulary import ensure_vocabulary
+from tools.peers.worker import SideError
 
 _SENTENCE_END = re.compile(r"(?:(?<=[.!?])|(?<=[.!?][\"')]))\s+(?=[\"'(\[A-Z])")
 _PARAGRAPHS_PER_DOCUMENT = 20
-_VOCAB_SIZE = 16000
 _DUPE_FACTOR = 10
 _SEED = 1
 _MIB = 2**20
@@ -67,7 +66,13 @@ def measure(
         root = pathlib.Path(folder)
         try:
             texts = _write_texts(config.text, root)
-            vocabulary = _vocabulary(interpreters[OURS], config, texts[1])
+            vocabulary = ensure_vocabulary(
+                config.tokenizer,
+                interpreters[OURS],
+                texts[1],
+                config.threads,
+                config.timeout,
+            )
         except (SideError, OSError) as error:
             table.rows = [
                 tables.Row(side, error=str(error))
@@ -122,10 +127,11 @@ def _cost(
         command, count = build(interpreter, text, vocabulary, output)
         report = output / "cost.json"
         print(f"data: {command[2]} on {text.name}", file=sys.stderr, flush=True)
-        _run(
+        environments.run_to_end(
             [sys.executable, "-m", "tools.peers.measured", str(report)]
             + command,
-            config,
+            config.threads,
+            config.timeout,
         )
         cost: dict[str, float] = json.loads(report.read_text())
         cost["examples"] = count()
@@ -205,55 +211,6 @@ def count_records(path: pathlib.Path) -> int:
             records.seek(4 + length + 4, 1)
             count += 1
     return count
-
-
-def _vocabulary(
-    interpreter: str | SideError, config: DataConfig, text: pathlib.Path
-) -> pathlib.Path:
-    given = pathlib.Path(config.tokenizer)
-    if config.tokenizer:
-        return given / "vocab.txt" if given.is_dir() else given
-    if isinstance(interpreter, SideError):
-        raise interpreter
-    folder = text.parent / "vocabulary"
-    print("data: training a vocabulary", file=sys.stderr, flush=True)
-    _run(
-        [
-            interpreter,
-            "-m",
-            "tools.build_vocab",
-            f"--input_files={text}",
-            "--kind=wordpiece",
-            f"--vocab_size={_VOCAB_SIZE}",
-            f"--output_dir={folder}",
-        ],
-        config,
-    )
-    return folder / "vocab.txt"
-
-
-def _run(command: Sequence[str], config: DataConfig) -> None:
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=environments.child_environment(config.threads),
-            cwd=REPOSITORY,
-            start_new_session=True,
-        )
-        try:
-            status = process.wait(config.timeout)
-        except subprocess.TimeoutExpired as error:
-            raise SideError(
-                f"not done within {config.timeout:.0f} s"
-            ) from error
-        finally:
-            stop(process)
-        if status:
-            log.seek(0)
-            raise SideError(last_lines(log.read(), 2))
 
 
 def _write_texts(

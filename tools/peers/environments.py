@@ -7,9 +7,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 
 from tools.peers.sides import REPOSITORY, SideSpec
-from tools.peers.worker import SideError, last_lines
+from tools.peers.worker import SideError, last_lines, stop
 
 _MARKER = "benchmark_requirements.json"
 _INSTALL_TIMEOUT_SECONDS = 1800
@@ -96,3 +97,35 @@ def child_environment(threads: int) -> dict[str, str]:
         "OMP_NUM_THREADS": str(threads),
         "TF_CPP_MIN_LOG_LEVEL": "2",
     }
+
+
+def run_to_end(command: Sequence[str], threads: int, timeout: float) -> None:
+    """Runs a command in the repository.
+
+    Args:
+        command: the command.
+        threads: cores that it may use.
+        timeout: seconds that it may take.
+
+    Raises:
+        SideError: if it takes longer, or fails.
+    """
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=child_environment(threads),
+            cwd=REPOSITORY,
+            start_new_session=True,
+        )
+        try:
+            status = process.wait(timeout)
+        except subprocess.TimeoutExpired as error:
+            raise SideError(f"not done within {timeout:.0f} s") from error
+        finally:
+            stop(process)
+        if status:
+            log.seek(0)
+            raise SideError(last_lines(log.read(), 2))

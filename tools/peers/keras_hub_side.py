@@ -8,7 +8,7 @@ import os
 from typing import Any
 
 from tools.peers import batch as batches
-from tools.peers import protocol
+from tools.peers import protocol, texts
 from tools.peers.protocol import Work
 
 _JIT_COMPILE = {"auto": "auto", "jit": True, "no_jit": False}
@@ -48,6 +48,9 @@ class KerasHubSide:
         if work.kind == "mlm":
             task = models.BertMaskedLM(models.BertBackbone(**shape))
             note = "no NSP, "
+        elif work.kind == "finetune":
+            task = self._make_classifier(models.BertBackbone(**shape), work)
+            note = f"all texts padded to {work.seq_length}, "
         else:
             task = models.GPT2CausalLM(models.GPT2Backbone(**shape))
         if work.kind == "generate":
@@ -68,17 +71,53 @@ class KerasHubSide:
             optimizer=optimizer,
             # Accuracy is no part of the step that is compared.
             weighted_metrics=[],
+            # As the classes for it have it by default.
+            loss=self.keras.losses.SparseCategoricalCrossentropy(
+                from_logits=True
+            ),
             jit_compile=_JIT_COMPILE[variant],
         )
         task.make_train_function()
         train = task.train_function
-        iterator = self._make_iterator(work)
+        iterator = (
+            self._make_text_iterator(work, task.preprocessor)
+            if work.kind == "finetune"
+            else self._make_iterator(work)
+        )
 
         def step() -> float:
             logs = train(iterator)
             return float(logs["loss"] if isinstance(logs, dict) else logs)
 
         self._step = step
+
+    def _make_classifier(self, backbone: Any, work: Work) -> Any:
+        """Returns a classifier that takes texts."""
+        models = self.keras_hub.models
+        preprocessor = models.BertTextClassifierPreprocessor(
+            self.keras_hub.tokenizers.BertTokenizer(
+                work.vocabulary, lowercase=True
+            ),
+            sequence_length=work.seq_length,
+        )
+        return models.BertTextClassifier(
+            backbone,
+            num_classes=2,
+            preprocessor=preprocessor,
+            dropout=work.dropout,
+        )
+
+    def _make_text_iterator(self, work: Work, preprocessor: Any) -> Any:
+        """Returns batches as the `fit` of a task with a preprocessor has."""
+        read, labels = texts.read(work.text)
+        dataset = self.tf.data.Dataset.from_tensor_slices((read, labels))
+        return iter(
+            dataset.shuffle(len(read))
+            .repeat()
+            .batch(work.batch_size)
+            .map(preprocessor, num_parallel_calls=self.tf.data.AUTOTUNE)
+            .prefetch(self.tf.data.AUTOTUNE)
+        )
 
     def _make_iterator(self, work: Work) -> Any:
         if work.kind == "mlm":

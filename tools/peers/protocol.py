@@ -34,8 +34,9 @@ class Work:
 
     Args:
         name: shown in the tables.
-        kind: "mlm", a pretraining step of BERT; "clm", one of GPT-2; or
-            "generate", greedy continuations by GPT-2.
+        kind: "mlm", a pretraining step of BERT; "clm", one of GPT-2;
+            "finetune", one of BERT on labelled texts; or "generate", greedy
+            continuations by GPT-2.
         vocab_size: rows of the word embedding.
         hidden_size: width of the model.
         num_layers: Transformer blocks.
@@ -43,9 +44,12 @@ class Work:
         intermediate_size: width of the feed-forward layer.
         max_position_embeddings: rows of the position embedding.
         batch_size: examples per step.
-        seq_length: tokens per example or prompt, all of them real.
+        seq_length: tokens per example or prompt, all of them real; of the
+            longest text ("finetune").
         num_masked: masked slots per example, all of them used ("mlm").
         new_tokens: tokens generated per prompt ("generate").
+        text: path of the labelled texts ("finetune").
+        vocabulary: path of a vocab.txt of BERT ("finetune").
         dropout: rate of every dropout in the model.
         learning_rate: constant rate of AdamW.
         weight_decay: of every weight but biases and layer norms.
@@ -66,6 +70,8 @@ class Work:
     seq_length: int = 128
     num_masked: int = 20
     new_tokens: int = 0
+    text: str = ""
+    vocabulary: str = ""
     dropout: float = 0.1
     learning_rate: float = 1e-4
     weight_decay: float = 0.01

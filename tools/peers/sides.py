@@ -22,7 +22,7 @@ class SideSpec:
     module: str
     requirements: tuple[str, ...]
     variants: tuple[str, ...]
-    kinds: tuple[str, ...] = ("mlm", "clm", "generate")
+    kinds: tuple[str, ...] = ("mlm", "clm", "finetune", "generate")
 
 
 OURS = "tfllm"

@@ -11,9 +11,12 @@ from tools.peers import batch as batches
 from tools.peers import protocol
 from tools.peers.protocol import Work
 
+# Of the texts to fine-tune on.
+LABELS = ("ham", "spam")
+
 
 class TfllmSide:
-    """Trains a `MaskedLM` or a `CausalLM` task, or generates with one."""
+    """Trains a task, or generates with one."""
 
     def load(self) -> dict[str, str]:
         """Imports tfllm's models, tasks and optimizers."""
@@ -21,12 +24,18 @@ class TfllmSide:
         import tensorflow as tf
 
         import tfllm
-        from tfllm import generation, models, tasks
+        from tfllm import generation, models, tasks, tokenizers
+        from tfllm.data.labelled.batches import open_labelled_data
+        from tfllm.data.labelled.config import LabelledDataConfig
+        from tfllm.data.tables.config import TableConfig
         from tfllm.training import optimizers
 
         self.keras, self.tf = keras, tf
         self.families, self.tasks = models.FAMILIES, tasks
         self.optimizers, self.generation = optimizers, generation
+        self.tokenizers = tokenizers
+        self.open_labelled_data = open_labelled_data
+        self.data_configs = LabelledDataConfig, TableConfig
         return {
             "tfllm": tfllm.__version__,
             "keras": keras.__version__,
@@ -48,7 +57,7 @@ class TfllmSide:
                 draft=self._make_draft(task) if draft else None,
             )
         else:
-            self._prepare_training(task, work, jit_compile)
+            note = self._prepare_training(task, work, jit_compile)
         return f"jit_compile={jit_compile}{note}"
 
     def _make_draft(self, task: Any) -> Any:
@@ -67,7 +76,8 @@ class TfllmSide:
         return draft.model
 
     def _make_task(self, work: Work) -> Any:
-        family = self.families["bert" if work.kind == "mlm" else "gpt2"]
+        encoder = work.kind in ("mlm", "finetune")
+        family = self.families["bert" if encoder else "gpt2"]
         config = family.config(
             num_layers=work.num_layers,
             hidden_size=work.hidden_size,
@@ -79,11 +89,14 @@ class TfllmSide:
         )
         if work.kind == "mlm":
             return self.tasks.MaskedLM(config, pair_objective="nsp")
+        if work.kind == "finetune":
+            return self.tasks.create("classification", config, labels=LABELS)
         return self.tasks.CausalLM(config)
 
     def _prepare_training(
         self, task: Any, work: Work, jit_compile: bool
-    ) -> None:
+    ) -> str:
+        """Returns a note on the input."""
         optimizer = self.optimizers.create(
             self.optimizers.OptimizerConfig(
                 name="adamw",
@@ -94,8 +107,31 @@ class TfllmSide:
         )
         task.compile(optimizer, jit_compile=jit_compile)
         train = task.make_train_function()
-        iterator = self._make_iterator(work)
+        note = ""
+        if work.kind == "finetune":
+            data = self._open_texts(work)
+            iterator = iter(data.dataset())
+            note = f", batches of about one length, {data.widths.tolist()} wide"
+        else:
+            iterator = self._make_iterator(work)
         self._step = lambda: float(train(iterator)["loss"])
+        return note
+
+    def _open_texts(self, work: Work) -> Any:
+        """Returns LabelledData, as the train verb opens it."""
+        data_config, table_config = self.data_configs
+        return self.open_labelled_data(
+            work.text,
+            self.tokenizers.load_tokenizer(work.vocabulary),
+            data_config(
+                seq_length=work.seq_length,
+                batch_size=work.batch_size,
+                text_column="1",
+                label_column="0",
+                table=table_config(delimiter="tab", has_header=False),
+                seed=work.seed,
+            ),
+        )
 
     def _make_iterator(self, work: Work) -> Any:
         if work.kind == "mlm":

@@ -1,13 +1,16 @@
 """Transformers' BERT and GPT-2 on PyTorch, one CPU process.
 
 Variants: `sdpa` and `eager` name the attention implementation; a `+compile`
-suffix passes the model through torch.compile (needs a C++ compiler).
+suffix passes the model through torch.compile (needs a C++ compiler), and
+`+grouped` fine-tunes on batches of about one length instead of random ones.
 """
 
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
 from tools.peers import batch as batches
-from tools.peers import protocol
+from tools.peers import protocol, texts
 from tools.peers.protocol import Work
 
 
@@ -23,12 +26,17 @@ class TransformersSide:
         from transformers import (
             BertConfig,
             BertForPreTraining,
+            BertForSequenceClassification,
             GPT2Config,
             GPT2LMHeadModel,
         )
 
-        self.torch = torch
-        self.bert = BertConfig, BertForPreTraining
+        self.torch, self.transformers = torch, transformers
+        self.bert = {
+            "mlm": BertForPreTraining,
+            "finetune": BertForSequenceClassification,
+        }
+        self.bert_config = BertConfig
         self.gpt2 = GPT2Config, GPT2LMHeadModel
         return {
             "torch": torch.__version__,
@@ -38,10 +46,10 @@ class TransformersSide:
     def build(self, work: Work, variant: str) -> str:
         """Builds the model, and optimizer and batch if it is trained."""
         torch = self.torch
-        attention, _, compiled = variant.partition("+")
+        attention, _, option = variant.partition("+")
         torch.set_num_threads(work.threads)
         torch.manual_seed(work.seed)
-        make = self._make_bert if work.kind == "mlm" else self._make_gpt2
+        make = self._make_bert if work.kind in self.bert else self._make_gpt2
         model = make(work, attention)
         if work.kind == "generate":
             self._prepare_generation(model.eval(), work)
@@ -49,14 +57,17 @@ class TransformersSide:
         model.train()
         self.parameters = list(model.parameters())
         self.optimizer, kind = self._make_optimizer(work)
-        self._prepare_training(
-            torch.compile(model) if compiled else model, work
-        )
-        return f"{kind} AdamW, logits at all positions"
+        forward = torch.compile(model) if option == "compile" else model
+        if work.kind == "finetune":
+            note = self._prepare_fine_tuning(forward, work, option == "grouped")
+        else:
+            batch = self._make_batch(work)
+            self._prepare_training(forward, itertools.repeat(batch), work)
+            note = "logits at all positions"
+        return f"{kind} AdamW, {note}"
 
     def _make_bert(self, work: Work, attention: str) -> Any:
-        config_class, model_class = self.bert
-        config = config_class(
+        config = self.bert_config(
             vocab_size=work.vocab_size,
             hidden_size=work.hidden_size,
             num_hidden_layers=work.num_layers,
@@ -67,7 +78,7 @@ class TransformersSide:
             attention_probs_dropout_prob=work.dropout,
         )
         config._attn_implementation = attention
-        return model_class(config)
+        return self.bert[work.kind](config)
 
     def _make_gpt2(self, work: Work, attention: str) -> Any:
         config_class, model_class = self.gpt2
@@ -135,12 +146,43 @@ class TransformersSide:
             for name, array in arrays.items()
         }
 
-    def _prepare_training(self, forward: Any, work: Work) -> None:
-        batch = self._make_batch(work)
+    def _prepare_fine_tuning(
+        self, forward: Any, work: Work, grouped: bool
+    ) -> str:
+        """Returns a note on the input; it is that of `Trainer`."""
+        from transformers.trainer_pt_utils import LengthGroupedSampler
+
+        read, labels = texts.read(work.text)
+        tokenizer = self.transformers.BertTokenizer(work.vocabulary)
+        encoded = tokenizer(read, truncation=True, max_length=work.seq_length)
+        rows = [
+            {**{name: encoded[name][i] for name in encoded}, "labels": label}
+            for i, label in enumerate(labels)
+        ]
+        lengths = [len(ids) for ids in encoded["input_ids"]]
+        sampler = LengthGroupedSampler(work.batch_size, lengths=lengths)
+        loader = self.torch.utils.data.DataLoader(
+            rows,
+            work.batch_size,
+            shuffle=not grouped,
+            sampler=sampler if grouped else None,
+            drop_last=True,
+            collate_fn=self.transformers.DataCollatorWithPadding(tokenizer),
+        )
+        epochs = (iter(loader) for _ in itertools.count())
+        self._prepare_training(
+            forward, itertools.chain.from_iterable(epochs), work
+        )
+        order = "of about one length" if grouped else "in random order"
+        return f"dynamic padding, {order}"
+
+    def _prepare_training(
+        self, forward: Any, found: Iterator[Any], work: Work
+    ) -> None:
         clip = self.torch.nn.utils.clip_grad_norm_
 
         def step() -> float:
-            loss = forward(**batch).loss
+            loss = forward(**next(found)).loss
             loss.backward()
             clip(self.parameters, work.clip_norm)
             self.optimizer.step()

@@ -239,7 +239,11 @@ class Comparison:
                 _step_row(candidate, measured.get(side), self.work)
                 for side, candidate in self.chosen.items()
             ],
-            compared={"step ms": "lower"},
+            compared=(
+                {"examples/s": "higher"}
+                if self.work.kind == "finetune"
+                else {"step ms": "lower"}
+            ),
             details={"work": dataclasses.asdict(self.work), "raw": measured},
         )
 
@@ -282,6 +286,7 @@ def _title(work: Work) -> str:
     what = {
         "mlm": f"pretraining step, {shape}, {work.num_masked} masked",
         "clm": f"training step, {shape}",
+        "finetune": f"fine-tuning on texts, {shape} at most",
         "generate": f"greedy, {shape} prompt + {work.new_tokens} new tokens",
     }[work.kind]
     return (
@@ -307,6 +312,11 @@ def _step_row(
         "CPU ms": 1000 * cpu["median"],
         "steps": len(measured["seconds"]),
     }
+    if work.kind == "finetune":
+        # Steps differ by the lengths of their texts: the mean counts.
+        seconds = sum(measured["seconds"])
+        rate = work.batch_size * len(measured["seconds"]) / seconds
+        row.figures = {"examples/s": rate, **row.figures}
     if work.kind == "generate":
         row.figures["tokens/s"] = losses[-1] / steps["median"]
     else:
