@@ -24,7 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "models": {"layers"},
     "tokenizers": set(),
     "data": {"tokenizers", "file_access", "stateless"},
-    "tasks": {"models", "data", "tokenizers", "generation"},
+    "tasks": {"layers", "models", "data", "tokenizers", "generation"},
     "interop": {
         "models",
         "tasks",

@@ -1,9 +1,12 @@
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
 from tfllm.layers import Dropout
+from tfllm.layers.dropout import on_replica
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5])
@@ -37,6 +40,24 @@ def test_calls_differ_and_a_seed_repeats_them() -> None:
     first, second = two_calls(), two_calls()
     assert (first[0] != first[1]).any()
     np.testing.assert_array_equal(first, second)
+
+
+def test_replicas_differ_and_the_first_is_a_single_device() -> None:
+    def kept(number: Any) -> np.ndarray:
+        keras.utils.set_random_seed(7)
+        layer, x = Dropout(0.5), ops.ones((64, 65))
+        if number is None:
+            return ops.convert_to_numpy(layer(x, training=True)) > 0
+        with on_replica(number):
+            return ops.convert_to_numpy(layer(x, training=True)) > 0
+
+    alone, first, second, third = (kept(n) for n in (None, 0, 1, 2))
+    np.testing.assert_array_equal(alone, first)
+    np.testing.assert_array_equal(
+        second, kept(ops.convert_to_tensor(1, "int32"))
+    )
+    for one, other in ((first, second), (second, third), (first, third)):
+        assert 0.45 < (one == other).mean() < 0.55
 
 
 def test_identity_outside_training_and_at_rate_zero() -> None:

@@ -15,6 +15,7 @@ import tensorflow as tf
 from tests.tasks import labelled
 from tfllm.models import FAMILIES, TransformerConfig
 from tfllm.tasks import MaskedLM
+from tfllm.tasks.adversarial import Adversarial
 from tfllm.training.optimizers import OptimizerConfig, create
 from tfllm.training.schedules import ScheduleConfig
 
@@ -150,9 +151,47 @@ def compare_on_two_replicas() -> dict[str, Any]:
         float(np.abs(w.numpy() - b).max())
         for w, b in zip(halves.trainable_variables, before, strict=True)
     )
-    _, history = train(strategy=mirrored, dropout=0.1)
-    found["dropout loss"] = history["loss"][-1]
-    return found | compare_labelled(mirrored)
+    return found | {
+        **compare_options(mirrored),
+        **compare_dropout(mirrored),
+        **compare_labelled(mirrored),
+    }
+
+
+def compare_options(strategy: Any) -> dict[str, float]:
+    """Returns the differences of what fine-tuning adds to the step."""
+    options: dict[str, dict[str, Any]] = {
+        "fgm": {
+            "adversarial": Adversarial("fgm", epsilon=2.0),
+            "layer_decay": 0.5,
+            "freeze": "embeddings",
+            "r_drop": 1.0,
+        },
+        # Its first shift is random: of another size, other numbers.
+        "freelb": {
+            "adversarial": Adversarial(
+                "freelb", epsilon=0.3, step_size=0.2, start_size=0.0
+            )
+        },
+    }
+    found = {}
+    for name, settings in options.items():
+        one, _ = train("adamw", found=batches(3), **settings)
+        two, _ = train("adamw", strategy, found=batches(3), **settings)
+        found[name] = difference(one, two)
+    return found
+
+
+def compare_dropout(strategy: Any) -> dict[str, float]:
+    """Returns how far training on two equal halves is from that on one.
+
+    It would be the same, if both replicas dropped the same elements.
+    """
+    half = tf.nest.map_structure(lambda v: v[BATCH // 2 :], batches(3))
+    twice = tf.nest.map_structure(lambda v: np.concatenate([v, v]), half)
+    alone, _ = train(found=half, dropout=0.5)
+    both, _ = train(strategy=strategy, found=twice, dropout=0.5)
+    return {"dropout": difference(alone, both)}
 
 
 def compare_labelled(strategy: Any) -> dict[str, float]:

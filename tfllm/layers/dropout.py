@@ -1,11 +1,56 @@
-"""Dropout with few random bits."""
+"""Dropout with few random bits, other ones on each replica."""
 
+import contextlib
+import contextvars
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 from keras import ops
 
 from tfllm.layers.linear import num_elements
+
+# From the seed of a replica to that of the next: 2 ** 32 less its part by the
+# golden ratio, so that those of many layers and replicas do not meet.
+_STRIDE = 0x61C88647
+
+_replica: contextvars.ContextVar[Any] = contextvars.ContextVar(
+    "replica", default=0
+)
+
+
+@contextlib.contextmanager
+def on_replica(number: Any) -> Iterator[None]:
+    """Makes the random numbers of a block those of one replica.
+
+    Each replica runs in a thread of its own, or in its own process, so a
+    block holds for it alone.
+
+    Args:
+        number: int or int32 scalar, from 0.
+    """
+    token = _replica.set(number)
+    try:
+        yield
+    finally:
+        _replica.reset(token)
+
+
+class ReplicaSeeds(keras.random.SeedGenerator):
+    """Seeds that differ from replica to replica.
+
+    Distributed replicas share one state, and so would draw the same numbers.
+    Replica 0 draws those that a single device draws.
+    """
+
+    def next(self, ordered: bool = True) -> Any:
+        """Returns the next seed of the replica of `on_replica`."""
+        seed = super().next(ordered)
+        number = _replica.get()
+        if isinstance(number, int) and number == 0:
+            return seed
+        first = ops.cast(number, seed.dtype) * _STRIDE
+        return seed + ops.stack([first, ops.zeros_like(first)])
 
 
 class Dropout(keras.layers.Layer):
@@ -33,9 +78,7 @@ class Dropout(keras.layers.Layer):
         """See the class."""
         super().__init__(**kwargs)
         self.rate = rate
-        self.seed_generator = (
-            keras.random.SeedGenerator() if rate > 0.0 else None
-        )
+        self.seed_generator = ReplicaSeeds() if rate > 0.0 else None
         self.built = True
 
     def call(self, x: Any, training: bool = False) -> Any:

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import keras
 import tensorflow as tf
 
+from tfllm.layers.dropout import ReplicaSeeds, on_replica
 from tfllm.models import TransformerConfig
 from tfllm.tasks import depth
 from tfllm.tasks.adversarial import Adversarial
@@ -194,7 +195,7 @@ class Task(keras.Model):
         self.freeze = freeze
         if adversarial is not None:
             with self.distribute_strategy.scope():
-                self._shift_seeds = keras.random.SeedGenerator()
+                self._shift_seeds = ReplicaSeeds()
         self._prepare_optimizer()
 
     def get_compile_config(self) -> dict[str, Any] | None:
@@ -305,11 +306,12 @@ class Task(keras.Model):
             name: self.share_of(name) / tf.maximum(total, 1e-9)
             for name, total in totals.items()
         }
-        gradients, sums = accumulate(
-            lambda batch: self._gradients(batch, factors),
-            (x, y, weights, self._first_shifts(x)),
-            self.accumulation_steps,
-        )
+        with on_replica(self._replica_number()):
+            gradients, sums = accumulate(
+                lambda batch: self._gradients(batch, factors),
+                (x, y, weights, self._first_shifts(x)),
+                self.accumulation_steps,
+            )
         gradients, sums = self._reduce_sum((gradients, sums))
         penalty, gradients = self._penalize(gradients)
         self.optimizer.apply(gradients, self.trainable_variables)
@@ -504,6 +506,13 @@ class Task(keras.Model):
                 )
             penalized.append(gradient)
         return penalty, penalized
+
+    def _replica_number(self) -> Any:
+        """Returns the number of this replica, from 0."""
+        if self.distribute_strategy.num_replicas_in_sync == 1:
+            return 0
+        context = tf.distribute.get_replica_context()
+        return context.replica_id_in_sync_group
 
     def _reduce_sum(self, values: Any) -> Any:
         """Returns the sums over all replicas."""
