@@ -59,11 +59,11 @@ ALLOWED: dict[str, set[str]] = {
 }
 # The same within `data`: a folder, and the folders and modules beside it.
 ALLOWED_IN_DATA: dict[str, set[str]] = {
-    "corpus": {"text_files"},
+    "corpus": {"bad_records", "text_files"},
     "vocabularies": {"corpus"},
     "pretraining": {"corpus", "epochs"},
-    "tables": {"text_files"},
-    "labelled": {"tables", "text_files", "epochs"},
+    "tables": {"bad_records", "text_files"},
+    "labelled": {"tables", "bad_records", "text_files", "epochs"},
 }
 # `layers` and `models` also run where there is no TensorFlow.
 PURE = {"keras", "numpy", *sys.stdlib_module_names}

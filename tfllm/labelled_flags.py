@@ -8,9 +8,9 @@ from typing import Any
 
 from absl import flags as absl_flags
 
+from tfllm.data.bad_records import ON_BAD_RECORD
 from tfllm.data.labelled.config import LabelledDataConfig
 from tfllm.data.labelled.tag_schemes import TAG_SCHEMES
-from tfllm.data.tables.bad_records import ON_BAD_RECORD
 from tfllm.data.tables.config import FORMATS, TableConfig
 from tfllm.flags import Group
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from tfllm import labelled_flags
+from tfllm.data.bad_records import BadRecords
 from tfllm.data.labelled.batches import LabelledData
 from tfllm.data.labelled.config import LabelledDataConfig
 from tfllm.data.labelled.records.read import read_records
 from tfllm.data.labelled.records.record import Record
-from tfllm.data.tables.bad_records import BadRecords
 from tfllm.evaluation.labelled import predict
 from tfllm.evaluation.results import results
 from tfllm.file_access import STANDARD_INPUT, open_binary

@@ -12,6 +12,7 @@ it takes the docstrings of the installed Python packages.
 from absl import flags as absl_flags
 
 from tfllm import flags
+from tfllm.data.bad_records import ON_BAD_RECORD
 from tfllm.data.corpus import builder, sources
 from tfllm.data.corpus.cleaning import UNICODE_FORMS, CleaningConfig
 from tfllm.data.corpus.near_duplicates import NearDuplicateConfig
@@ -59,7 +60,7 @@ _TEXT_FIELD = absl_flags.DEFINE_string(
 _ON_BAD_RECORD = absl_flags.DEFINE_enum(
     "on_bad_record",
     _FILES.on_bad_record,
-    sources.ON_BAD_RECORD,
+    ON_BAD_RECORD,
     "Stop at a JSONL record that does not parse, or skip and count it.",
 )
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from tfllm.data.bad_records import BadRecord
 from tfllm.data.labelled import labels
 from tfllm.data.labelled.labels import Labels
-from tfllm.data.tables.bad_records import BadRecord
 
 
 def test_names_are_sorted_as_numbers_or_text() -> None:

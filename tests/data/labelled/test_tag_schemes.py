@@ -2,8 +2,8 @@
 
 import pytest
 
+from tfllm.data.bad_records import BadRecord
 from tfllm.data.labelled.tag_schemes import find_scheme, read_tags
-from tfllm.data.tables.bad_records import BadRecord
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from tfllm.data.bad_records import BadRecords
 from tfllm.data.labelled.config import LabelledDataConfig
 from tfllm.data.labelled.records.read import read_records
 from tfllm.data.labelled.records.record import Record
-from tfllm.data.tables.bad_records import BadRecords
 from tfllm.data.tables.config import TableConfig
 from tfllm.data.tables.conll import parse_sentences
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tfllm.data.tables.bad_records import BadRecord, BadRecords
+from tfllm.data.bad_records import BadRecord, BadRecords
 from tfllm.data.tables.config import TableConfig
 from tfllm.data.tables.rows import read_rows
 

@@ -15,9 +15,9 @@ from typing import IO, cast
 
 from tfllm import file_access
 from tfllm.data import text_files
+from tfllm.data.bad_records import ON_BAD_RECORD
 
 DOCUMENT_PER = ("blank_line", "line", "file")
-ON_BAD_RECORD = ("error", "skip")
 _JSONL_SUFFIXES = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
 _PROBE = 1 << 16
 
@@ -32,13 +32,13 @@ class FilesConfig:
             between blank lines, a line, or the file (which must then fit in
             memory). JSONL files have one per line.
         text_field: field of a JSONL record that holds the text.
-        on_bad_record: "error", or "skip" to count records that do not parse.
+        on_bad_record: "fail", or "skip" to count records that do not parse.
     """
 
     input_files: str = ""
     document_per: str = "blank_line"
     text_field: str = "text"
-    on_bad_record: str = "error"
+    on_bad_record: str = "fail"
 
     def __post_init__(self) -> None:
         """Refuses unknown choices."""
@@ -131,7 +131,7 @@ class RecordReader:
 
         Raises:
             ValueError: the file is not usable, or a JSONL record is bad and
-                `on_bad_record` is "error".
+                `on_bad_record` is "fail".
         """
         if is_jsonl(path):
             return self._read_jsonl(path)
@@ -161,7 +161,7 @@ class RecordReader:
             try:
                 yield self._text_of(line)
             except ValueError as error:  # also JSON and Unicode errors
-                if self.config.on_bad_record == "error":
+                if self.config.on_bad_record == "fail":
                     raise ValueError(
                         f"A JSONL record is bad. Received: {path}, line "
                         f"{number}: {error}. Repair it, or skip such records "

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from tfllm.data.bad_records import BadRecords
 from tfllm.data.epochs import check_start, finish
 from tfllm.data.labelled.config import LabelledDataConfig
 from tfllm.data.labelled.gold import check_labels, find_labels
@@ -26,7 +27,6 @@ from tfllm.data.labelled.rows.questions import question_rows
 from tfllm.data.labelled.rows.tagging import tagging_rows
 from tfllm.data.labelled.rows.texts import text_rows
 from tfllm.data.labelled.rows.token_table import QUIET_SECONDS
-from tfllm.data.tables.bad_records import BadRecords
 
 NO_RECORD = -1  # whose row fills up a batch
 

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tfllm.data.bad_records import BadRecord, BadRecords
 from tfllm.data.labelled import labels as label_values
 from tfllm.data.labelled.config import LabelledDataConfig
 from tfllm.data.labelled.labels import Labels
 from tfllm.data.labelled.records.record import Record
-from tfllm.data.tables.bad_records import BadRecord, BadRecords
 
 _NAMED = ("classification", "multi_label", "tagging")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tfllm.data.tables.bad_records import BadRecord
+from tfllm.data.bad_records import BadRecord
 
 _SHOWN = 20
 

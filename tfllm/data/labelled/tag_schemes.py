@@ -10,7 +10,7 @@ and all else O.
 import re
 from collections.abc import Iterable, Sequence
 
-from tfllm.data.tables.bad_records import BadRecord
+from tfllm.data.bad_records import BadRecord
 
 TAG_SCHEMES = ("auto", "bio", "bioes", "iob1", "none")
 OUTSIDE = "O"

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 
-from tfllm.data.tables.bad_records import ON_BAD_RECORD
+from tfllm.data.bad_records import ON_BAD_RECORD
 
 # The last two have readers of their own, see `conll` and `labelled.records`.
 FORMATS = ("auto", "csv", "tsv", "jsonl", "text", "conll", "squad")

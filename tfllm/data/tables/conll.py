@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from tfllm import file_access
 from tfllm.data import text_files
-from tfllm.data.tables.bad_records import BadRecord, BadRecords
+from tfllm.data.bad_records import BadRecord, BadRecords
 from tfllm.data.tables.config import TableConfig
 
 _DOCUMENT = "-DOCSTART-"

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from tfllm import file_access
 from tfllm.data import text_files
-from tfllm.data.tables.bad_records import BadRecord, BadRecords
+from tfllm.data.bad_records import BadRecord, BadRecords
 from tfllm.data.tables.config import TableConfig
 
 TFDS_PREFIX = "tfds:"

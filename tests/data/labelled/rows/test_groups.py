@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from tests.data.labelled.test_batches import equal, take, texts
+from tfllm.data.bad_records import BadRecords
 from tfllm.data.labelled.batches import NO_RECORD, LabelledData
 from tfllm.data.labelled.config import LabelledDataConfig
 from tfllm.data.labelled.records.read import read_records
 from tfllm.data.labelled.records.record import Record
 from tfllm.data.packing import pack_inputs
-from tfllm.data.tables.bad_records import BadRecords
 from tfllm.tokenizers import WordPieceTokenizer
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from tests.data.labelled.test_batches import take
+from tfllm.data.bad_records import BadRecords
 from tfllm.data.labelled.batches import NO_RECORD, LabelledData
 from tfllm.data.labelled.config import LabelledDataConfig
 from tfllm.data.labelled.records.questions import GoldAnswer, question_record
 from tfllm.data.labelled.records.read import read_records
 from tfllm.data.labelled.records.record import Record
-from tfllm.data.tables.bad_records import BadRecords
 from tfllm.tokenizers import ByteBPETokenizer, WordPieceTokenizer
 
 WORDS = ["ba", "deki", "lo", "mu", "na", "poba", "Zoë", "x", "我"]

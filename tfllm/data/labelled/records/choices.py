@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from tfllm.data.bad_records import BadRecord, BadRecords
 from tfllm.data.labelled.config import LabelledDataConfig
 from tfllm.data.labelled.labels import label_name
 from tfllm.data.labelled.records.record import (
@@ -11,7 +12,6 @@ from tfllm.data.labelled.records.record import (
     read_id,
     read_text,
 )
-from tfllm.data.tables.bad_records import BadRecord, BadRecords
 from tfllm.data.tables.rows import Row, read_rows
 
 

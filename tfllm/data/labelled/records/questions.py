@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from tfllm import file_access
 from tfllm.data import text_files
+from tfllm.data.bad_records import BadRecord, BadRecords
 from tfllm.data.labelled.config import LabelledDataConfig
 from tfllm.data.labelled.records.record import (
     Record,
@@ -20,7 +21,6 @@ from tfllm.data.labelled.records.record import (
     read_id,
     read_text,
 )
-from tfllm.data.tables.bad_records import BadRecord, BadRecords
 from tfllm.data.tables.rows import is_tfds, read_rows
 
 

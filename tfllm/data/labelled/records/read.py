@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
+from tfllm.data.bad_records import BadRecords
 from tfllm.data.labelled.config import LabelledDataConfig
 from tfllm.data.labelled.records.choices import read_choice_records
 from tfllm.data.labelled.records.questions import read_question_records
@@ -11,7 +12,6 @@ from tfllm.data.labelled.records.record import (
     records_of_rows,
 )
 from tfllm.data.labelled.records.tagging import read_tagging_records
-from tfllm.data.tables.bad_records import BadRecords
 from tfllm.data.tables.rows import read_rows
 
 # Tasks whose records are more than texts and a label.

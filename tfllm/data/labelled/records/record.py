@@ -8,9 +8,9 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from tfllm.data.bad_records import BadRecord, BadRecords
 from tfllm.data.labelled import labels as label_values
 from tfllm.data.labelled.config import LabelledDataConfig
-from tfllm.data.tables.bad_records import BadRecord, BadRecords
 from tfllm.data.tables.rows import Row
 
 Gold = Any

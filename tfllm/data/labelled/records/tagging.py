@@ -10,12 +10,12 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from tfllm.data.bad_records import BadRecord, BadRecords
 from tfllm.data.labelled import tag_schemes
 from tfllm.data.labelled.config import LabelledDataConfig
 from tfllm.data.labelled.labels import label_name
 from tfllm.data.labelled.records.record import Record, columns_of
 from tfllm.data.labelled.records.word_spans import word_spans
-from tfllm.data.tables.bad_records import BadRecord, BadRecords
 from tfllm.data.tables.conll import Sentence, read_sentences
 from tfllm.data.tables.rows import Row, is_tfds, read_rows
 
