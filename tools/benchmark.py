@@ -21,6 +21,9 @@ Works:
   minilm_finetune       fine-tuning of MiniLM on short texts, batch 32
   import_time           `import tfllm` over `import tensorflow, keras`
   prepare_data          examples per second and core, memory at 1x and 10x
+  serve_bert_base       BERT-base classifier over REST: 24 and 120 words, one
+                        and 16 clients; the peer is Transformers with FastAPI
+  serve_tiny            what the server adds to a tiny model; the first request
 """
 
 import dataclasses
@@ -43,6 +46,7 @@ from tools.peers import (
     environments,
     fine_tuning,
     imports,
+    serving,
     tables,
     turns,
 )
@@ -69,8 +73,9 @@ _OURS_NEEDED = (
     "minilm_finetune",
     "import_time",
     "prepare_data",
+    "serve_bert_base",
+    "serve_tiny",
 )
-
 # Above this load something else is running.
 _QUIET_LOAD = 0.7
 
@@ -330,6 +335,18 @@ def run(config: BenchmarkConfig) -> Iterator[tuple[str, tables.Table]]:
         yield (
             "prepare_data",
             data_preparation.measure(interpreters, config.data),
+        )
+    if "serve_bert_base" in config.works:
+        yield (
+            "serve_bert_base",
+            serving.measure_peers(interpreters, config.turns),
+        )
+    if "serve_tiny" in config.works:
+        yield (
+            "serve_tiny",
+            serving.measure_overhead(
+                interpreters[OURS], config.repeats, config.turns
+            ),
         )
 
 

@@ -33,13 +33,20 @@ SIDES = {
         SideSpec(
             name=OURS,
             module="tools.peers.tfllm_side",
-            requirements=("--editable", str(REPOSITORY)),
+            requirements=("--editable", f"{REPOSITORY}[serving]"),
             variants=("no_jit", "jit"),
         ),
         SideSpec(
             name="transformers",
             module="tools.peers.transformers_side",
-            requirements=("torch==2.13.0", "transformers==5.23.0", "numpy"),
+            requirements=(
+                "torch==2.13.0",
+                "transformers==5.23.0",
+                "numpy",
+                # What serves it.
+                "fastapi==0.165.0",
+                "uvicorn[standard]==0.54.0",
+            ),
             variants=("sdpa", "eager"),
         ),
         SideSpec(

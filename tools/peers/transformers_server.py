@@ -1,0 +1,58 @@
+"""Transformers' BERT behind FastAPI, as one would write it.
+
+    TFLLM_PEER_MODEL=FOLDER python -m uvicorn --factory \
+        tools.peers.transformers_server:create --port 8000 --workers 1
+
+The endpoint is a plain function: FastAPI runs it in its pool of threads, so
+that requests overlap. It answers one request at a time, as such programs do;
+who wants batches takes an inference server.
+"""
+
+import os
+
+import torch
+from fastapi import FastAPI
+from pydantic import BaseModel
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+MODEL_VARIABLE = "TFLLM_PEER_MODEL"
+
+
+class Query(BaseModel):
+    """What is asked."""
+
+    text: str
+
+
+class Answer(BaseModel):
+    """What is answered."""
+
+    label: str
+    scores: list[float]
+
+
+def create() -> FastAPI:
+    """Returns the application, with the model loaded."""
+    folder = os.environ[MODEL_VARIABLE]
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert tokenizer.is_fast
+    model = AutoModelForSequenceClassification.from_pretrained(
+        folder, attn_implementation="sdpa"
+    ).eval()
+    labels = model.config.id2label
+    app = FastAPI()
+
+    @app.get("/health")
+    def health() -> str:
+        return "ok"
+
+    @app.post("/predict")
+    def predict(query: Query) -> Answer:
+        with torch.inference_mode():
+            inputs = tokenizer(query.text, truncation=True, return_tensors="pt")
+            scores = model(**inputs).logits.softmax(-1)[0]
+        best = int(scores.argmax())
+        return Answer(label=labels[best], scores=scores.tolist())
+
+    return app
