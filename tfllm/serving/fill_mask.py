@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from tfllm.serving import probes, windows
+from tfllm.serving import probes, row_widths, windows
 from tfllm.serving.served_task import (
     DEFAULT,
     TOKEN_IDS,
@@ -167,7 +167,9 @@ class FillMaskServing:
     def warm_up(self) -> list[tuple[str, Arrays]]:
         """See ServedTask."""
         mask = self.tokenizer.special_tokens.mask.encode()
-        found = []
+        found = row_widths.requests(
+            self.task, self.length, first_id=self.tokenizer.mask_id
+        )
         for text in probes.by_length(self.length, mask):
             row = self._row(self._ids(text))[: self.length]
             found.append((DEFAULT, {"text": as_strings([text])}))

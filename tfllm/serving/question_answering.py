@@ -9,7 +9,7 @@ from tfllm.data.labelled.config import LabelledDataConfig
 from tfllm.data.labelled.rows.questions import question_layout
 from tfllm.evaluation.answers import MAX_ANSWER_TOKENS, N_BEST
 from tfllm.evaluation.results import results
-from tfllm.serving import probes
+from tfllm.serving import probes, row_widths
 from tfllm.serving.characters import Characters, stripped
 from tfllm.serving.python_answers import answers
 from tfllm.serving.rows import RowMaker, Rows, Shown
@@ -198,7 +198,9 @@ class QuestionAnsweringServing:
 
     def warm_up(self) -> list[tuple[str, Arrays]]:
         """See ServedTask."""
-        found: list[tuple[str, Arrays]] = []
+        found = row_widths.requests(
+            self.task, self.rows.seq_length, self.has_segments
+        )
         for text in probes.by_length(self.rows.seq_length):
             inputs = {"question": [b"what was it?"], "context": [text]}
             row = self._row(text)[: self.rows.seq_length]

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfllm.data.labelled.rows import row_layout
 from tfllm.evaluation.probabilities import sigmoid, softmax
-from tfllm.serving import probes
+from tfllm.serving import probes, row_widths
 from tfllm.serving.python_answers import answers
 from tfllm.serving.rows import RowMaker
 from tfllm.serving.served_task import (
@@ -164,7 +164,9 @@ class SequenceServing:
 
     def warm_up(self) -> list[tuple[str, Arrays]]:
         """See ServedTask."""
-        found: list[tuple[str, Arrays]] = []
+        found = row_widths.requests(
+            self.task, self.rows.seq_length, self.has_segments
+        )
         for text in probes.by_length(self.rows.seq_length):
             groups = probes.groups([text], len(self.names) == 2)
             row = self._row(text)[: self.rows.seq_length]

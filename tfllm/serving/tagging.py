@@ -9,7 +9,7 @@ from tfllm.data.labelled.rows import row_layout
 from tfllm.evaluation.entities import are_entity_tags, entities
 from tfllm.evaluation.results import results
 from tfllm.evaluation.tags import OUTSIDE
-from tfllm.serving import probes, words
+from tfllm.serving import probes, row_widths, words
 from tfllm.serving.characters import Characters
 from tfllm.serving.python_answers import answers
 from tfllm.serving.rows import RowMaker
@@ -237,7 +237,9 @@ class TaggingServing:
 
     def warm_up(self) -> list[tuple[str, Arrays]]:
         """See ServedTask."""
-        found: list[tuple[str, Arrays]] = []
+        found = row_widths.requests(
+            self.task, self.rows.seq_length, self.has_segments
+        )
         for text in probes.by_length(self.rows.seq_length):
             row = self._row(text)[: self.rows.seq_length]
             found.append((DEFAULT, {"text": as_strings([text])}))

@@ -332,7 +332,7 @@ def _row(one: _Running, expected: list[list[float]]) -> tables.Row:
         "start s": one.process.start_seconds,
         "first ms": 1000 * one.first_seconds,
     }
-    if one.spec.side != OURS:
+    if one.spec.side != OURS and expected:
         gap = max(
             abs(a - b)
             for ours, theirs in zip(expected, one.scores, strict=True)
