@@ -65,6 +65,8 @@ WORKS = (
     "minilm_finetune",
     "import_time",
     "prepare_data",
+    "serve_bert_base",
+    "serve_tiny",
 )
 
 # Even where --side leaves tfllm out.
