@@ -35,8 +35,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 if sys.argv[2] == "broken":
     sys.exit("cannot serve")
-address = ("127.0.0.1", int(sys.argv[1]))
-http.server.ThreadingHTTPServer(address, Handler).serve_forever()
+class Server(http.server.ThreadingHTTPServer):
+    # All clients come at once.
+    request_queue_size = 128
+
+Server(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
 CONFIG = TurnsConfig(rounds=2, seconds_per_turn=0.1, threads=1, timeout=30.0)
 
