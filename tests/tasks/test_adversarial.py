@@ -234,8 +234,8 @@ def test_save_and_load(tmp_path: pathlib.Path) -> None:
     assert any("seed_generator_state" in v.path for v in task.variables)
     task.save(tmp_path / "task.keras")
     again = keras.saving.load_model(tmp_path / "task.keras")
-    assert again.adversarial == task.adversarial
-    assert again.r_drop == 0.5
+    assert again.settings == task.settings
+    assert again.settings.r_drop == 0.5
     for one in (task, again):
         one.fit(dataset(batches(2)), verbose=0, shuffle=False)
     assert difference(task, again) == 0

@@ -15,7 +15,7 @@ import tensorflow as tf
 from tests.tasks import tiny_task
 from tests.tasks.tiny_task import batches, dataset, difference, train
 from tfllm.tasks import MaskedLM
-from tfllm.tasks.task import is_decayed
+from tfllm.tasks.gradients import is_decayed
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,76 @@
-"""Running means that a task shows besides those of Keras."""
+"""The running means that a task shows in its logs."""
 
 from typing import Any
 
 import keras
+import tensorflow as tf
+
+from tfllm.tasks.batches import Sums, Tensors
+
+# Objectives whose loss is the cross-entropy of tokens.
+_LANGUAGE_MODELS = ("mlm", "clm")
+
+
+class Means:
+    """Loss and measure of each objective, perplexities and the total loss.
+
+    Args:
+        measures: Name of the measure by objective, such as "accuracy".
+        shares: Factor of the loss by objective.
+
+    Attributes:
+        metrics: Keras' metrics, in the order of the logs.
+    """
+
+    def __init__(
+        self, measures: dict[str, str], shares: dict[str, float]
+    ) -> None:
+        """See the class."""
+        # By objective: means of loss and measure.
+        self._means = {
+            objective: tuple(
+                keras.metrics.Mean(name=f"{objective}_{kind}")
+                for kind in ("loss", measure)
+            )
+            for objective, measure in measures.items()
+        }
+        self._total_loss = TotalLoss(
+            [
+                (loss, shares[objective])
+                for objective, (loss, _) in self._means.items()
+            ],
+            name="loss",
+        )
+        self._perplexities = {
+            objective: Perplexity(name="perplexity")
+            for objective in measures
+            if objective in _LANGUAGE_MODELS
+        }
+        self.metrics: list[keras.metrics.Metric] = [
+            self._total_loss,
+            *(mean for pair in self._means.values() for mean in pair),
+            *self._perplexities.values(),
+        ]
+
+    def update(self, sums: Sums, totals: Tensors, penalty: Any = 0.0) -> Any:
+        """Adds one global batch; returns the means by name.
+
+        Args:
+            sums: By objective: of weighted losses and of a weighted measure.
+            totals: By objective: of the weights.
+            penalty: Of the weights of the model.
+        """
+        self._total_loss.update_state(penalty)
+        for objective, means in self._means.items():
+            total = totals[objective]
+            values = [
+                tf.math.divide_no_nan(value, total) for value in sums[objective]
+            ]
+            for mean, value in zip(means, values, strict=True):
+                mean.update_state(value, total)
+            if objective in self._perplexities:
+                self._perplexities[objective].update_state(values[0], total)
+        return {metric.name: metric.result() for metric in self.metrics}
 
 
 class Perplexity(keras.metrics.Mean):

@@ -1,16 +1,9 @@
 """The base of every task: a Keras model that trains exactly.
 
 `fit`, `evaluate` and `predict` are Keras' own; this file replaces the one
-step they call. The gradient is that of
-
-    sum over objectives of  share * sum(weight * loss) / sum(weight)
-
-over the global batch: the sums run over all replicas and all micro-batches
-before anything is divided, clipped or applied. So 1 replica, N replicas and
-accumulation give the same weights on the same global batch.
+step they call. Its gradient is that of `gradients`, over the global batch.
 """
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
@@ -18,17 +11,14 @@ from typing import Any, ClassVar
 import keras
 import tensorflow as tf
 
-from tfllm.layers.dropout import ReplicaSeeds, on_replica
+from tfllm.layers.dropout import ReplicaSeeds
 from tfllm.models import TransformerConfig
 from tfllm.tasks import depth
-from tfllm.tasks.adversarial import Adversarial
-from tfllm.tasks.batches import Sums, Tensors, count_tokens, real_tokens
+from tfllm.tasks.batches import Sums, Tensors, count_tokens
 from tfllm.tasks.divergence import symmetric_divergence_sum
-from tfllm.tasks.means import Perplexity, TotalLoss
-from tfllm.tasks.micro_batches import accumulate
-
-# Variables that no weight decay and no L1/L2 penalty touches.
-UNDECAYED = ("bias", "scale")
+from tfllm.tasks.gradients import Gradients, is_decayed, sum_over_replicas
+from tfllm.tasks.means import Means
+from tfllm.tasks.train_settings import TrainSettings
 
 
 class Task(keras.Model):
@@ -56,35 +46,17 @@ class Task(keras.Model):
     def __init__(self, **kwargs: Any) -> None:
         """See the class."""
         super().__init__(**kwargs)
-        self.accumulation_steps = 1
-        self.l1 = self.l2 = self.r_drop = 0.0
-        self.adversarial: Adversarial | None = None
-        self.layer_decay = 1.0
-        self.freeze = ""
+        self.settings = TrainSettings()
         # What the last calls of fit and evaluate read, for reports.
         self.input_wait_seconds = 0.0
         self.tokens_seen = 0
 
     def create_metrics(self) -> None:
         """Creates the running means that the logs show."""
-        names = [
-            f"{objective}_{kind}"
-            for objective in self.objectives
-            for kind in ("loss", self.measure_of(objective))
-        ]
-        self.means = {name: keras.metrics.Mean(name=name) for name in names}
-        self.total_loss = TotalLoss(
-            [
-                (self.means[f"{name}_loss"], self.share_of(name))
-                for name in self.objectives
-            ],
-            name="loss",
+        self.means = Means(
+            {name: self.measure_of(name) for name in self.objectives},
+            {name: self.share_of(name) for name in self.objectives},
         )
-        self.perplexities = {
-            objective: Perplexity(name="perplexity")
-            for objective in self.objectives
-            if objective in ("mlm", "clm")
-        }
 
     def measure_of(self, objective: str) -> str:
         """Returns the name of the second sum of `objective_sums`."""
@@ -132,13 +104,6 @@ class Task(keras.Model):
         self,
         optimizer: Any = "adamw",
         *,
-        accumulation_steps: int = 1,
-        l1: float = 0.0,
-        l2: float = 0.0,
-        r_drop: float = 0.0,
-        adversarial: Adversarial | None = None,
-        layer_decay: float = 1.0,
-        freeze: str = "",
         jit_compile: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -146,32 +111,17 @@ class Task(keras.Model):
 
         Args:
             optimizer: A Keras optimizer or its name.
-            accumulation_steps: Micro-batches that each replica splits its
-                part of a batch into.
-            l1: Factor of the sum of absolute weights in the loss.
-            l2: Factor of the sum of squared weights in the loss. Biases and
-                normalizations are left out of both.
-            r_drop: Factor of the divergence between two forward passes with
-                different dropout; their losses are averaged (Liang et al.,
-                2021).
-            adversarial: How to shift the token embeddings, or None.
-            layer_decay: Factor of the learning rate from one layer to the
-                one below: see `tfllm.tasks.depth.rate_factors`.
-            freeze: Parts that do not learn, such as `embeddings,0-5`: see
-                `tfllm.tasks.depth.freeze`.
             jit_compile: Compile the steps with XLA.
-            **kwargs: As `keras.Model.compile`.
+            **kwargs: Fields of `TrainSettings`, such as
+                `accumulation_steps`; the others as `keras.Model.compile`.
 
         Raises:
-            ValueError: `accumulation_steps` is not positive, or Keras'
-                inexact `gradient_accumulation_steps` is set as well; or the
-                optimizer or the task has not what a setting needs.
+            ValueError: A setting is not valid, or the optimizer or the task
+                has not what it needs; or Keras' inexact
+                `gradient_accumulation_steps` is set.
         """
-        if accumulation_steps < 1:
-            raise ValueError(
-                "`accumulation_steps` must be at least 1. "
-                f"Received: {accumulation_steps}"
-            )
+        own = TrainSettings.names() & kwargs.keys()
+        settings = TrainSettings(**{name: kwargs.pop(name) for name in own})
         optimizer = keras.optimizers.get(optimizer)
         if getattr(optimizer, "gradient_accumulation_steps", None):
             raise ValueError(
@@ -180,22 +130,12 @@ class Task(keras.Model):
                 "compile. Received: "
                 f"{optimizer.gradient_accumulation_steps}"
             )
-        if not 0.0 < layer_decay <= 1.0:
-            raise ValueError(
-                "`layer_decay` must be above 0 and at most 1. "
-                f"Received: {layer_decay}"
-            )
-        depth.freeze(self, freeze)
+        depth.freeze(self, settings.freeze)
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
-        self.accumulation_steps = accumulation_steps
-        self.l1, self.l2 = l1, l2
-        self.r_drop = r_drop
-        self.adversarial = adversarial
-        self.layer_decay = layer_decay
-        self.freeze = freeze
-        if adversarial is not None:
+        self.settings = settings
+        if settings.adversarial is not None:
             with self.distribute_strategy.scope():
-                self._shift_seeds = ReplicaSeeds()
+                self.shift_seeds = ReplicaSeeds()
         self._prepare_optimizer()
 
     def get_compile_config(self) -> dict[str, Any] | None:
@@ -204,25 +144,19 @@ class Task(keras.Model):
             return None
         return {
             "optimizer": keras.saving.serialize_keras_object(self.optimizer),
-            "accumulation_steps": self.accumulation_steps,
-            "l1": self.l1,
-            "l2": self.l2,
-            "r_drop": self.r_drop,
-            "adversarial": self.adversarial
-            and dataclasses.asdict(self.adversarial),
-            "layer_decay": self.layer_decay,
-            "freeze": self.freeze,
+            **self.settings.to_dict(),
             "jit_compile": self.jit_compile,
         }
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles with what `get_compile_config` returned."""
-        optimizer = keras.saving.deserialize_keras_object(config["optimizer"])
-        adversarial = config["adversarial"]
-        if adversarial is not None:
-            adversarial = Adversarial(**adversarial)
+        settings = TrainSettings.from_dict(
+            {name: config[name] for name in TrainSettings.names()}
+        )
         self.compile(
-            **{**config, "optimizer": optimizer, "adversarial": adversarial}
+            keras.saving.deserialize_keras_object(config["optimizer"]),
+            jit_compile=config["jit_compile"],
+            **vars(settings),
         )
 
     def _prepare_optimizer(self) -> None:
@@ -235,7 +169,7 @@ class Task(keras.Model):
                     v for v in self.trainable_variables if not is_decayed(v)
                 ]
             )
-        if self.layer_decay != 1.0:
+        if self.settings.layer_decay != 1.0:
             if not hasattr(optimizer, "rate_factors"):
                 raise ValueError(
                     "`layer_decay` needs an optimizer of "
@@ -243,7 +177,9 @@ class Task(keras.Model):
                     "adamw, bert_adam, lamb or sgd. Received: "
                     f"{type(optimizer).__name__}"
                 )
-            optimizer.rate_factors = depth.rate_factors(self, self.layer_decay)
+            optimizer.rate_factors = depth.rate_factors(
+                self, self.settings.layer_decay
+            )
         # NOTE: Keras would sum the gradients over the replicas a second
         # time, and after clipping; ours arrive summed.
         optimizer._all_reduce_sum_gradients = list
@@ -290,32 +226,13 @@ class Task(keras.Model):
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """The running means, reset by Keras where it should."""
-        return [
-            self.total_loss,
-            *self.means.values(),
-            *self.perplexities.values(),
-        ]
+        return self.means.metrics
 
     def train_step(self, data: Any) -> Tensors:
         """Updates the weights once; returns the running means."""
-        x, y, weights = self._unpack(data)
-        totals = self._reduce_sum(
-            {name: tf.reduce_sum(weights[name]) for name in self.objectives}
-        )
-        factors = {
-            name: self.share_of(name) / tf.maximum(total, 1e-9)
-            for name, total in totals.items()
-        }
-        with on_replica(self._replica_number()):
-            gradients, sums = accumulate(
-                lambda batch: self._gradients(batch, factors),
-                (x, y, weights, self._first_shifts(x)),
-                self.accumulation_steps,
-            )
-        gradients, sums = self._reduce_sum((gradients, sums))
-        penalty, gradients = self._penalize(gradients)
-        self.optimizer.apply(gradients, self.trainable_variables)
-        return self._update_means(sums, totals, penalty)
+        found = Gradients(self).of_batch(*self._unpack(data))
+        self.optimizer.apply(found.gradients, self.trainable_variables)
+        return self.means.update(found.sums, found.totals, found.penalty)
 
     def test_step(self, data: Any) -> Tensors:
         """Returns the running means with this batch in them."""
@@ -324,8 +241,10 @@ class Task(keras.Model):
         totals = {
             name: tf.reduce_sum(weights[name]) for name in self.objectives
         }
-        sums, totals = self._reduce_sum((sums, totals))
-        return self._update_means(sums, totals, 0.0)
+        sums, totals = sum_over_replicas(
+            self.distribute_strategy, (sums, totals)
+        )
+        return self.means.update(sums, totals)
 
     def make_train_function(self, force: bool = False) -> Any:
         """Returns the function that `fit` calls with its iterator."""
@@ -402,144 +321,3 @@ class Task(keras.Model):
                 for name in self.objectives
             },
         )
-
-    def _gradients(self, batch: Any, factors: Tensors) -> Any:
-        """Returns the gradients and sums of one micro-batch."""
-        *batch, start = batch
-        if self.adversarial is None:
-            gradients, sums, _ = self._backward(batch, factors)
-            return gradients, sums
-        states = self._random_states()
-        before = [tf.identity(state.value) for state in states]
-
-        def backward(shift: tf.Tensor) -> Any:
-            # Only the shift differs from pass to pass, not the dropout.
-            for state, value in zip(states, before, strict=True):
-                state.assign(value)
-            return self._backward(batch, factors, shift)
-
-        return self.adversarial.train(
-            backward, start["shift"], real_tokens(batch[0])[..., tf.newaxis]
-        )
-
-    def _backward(
-        self, batch: Any, factors: Tensors, shift: tf.Tensor | None = None
-    ) -> tuple[list[tf.Tensor], Any, tf.Tensor | None]:
-        """Returns gradients, sums, and the gradient of a shift.
-
-        Args:
-            batch: (x, y, weights) of a micro-batch.
-            factors: Of the loss of each objective.
-            shift: float32 [B, ..., T, D], added to the token embeddings.
-        """
-        sources = [v.value for v in self.trainable_variables]
-        with tf.GradientTape() as tape:
-            if shift is not None:
-                tape.watch(shift)
-                sources.append(shift)
-            with depth.transformer_of(self).embeddings.shifted(shift):
-                loss, sums = self._forward(batch, factors)
-            scaled = self.optimizer.scale_loss(loss)
-        gradients = tape.gradient(scaled, sources, unconnected_gradients="zero")
-        # A lookup gives IndexedSlices; sums over batches need dense.
-        gradients = [tf.convert_to_tensor(g) for g in gradients]
-        slope = None if shift is None else gradients.pop()
-        return gradients, sums, slope
-
-    def _forward(self, batch: Any, factors: Tensors) -> tuple[tf.Tensor, Any]:
-        """Returns the loss to learn from, and the sums to report."""
-        x, y, weights = batch
-        outputs = self(x, training=True)
-        sums = self.objective_sums(y, outputs, weights)
-        penalty = tf.zeros((), tf.float32)
-        if self.r_drop:
-            again = self(x, training=True)
-            sums = tf.nest.map_structure(
-                lambda a, b: (a + b) / 2.0,
-                sums,
-                self.objective_sums(y, again, weights),
-            )
-            apart = self.divergence_sums(outputs, again, weights)
-            penalty = self.r_drop * tf.add_n(
-                [apart[name] * factors[name] for name in self.objectives]
-            )
-        losses = [sums[name][0] * factors[name] for name in self.objectives]
-        return tf.add_n([*losses, penalty]), sums
-
-    def _first_shifts(self, x: Tensors) -> Tensors:
-        """Returns the shifts that adversarial training starts from."""
-        if self.adversarial is None:
-            return {}
-        # For the whole batch: micro-batches then make no difference.
-        return {
-            "shift": self.adversarial.start(
-                real_tokens(x)[..., tf.newaxis],
-                depth.transformer_of(self).embeddings.config.hidden_size,
-                self._shift_seeds.next(),
-            )
-        }
-
-    def _random_states(self) -> list[keras.Variable]:
-        """Returns the states of all generators, those of dropout above all."""
-        return [
-            variable
-            for variable in self.non_trainable_variables
-            if variable.path.endswith("seed_generator_state")
-        ]
-
-    def _penalize(self, gradients: list[Any]) -> tuple[Any, list[Any]]:
-        """Adds the L1 and L2 penalties, once per step."""
-        if not self.l1 and not self.l2:
-            return 0.0, gradients
-        scale = self.optimizer.scale_loss(1.0)
-        penalty = tf.zeros((), tf.float32)
-        penalized = []
-        for gradient, variable in zip(
-            gradients, self.trainable_variables, strict=True
-        ):
-            if is_decayed(variable):
-                value = tf.convert_to_tensor(variable.value)
-                penalty += self.l1 * tf.reduce_sum(tf.abs(value))
-                penalty += self.l2 * tf.reduce_sum(tf.square(value))
-                gradient += scale * (
-                    self.l1 * tf.sign(value) + 2.0 * self.l2 * value
-                )
-            penalized.append(gradient)
-        return penalty, penalized
-
-    def _replica_number(self) -> Any:
-        """Returns the number of this replica, from 0."""
-        if self.distribute_strategy.num_replicas_in_sync == 1:
-            return 0
-        context = tf.distribute.get_replica_context()
-        return context.replica_id_in_sync_group
-
-    def _reduce_sum(self, values: Any) -> Any:
-        """Returns the sums over all replicas."""
-        if self.distribute_strategy.num_replicas_in_sync == 1:
-            return values
-        flat = tf.nest.flatten(values)
-        context = tf.distribute.get_replica_context()
-        reduced = context.all_reduce(tf.distribute.ReduceOp.SUM, flat)
-        return tf.nest.pack_sequence_as(values, reduced)
-
-    def _update_means(
-        self, sums: dict[str, Any], totals: Tensors, penalty: Any
-    ) -> Tensors:
-        """Adds one global batch to the running means; returns them."""
-        self.total_loss.update_state(penalty)
-        for name in self.objectives:
-            total = totals[name]
-            mean_loss = tf.math.divide_no_nan(sums[name][0], total)
-            self.means[f"{name}_loss"].update_state(mean_loss, total)
-            self.means[f"{name}_{self.measure_of(name)}"].update_state(
-                tf.math.divide_no_nan(sums[name][1], total), total
-            )
-            if name in self.perplexities:
-                self.perplexities[name].update_state(mean_loss, total)
-        return {metric.name: metric.result() for metric in self.metrics}
-
-
-def is_decayed(variable: keras.Variable) -> bool:
-    """Returns whether weight decay applies: not to biases and norms."""
-    return variable.path.rsplit("/", 1)[-1] not in UNDECAYED
