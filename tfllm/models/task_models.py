@@ -9,27 +9,29 @@ from typing import Any, Literal
 
 from keras import ops
 
-from tfllm.layers.configured import ConfiguredLayer
 from tfllm.layers.dropout import Dropout
 from tfllm.layers.heads import Pooler
 from tfllm.layers.linear import Linear
 from tfllm.layers.pooling import last_token, mean_of_tokens, unit_length
 from tfllm.models.config import TransformerConfig
-from tfllm.models.transformer import Transformer
+from tfllm.models.transformer import TransformerModel
 
 Pooling = Literal["mean", "cls", "last"]
+# The first four call arguments of a TaskModel, by name.
+Tokens = dict[str, Any]
 
 # Taken off a logit where no span may be. Finite, so that the loss is.
 HIDDEN_LOGIT = 1e9
 
 
-class SequenceModel(ConfiguredLayer):
-    """Logits of labels for a whole sequence.
+class TaskModel(TransformerModel):
+    """A transformer with one head: the base of the models below.
+
+    A subclass adds its head in the constructor and implements `outputs`.
 
     Args:
-        config: TransformerConfig. With a `pooler` the head reads its vector
-            of the first token, else the last real token.
-        num_labels: Number of logits, L.
+        config: TransformerConfig.
+        **kwargs: Keras' own `name`, `dtype` and `trainable`.
 
     Call args:
         token_ids: int32 [B, T].
@@ -38,6 +40,94 @@ class SequenceModel(ConfiguredLayer):
         position_ids: int32 [B, T] or None; a decoder counts
             from the first real token.
         training: Apply dropout.
+    """
+
+    def call(
+        self,
+        token_ids: Any,
+        padding_mask: Any = None,
+        segment_ids: Any = None,
+        position_ids: Any = None,
+        training: bool = False,
+    ) -> Any:
+        """See the class."""
+        tokens = {
+            "token_ids": token_ids,
+            "padding_mask": padding_mask,
+            "segment_ids": segment_ids,
+            "position_ids": position_ids,
+        }
+        return self.outputs(tokens, training)
+
+    def outputs(self, tokens: Tokens, training: bool) -> Any:
+        """Returns what `call` returns."""
+        raise NotImplementedError
+
+    def _hidden_states(
+        self, tokens: Tokens, training: bool, first_only: bool = False
+    ) -> Any:
+        """Returns float [B, 1 or T, D].
+
+        Args:
+            tokens: What `call` was given.
+            training: Apply dropout.
+            first_only: Compute the last block for the first tokens alone.
+        """
+        position_ids = tokens["position_ids"]
+        padding_mask = tokens["padding_mask"]
+        causal = self.config.is_causal
+        if position_ids is None and padding_mask is not None and causal:
+            real = ops.cast(padding_mask, "int32")
+            first = ops.expand_dims(ops.argmax(real, axis=1), 1)
+            places = ops.arange(ops.shape(real)[1], dtype="int32")
+            position_ids = ops.maximum(places - ops.cast(first, "int32"), 0)
+        positions = None
+        if first_only:
+            positions = ops.zeros_like(
+                tokens["token_ids"][:, :1], dtype="int32"
+            )
+        return self.transformer(
+            **{**tokens, "position_ids": position_ids},
+            positions=positions,
+            training=training,
+        )
+
+    def _sequence_vectors(
+        self, tokens: Tokens, pooler: Pooler | None, training: bool
+    ) -> Any:
+        """Returns [B, D]: the pooler's vector, else that of the last token."""
+        if pooler is not None:  # which reads the first token
+            return pooler(self._hidden_states(tokens, training, True))
+        x = self._hidden_states(tokens, training)
+        return last_token(x, tokens["padding_mask"])
+
+    def _create_dropout(self, rate: float) -> Dropout:
+        """Returns the dropout before a head."""
+        return Dropout(rate, name="dropout", dtype=self.dtype_policy)
+
+    def _create_classifier(
+        self, num_outputs: int, name: str, use_bias: bool = True
+    ) -> Linear:
+        """Returns the last layer of a head, in float32 under any policy."""
+        return Linear(
+            self.config.hidden_size,
+            num_outputs,
+            use_bias=use_bias,
+            initializer_range=self.config.task_head.initializer_range,
+            name=name,
+            dtype="float32",
+        )
+
+
+class SequenceModel(TaskModel):
+    """Logits of labels for a whole sequence.
+
+    Args:
+        config: TransformerConfig. With a `pooler` the head reads its vector
+            of the first token, else the last real token.
+        num_labels: Number of logits, L.
+
+    Call args: Those of TaskModel.
 
     Returns:
         float32 [B, L].
@@ -46,8 +136,6 @@ class SequenceModel(ConfiguredLayer):
     section 3.2 (last token).
     """
 
-    config_class = TransformerConfig
-    # Key of `Family.architectures`.
     architecture = "sequence_classification"
 
     def __init__(
@@ -56,44 +144,18 @@ class SequenceModel(ConfiguredLayer):
         """See the class."""
         super().__init__(config, **kwargs)
         self.num_labels = num_labels
-        head, policy = config.task_head, self.dtype_policy
-        self.transformer = Transformer(config, name="transformer", dtype=policy)
-        self.pooler = _create_pooler(config, policy)
-        self.dropout = Dropout(
-            head.dropout if head.drop_sequence else 0.0,
-            name="dropout",
-            dtype=policy,
+        head = config.task_head
+        self.pooler = self._create_pooler()
+        self.dropout = self._create_dropout(
+            head.dropout if head.drop_sequence else 0.0
         )
-        self.sequence_classifier = _create_classifier(
-            config,
-            num_labels,
-            name="sequence_classifier",
-            use_bias=head.sequence_bias,
+        self.sequence_classifier = self._create_classifier(
+            num_labels, "sequence_classifier", head.sequence_bias
         )
 
-    def build(self, input_shape: Any = None) -> None:
-        """Creates the weights."""
-        _build(self.transformer, self.pooler, self.sequence_classifier)
-        self.built = True
-
-    def call(
-        self,
-        token_ids: Any,
-        padding_mask: Any = None,
-        segment_ids: Any = None,
-        position_ids: Any = None,
-        training: bool = False,
-    ) -> Any:
-        """See the class."""
-        x = _sequence_vectors(
-            self.transformer,
-            self.pooler,
-            token_ids,
-            padding_mask=padding_mask,
-            segment_ids=segment_ids,
-            position_ids=position_ids,
-            training=training,
-        )
+    def outputs(self, tokens: Tokens, training: bool) -> Any:
+        """See the base class."""
+        x = self._sequence_vectors(tokens, self.pooler, training)
         x = self.dropout(x, training=training)
         return self.sequence_classifier(ops.cast(x, "float32"))
 
@@ -102,20 +164,14 @@ class SequenceModel(ConfiguredLayer):
         return {**super().get_config(), "num_labels": self.num_labels}
 
 
-class TokenModel(ConfiguredLayer):
+class TokenModel(TaskModel):
     """Logits of labels for every token.
 
     Args:
         config: TransformerConfig.
         num_labels: Number of logits, L.
 
-    Call args:
-        token_ids: int32 [B, T].
-        padding_mask: int32 [B, T] or None.
-        segment_ids: int32 [B, T] or None.
-        position_ids: int32 [B, T] or None; a decoder counts
-            from the first real token.
-        training: Apply dropout.
+    Call args: Those of TaskModel.
 
     Returns:
         float32 [B, T, L].
@@ -123,9 +179,7 @@ class TokenModel(ConfiguredLayer):
     Reference: Devlin et al., 2019, section 5.3.
     """
 
-    config_class = TransformerConfig
     architecture = "token_classification"
-    # What a folder may hold and this model does without.
     leaves_out = ("pooler.",)
 
     def __init__(
@@ -134,37 +188,14 @@ class TokenModel(ConfiguredLayer):
         """See the class."""
         super().__init__(config, **kwargs)
         self.num_labels = num_labels
-        policy = self.dtype_policy
-        self.transformer = Transformer(config, name="transformer", dtype=policy)
-        self.dropout = Dropout(
-            config.task_head.dropout, name="dropout", dtype=policy
-        )
-        self.token_classifier = _create_classifier(
-            config, num_labels, name="token_classifier"
+        self.dropout = self._create_dropout(config.task_head.dropout)
+        self.token_classifier = self._create_classifier(
+            num_labels, "token_classifier"
         )
 
-    def build(self, input_shape: Any = None) -> None:
-        """Creates the weights."""
-        _build(self.transformer, self.token_classifier)
-        self.built = True
-
-    def call(
-        self,
-        token_ids: Any,
-        padding_mask: Any = None,
-        segment_ids: Any = None,
-        position_ids: Any = None,
-        training: bool = False,
-    ) -> Any:
-        """See the class."""
-        x = _hidden_states(
-            self.transformer,
-            token_ids,
-            padding_mask=padding_mask,
-            segment_ids=segment_ids,
-            position_ids=position_ids,
-            training=training,
-        )
+    def outputs(self, tokens: Tokens, training: bool) -> Any:
+        """See the base class."""
+        x = self._hidden_states(tokens, training)
         x = self.dropout(x, training=training)
         return self.token_classifier(ops.cast(x, "float32"))
 
@@ -173,21 +204,15 @@ class TokenModel(ConfiguredLayer):
         return {**super().get_config(), "num_labels": self.num_labels}
 
 
-class SpanModel(ConfiguredLayer):
+class SpanModel(TaskModel):
     """Logits for every token to be the first, and the last, of a span.
 
     Args:
         config: TransformerConfig.
 
-    Call args:
-        token_ids: int32 [B, T].
-        padding_mask: int32 [B, T] or None.
-        segment_ids: int32 [B, T] or None.
-        position_ids: int32 [B, T] or None; a decoder counts
-            from the first real token.
+    Call args: Those of TaskModel, and
         answer_mask: int32 [B, T], true where a span may be, or None.
             Elsewhere logits are lower by `HIDDEN_LOGIT`.
-        training: Apply dropout.
 
     Returns:
         Dict of `start` and `end`, float32 [B, T].
@@ -195,24 +220,13 @@ class SpanModel(ConfiguredLayer):
     Reference: Devlin et al., 2019, section 4.2.
     """
 
-    config_class = TransformerConfig
     architecture = "question_answering"
     leaves_out = ("pooler.",)
 
     def __init__(self, config: TransformerConfig, **kwargs: Any) -> None:
         """See the class."""
         super().__init__(config, **kwargs)
-        self.transformer = Transformer(
-            config, name="transformer", dtype=self.dtype_policy
-        )
-        self.span_classifier = _create_classifier(
-            config, 2, name="span_classifier"
-        )
-
-    def build(self, input_shape: Any = None) -> None:
-        """Creates the weights."""
-        _build(self.transformer, self.span_classifier)
-        self.built = True
+        self.span_classifier = self._create_classifier(2, "span_classifier")
 
     def call(
         self,
@@ -220,38 +234,31 @@ class SpanModel(ConfiguredLayer):
         padding_mask: Any = None,
         segment_ids: Any = None,
         position_ids: Any = None,
-        answer_mask: Any = None,
         training: bool = False,
+        answer_mask: Any = None,
     ) -> dict[str, Any]:
         """See the class."""
-        x = _hidden_states(
-            self.transformer,
-            token_ids,
-            padding_mask=padding_mask,
-            segment_ids=segment_ids,
-            position_ids=position_ids,
-            training=training,
+        logits = super().call(
+            token_ids, padding_mask, segment_ids, position_ids, training
         )
-        logits = self.span_classifier(ops.cast(x, "float32"))  # [B, T, 2]
         if answer_mask is not None:
             hidden = 1.0 - ops.cast(answer_mask, "float32")
             logits = logits - ops.expand_dims(hidden, 2) * HIDDEN_LOGIT
         return {"start": logits[..., 0], "end": logits[..., 1]}
 
+    def outputs(self, tokens: Tokens, training: bool) -> Any:
+        """Returns float32 [B, T, 2], before the mask."""
+        x = self._hidden_states(tokens, training)
+        return self.span_classifier(ops.cast(x, "float32"))
 
-class ChoiceModel(ConfiguredLayer):
+
+class ChoiceModel(TaskModel):
     """One logit for each of the choices of an example.
 
     Args:
         config: TransformerConfig; see SequenceModel.
 
-    Call args:
-        token_ids: int32 [B, C, T], one sequence per choice.
-        padding_mask: int32 [B, C, T] or None.
-        segment_ids: int32 [B, C, T] or None.
-        position_ids: int32 [B, C, T] or None; a decoder counts
-            from the first real token.
-        training: Apply dropout.
+    Call args: Those of TaskModel, but [B, C, T]: one sequence per choice.
 
     Returns:
         float32 [B, C].
@@ -260,52 +267,27 @@ class ChoiceModel(ConfiguredLayer):
     section 3.3.
     """
 
-    config_class = TransformerConfig
     architecture = "multiple_choice"
 
     def __init__(self, config: TransformerConfig, **kwargs: Any) -> None:
         """See the class."""
         super().__init__(config, **kwargs)
-        policy = self.dtype_policy
-        self.transformer = Transformer(config, name="transformer", dtype=policy)
-        self.pooler = _create_pooler(config, policy)
-        self.dropout = Dropout(
-            config.task_head.dropout, name="dropout", dtype=policy
-        )
-        self.choice_classifier = _create_classifier(
-            config, 1, name="choice_classifier"
-        )
+        self.pooler = self._create_pooler()
+        self.dropout = self._create_dropout(config.task_head.dropout)
+        self.choice_classifier = self._create_classifier(1, "choice_classifier")
 
-    def build(self, input_shape: Any = None) -> None:
-        """Creates the weights."""
-        _build(self.transformer, self.pooler, self.choice_classifier)
-        self.built = True
-
-    def call(
-        self,
-        token_ids: Any,
-        padding_mask: Any = None,
-        segment_ids: Any = None,
-        position_ids: Any = None,
-        training: bool = False,
-    ) -> Any:
-        """See the class."""
+    def outputs(self, tokens: Tokens, training: bool) -> Any:
+        """See the base class."""
+        token_ids = tokens["token_ids"]
         num_choices = token_ids.shape[1] or ops.shape(token_ids)[1]
-        x = _sequence_vectors(
-            self.transformer,
-            self.pooler,
-            fold_rows(token_ids),
-            padding_mask=fold_rows(padding_mask),
-            segment_ids=fold_rows(segment_ids),
-            position_ids=fold_rows(position_ids),
-            training=training,
-        )
+        rows = {name: fold_rows(value) for name, value in tokens.items()}
+        x = self._sequence_vectors(rows, self.pooler, training)
         x = self.dropout(x, training=training)
         logits = self.choice_classifier(ops.cast(x, "float32"))
         return ops.reshape(logits, (-1, num_choices))
 
 
-class EmbeddingModel(ConfiguredLayer):
+class EmbeddingModel(TaskModel):
     """One vector for a whole sequence.
 
     Args:
@@ -314,13 +296,7 @@ class EmbeddingModel(ConfiguredLayer):
             "last" (the last real one).
         normalize: Divide the vectors by their length.
 
-    Call args:
-        token_ids: int32 [B, T].
-        padding_mask: int32 [B, T] or None.
-        segment_ids: int32 [B, T] or None.
-        position_ids: int32 [B, T] or None; a decoder counts
-            from the first real token.
-        training: Apply dropout.
+    Call args: Those of TaskModel.
 
     Returns:
         float32 [B, D].
@@ -328,7 +304,6 @@ class EmbeddingModel(ConfiguredLayer):
     Reference: Reimers and Gurevych, 2019, section 3.
     """
 
-    config_class = TransformerConfig
     architecture = "encoder"
     leaves_out = ("pooler.",)
 
@@ -352,37 +327,15 @@ class EmbeddingModel(ConfiguredLayer):
                 "first token sees no other. Received: 'cls'"
             )
         self.pooling, self.normalize = pooling, normalize
-        self.transformer = Transformer(
-            config, name="transformer", dtype=self.dtype_policy
-        )
 
-    def build(self, input_shape: Any = None) -> None:
-        """Creates the weights."""
-        self.transformer.build()
-        self.built = True
-
-    def call(
-        self,
-        token_ids: Any,
-        padding_mask: Any = None,
-        segment_ids: Any = None,
-        position_ids: Any = None,
-        training: bool = False,
-    ) -> Any:
-        """See the class."""
-        x = _hidden_states(
-            self.transformer,
-            token_ids,
-            padding_mask=padding_mask,
-            segment_ids=segment_ids,
-            position_ids=position_ids,
-            positions=_first(token_ids) if self.pooling == "cls" else None,
-            training=training,
-        )
+    def outputs(self, tokens: Tokens, training: bool) -> Any:
+        """See the base class."""
+        first_only = self.pooling == "cls"
+        x = self._hidden_states(tokens, training, first_only)
         if self.pooling == "mean":
-            x = mean_of_tokens(x, padding_mask)
+            x = mean_of_tokens(x, tokens["padding_mask"])
         elif self.pooling == "last":
-            x = last_token(x, padding_mask)
+            x = last_token(x, tokens["padding_mask"])
         else:
             x = x[:, 0]
         x = ops.cast(x, "float32")
@@ -403,83 +356,3 @@ def fold_rows(x: Any) -> Any:
         return None
     length = x.shape[-1] if x.shape[-1] is not None else ops.shape(x)[-1]
     return ops.reshape(x, (-1, length))
-
-
-def _create_pooler(config: TransformerConfig, policy: Any) -> Pooler | None:
-    """Returns the family's pooler, or None if it has none."""
-    if config.pooler is None:
-        return None
-    return Pooler(config.pooler, name="pooler", dtype=policy)
-
-
-def _create_classifier(
-    config: TransformerConfig,
-    num_outputs: int,
-    name: str,
-    use_bias: bool = True,
-) -> Linear:
-    """Returns the last layer of a head, in float32 under any policy."""
-    return Linear(
-        config.hidden_size,
-        num_outputs,
-        use_bias=use_bias,
-        initializer_range=config.task_head.initializer_range,
-        name=name,
-        dtype="float32",
-    )
-
-
-def _build(*parts: Any) -> None:
-    """Creates the weights of the parts that there are."""
-    for part in parts:
-        if part is not None:
-            part.build()
-
-
-def _first(token_ids: Any) -> Any:
-    """Returns int32 [B, 1] of zeros: the first position of every row."""
-    return ops.zeros_like(token_ids[:, :1], dtype="int32")
-
-
-def _hidden_states(
-    transformer: Transformer,
-    token_ids: Any,
-    padding_mask: Any,
-    position_ids: Any,
-    **options: Any,
-) -> Any:
-    """Returns float [B, P or T, D]; see the models for the positions."""
-    causal = transformer.config.is_causal
-    if position_ids is None and padding_mask is not None and causal:
-        real = ops.cast(padding_mask, "int32")
-        first = ops.expand_dims(ops.argmax(real, axis=1), 1)
-        places = ops.arange(ops.shape(real)[1], dtype="int32")
-        position_ids = ops.maximum(places - ops.cast(first, "int32"), 0)
-    return transformer(
-        token_ids,
-        padding_mask=padding_mask,
-        position_ids=position_ids,
-        **options,
-    )
-
-
-def _sequence_vectors(
-    transformer: Transformer,
-    pooler: Pooler | None,
-    token_ids: Any,
-    padding_mask: Any,
-    **options: Any,
-) -> Any:
-    """Returns [B, D]: the pooler's vector, else that of the last token."""
-    if pooler is None:
-        x = _hidden_states(transformer, token_ids, padding_mask, **options)
-        return last_token(x, padding_mask)
-    # The pooler reads the first token; the last block computes no other.
-    x = _hidden_states(
-        transformer,
-        token_ids,
-        padding_mask,
-        positions=_first(token_ids),
-        **options,
-    )
-    return pooler(x)

@@ -1,6 +1,6 @@
 """The stack that every family configures."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from keras import ops
 
@@ -161,7 +161,47 @@ class Transformer(ConfiguredLayer):
         return (1.0 - ops.cast(visible, "float32")) * HIDDEN_PENALTY
 
 
-class PretrainingModel(ConfiguredLayer):
+class TransformerModel(ConfiguredLayer):
+    """A transformer with parts of a family's on top: the base of all models.
+
+    A subclass adds its parts in the constructor, in the order in which their
+    weights are drawn, and implements `call`.
+
+    Args:
+        config: TransformerConfig.
+        **kwargs: Keras' own `name`, `dtype` and `trainable`.
+    """
+
+    config_class = TransformerConfig
+    # Key of `Family.architectures`.
+    architecture: str
+    # What a folder may hold and the model does without.
+    leaves_out: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, config: TransformerConfig, **kwargs: Any) -> None:
+        """See the class."""
+        super().__init__(config, **kwargs)
+        self.transformer = Transformer(
+            config, name="transformer", dtype=self.dtype_policy
+        )
+
+    def build(self, input_shape: Any = None) -> None:
+        """Creates the weights of all parts."""
+        for part in self._flatten_layers(include_self=False, recursive=False):
+            if not part.built:
+                part.build()
+        self.built = True
+
+    def _create_pooler(self) -> Pooler | None:
+        """Returns the family's pooler, or None if it has none."""
+        if self.config.pooler is None:
+            return None
+        return Pooler(
+            self.config.pooler, name="pooler", dtype=self.dtype_policy
+        )
+
+
+class PretrainingModel(TransformerModel):
     """A transformer with the heads that its family pretrains with.
 
     Args:
@@ -184,8 +224,6 @@ class PretrainingModel(ConfiguredLayer):
     Reference: Devlin et al., 2019, section 3.1.
     """
 
-    config_class = TransformerConfig
-
     def __init__(
         self,
         config: TransformerConfig,
@@ -205,14 +243,14 @@ class PretrainingModel(ConfiguredLayer):
                 f"None, num_sequence_labels={num_sequence_labels}"
             )
         self.num_sequence_labels = num_sequence_labels
-        policy = self.dtype_policy
-        self.transformer = Transformer(config, name="transformer", dtype=policy)
         self.masked_lm_head = MaskedLMHead(
-            config.masked_lm_head, name="masked_lm_head", dtype=policy
+            config.masked_lm_head,
+            name="masked_lm_head",
+            dtype=self.dtype_policy,
         )
         self.pooler = self.sequence_head = None
         if num_sequence_labels and config.pooler is not None:
-            self.pooler = Pooler(config.pooler, name="pooler", dtype=policy)
+            self.pooler = self._create_pooler()
             self.sequence_head = Linear(
                 config.hidden_size,
                 num_sequence_labels,
@@ -222,18 +260,9 @@ class PretrainingModel(ConfiguredLayer):
             )
 
     @property
-    def architecture(self) -> str:
-        """Key of `Family.architectures`."""
+    def architecture(self) -> str:  # type: ignore[override]
+        """See the base class."""
         return "masked_lm" if self.sequence_head is None else "pretraining"
-
-    def build(self, input_shape: Any = None) -> None:
-        """Creates the weights."""
-        self.transformer.build()
-        self.masked_lm_head.build()
-        for part in (self.pooler, self.sequence_head):
-            if part is not None:
-                part.build()
-        self.built = True
 
     def call(
         self,
@@ -275,7 +304,7 @@ class PretrainingModel(ConfiguredLayer):
         }
 
 
-class LanguageModel(ConfiguredLayer):
+class LanguageModel(TransformerModel):
     """A decoder whose token table predicts the next token.
 
     Args:
@@ -303,8 +332,6 @@ class LanguageModel(ConfiguredLayer):
     Reference: Radford et al., 2019, section 2; Press and Wolf, 2017.
     """
 
-    config_class = TransformerConfig
-    # Key of `Family.architectures`.
     architecture = "causal_lm"
 
     def __init__(self, config: TransformerConfig, **kwargs: Any) -> None:
@@ -315,14 +342,6 @@ class LanguageModel(ConfiguredLayer):
                 "`config.block.attention.causal` is needed for a language "
                 f"model. Received: false, family {config.family!r}"
             )
-        self.transformer = Transformer(
-            config, name="transformer", dtype=self.dtype_policy
-        )
-
-    def build(self, input_shape: Any = None) -> None:
-        """Creates the weights."""
-        self.transformer.build()
-        self.built = True
 
     def call(
         self,
