@@ -1,7 +1,8 @@
 """Tasks by the verbs: trained, evaluated again, and predicted with.
 
-Those whose outputs are read in a way of their own; test_labelled_verbs.py has
-one label per text, test_configs.py trains each flag file.
+Of encoders those whose outputs are read in a way of their own;
+test_labelled_verbs.py has one label per text, test_configs.py trains each flag
+file. Decoders start from a folder that a run from nothing left.
 """
 
 import json
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests import labelled_files, verbs
+from tfllm.data.vocabularies import byte_bpe
 
 pytestmark = pytest.mark.slow
 
@@ -45,6 +47,11 @@ def several(count: int, rng: random.Random) -> str:
 
 # Task -> what its files hold, their suffix, and its flags.
 RUNS: dict[str, tuple[Any, str, dict[str, Any]]] = {
+    "classification": (
+        labelled_files.trec,
+        ".txt",
+        {"line_pattern": r"(?P<label>\w+):(?P<text>.+)"},
+    ),
     "multi_label": (several, ".jsonl", {"id_column": "id"}),
     "tagging": (labelled_files.wnut17, ".conll", {}),
     "question_answering": (
@@ -66,28 +73,28 @@ RUNS: dict[str, tuple[Any, str, dict[str, Any]]] = {
 }
 
 
-@pytest.fixture(scope="module", params=RUNS)
+CASES = [
+    *(("bert", task) for task in RUNS if task != "classification"),
+    *(
+        ("gpt2", task)
+        for task in ("classification", "tagging", "question_answering")
+    ),
+]
+
+
+@pytest.fixture(scope="module", params=CASES, ids="-".join)
 def run(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, pathlib.Path, pathlib.Path]:
     """A task, the folder of its run, and its held-out file."""
-    task = request.param
+    family, task = request.param
     make, suffix, flags = RUNS[task]
     root = tmp_path_factory.mktemp(task)
-    vocabulary = [*verbs.vocabulary(), *WORDS, "?", "abbr", "hum"]
-    (root / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
     for seed, name in enumerate(("train", "heldout")):
         content = make(COUNT, random.Random(seed))
         (root / f"{name}{suffix}").write_text(content)
-    work = verbs.workplace()
     settings = {
         "task": task,
-        "model": work.write_config(
-            f"{task}/config.json",
-            vocab_size=len(vocabulary),
-            num_hidden_layers=1,
-        ),
-        "tokenizer": root / "vocab.txt",
         "train_files": root / f"train{suffix}",
         "eval_files": root / f"heldout{suffix}",
         "model_dir": root / "run",
@@ -99,9 +106,38 @@ def run(
         "seed": 1,
         **flags,
     }
-    done = verbs.run("train", *(f"--{k}={v}" for k, v in settings.items()))
-    assert done.status == 0, done.stderr
+    fresh = fresh_encoder(root) if family == "bert" else fresh_decoder(root)
+    if family == "gpt2":
+        train(settings | fresh | {"model_dir": root / "first"})
+        fresh = {"init_from": root / "first"}
+    train(settings | fresh)
     return task, root / "run", root / f"heldout{suffix}"
+
+
+def train(flags: dict[str, Any]) -> None:
+    done = verbs.run("train", *(f"--{k}={v}" for k, v in flags.items()))
+    assert done.status == 0, done.stderr
+
+
+def fresh_encoder(root: pathlib.Path) -> dict[str, Any]:
+    vocabulary = [*verbs.vocabulary(), *WORDS, "?", "abbr", "hum"]
+    (root / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
+    config = verbs.workplace().write_config(
+        f"{root.name}/config.json",
+        vocab_size=len(vocabulary),
+        num_hidden_layers=1,
+    )
+    return {"model": config, "tokenizer": root / "vocab.txt"}
+
+
+def fresh_decoder(root: pathlib.Path) -> dict[str, Any]:
+    (root / "text.txt").write_text(f"{' '.join(WORDS)}\n" * 9)
+    byte_bpe.train(
+        str(root / "text.txt"),
+        str(root / "bytes"),
+        byte_bpe.ByteBPETrainingConfig(vocab_size=290),
+    )
+    return {"model": "gpt2:tiny", "tokenizer": root / "bytes"}
 
 
 def test_the_figures_of_training_come_out_again(
@@ -165,6 +201,13 @@ def test_standard_input(run: tuple[str, pathlib.Path, pathlib.Path]) -> None:
         CHECKS[task](result)
 
 
+def check_label(result: dict[str, Any]) -> None:
+    assert set(result["scores"]) == set(labelled_files.LABELS)
+    assert sum(result["scores"].values()) == pytest.approx(1.0, abs=1e-5)
+    assert result["score"] == result["scores"][result["label"]]
+    assert result["score"] == max(result["scores"].values())
+
+
 def check_labels(result: dict[str, Any]) -> None:
     assert result["labels"] == [
         name for name, score in result["scores"].items() if score >= 0.5
@@ -205,6 +248,7 @@ def check_choice(result: dict[str, Any]) -> None:
 
 
 CHECKS = {
+    "classification": check_label,
     "multi_label": check_labels,
     "tagging": check_tags,
     "question_answering": check_answer,

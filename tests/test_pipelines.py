@@ -11,9 +11,10 @@ import tensorflow as tf
 import tfllm
 from tests import verbs
 from tfllm import tasks
+from tfllm.data.vocabularies import byte_bpe
 from tfllm.interop import model_folder
 from tfllm.models import FAMILIES
-from tfllm.tokenizers import WordPieceTokenizer
+from tfllm.tokenizers import ByteBPETokenizer, WordPieceTokenizer
 
 LABELS = ("ham", "spam", "eggs")
 TEXTS = ["baba kiki lolo, dede.", "susu tata"]
@@ -48,7 +49,30 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
             name, config.with_initializer_range(0.5), **settings
         )
         model_folder.save(task, root / name, tokenizer)
+    save_decoder(root)
     return root
+
+
+def save_decoder(root: pathlib.Path) -> None:
+    """Writes a folder of GPT-2, `causal_lm`."""
+    (root / "text.txt").write_text(verbs.text(20) + "\n")
+    tokenizer = byte_bpe.train(
+        str(root / "text.txt"),
+        str(root / "bytes"),
+        byte_bpe.ByteBPETrainingConfig(vocab_size=270),
+    )
+    keras.utils.set_random_seed(5)
+    config = FAMILIES["gpt2"].config(
+        num_layers=1,
+        hidden_size=16,
+        num_heads=2,
+        vocab_size=tokenizer.vocab_size,
+        max_position_embeddings=64,
+        initializer_range=0.5,
+        **tokenizer.model_ids,
+    )
+    task = tasks.create("causal_lm", config)
+    model_folder.save(task, root / "causal_lm", tokenizer)
 
 
 def test_text_classification(folders: pathlib.Path) -> None:
@@ -184,6 +208,54 @@ def test_feature_extraction(folders: pathlib.Path) -> None:
     )(TEXTS)
     assert np.shape(vectors) == (2, 1, 16)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=-1), 1.0, atol=1e-5)
+    # They are the hidden states that the head reads.
+    task = model_folder.load(folders / "classification")
+    tokenizer = WordPieceTokenizer.from_file(str(folders / "vocab.txt"))
+    ids = tokenizer.tokenize(tf.constant(TEXTS[1:])).to_list()[0]
+    row = np.array([[tokenizer.cls_id, *ids, tokenizer.sep_id]], "int32")
+    states = task.model.transformer(row, training=False)
+    np.testing.assert_allclose(short, states, atol=1e-5)
+    # A decoder has no special tokens.
+    decoder = tfllm.pipeline(
+        "feature-extraction", model=str(folders / "causal_lm")
+    )
+    bytes_ = ByteBPETokenizer.from_file(str(folders / "causal_lm"))
+    count = len(bytes_.tokenize(tf.constant(TEXTS[1:])).to_list()[0])
+    assert np.shape(decoder(TEXTS[1])) == (1, count, 16)
+
+
+def test_text_generation(folders: pathlib.Path) -> None:
+    pipe = tfllm.pipeline("text-generation", model=str(folders / "causal_lm"))
+    (one,) = pipe(TEXTS[0], max_new_tokens=6)
+    assert set(one) == {"generated_text"}
+    assert one["generated_text"].startswith(TEXTS[0])
+    both = pipe(TEXTS, max_new_tokens=6)
+    assert [len(found) for found in both] == [1, 1]
+    assert both[0] == [one]
+    (rest,) = pipe(TEXTS[0], max_new_tokens=6, return_full_text=False)
+    assert TEXTS[0] + rest["generated_text"] == one["generated_text"]
+    sampled = pipe(
+        TEXTS[0],
+        max_new_tokens=6,
+        do_sample=True,
+        num_return_sequences=3,
+        seed=1,
+    )
+    assert len({found["generated_text"] for found in sampled}) == 3
+    # Greedy: the most probable token, one after the other.
+    tokenizer = ByteBPETokenizer.from_file(str(folders / "causal_lm"))
+    ids = tokenizer.tokenize(tf.constant(TEXTS[:1])).to_list()[0]
+    start = len(ids)
+    for _ in range(6):
+        row = {"token_ids": np.array([ids], "int32")}
+        logits = pipe.task(row, training=False)["clm"]
+        ids.append(int(np.argmax(logits[0, -1])))
+    ids = ids[start:]
+    if tokenizer.eos_id in ids:
+        ids = ids[: ids.index(tokenizer.eos_id)]
+    text = tokenizer.detokenize(tf.ragged.constant([ids], tf.int32))
+    expected = text.numpy()[0].decode("utf-8", "replace")
+    assert rest["generated_text"] == expected
 
 
 @pytest.mark.parametrize(
@@ -214,6 +286,7 @@ def test_what_is_refused(
         tfllm.pipeline(task, model=str(folders / folder))(inputs)
 
 
+GREEDY = {"max_new_tokens": 8, "do_sample": False}
 CALLS: dict[str, tuple[str, list[tuple[Any, dict[str, Any]]]]] = {
     "classification": (
         "text-classification",
@@ -236,7 +309,17 @@ CALLS: dict[str, tuple[str, list[tuple[Any, dict[str, Any]]]]] = {
         ],
     ),
     "masked_lm": ("fill-mask", [("[MASK] kiki.", {}), (["[MASK] ba"], {})]),
+    "causal_lm": (
+        "text-generation",
+        [
+            (TEXTS[0], GREEDY),
+            (TEXTS, GREEDY),
+            (TEXTS[0], {**GREEDY, "return_full_text": False}),
+            (TEXTS[0], {**GREEDY, "num_beams": 3, "num_return_sequences": 2}),
+        ],
+    ),
 }
+FEATURES = ("classification", "tagging", "causal_lm")
 
 
 @pytest.mark.live_parity
@@ -249,6 +332,18 @@ def test_the_same_there(folders: pathlib.Path, folder: str) -> None:
     theirs = transformers.pipeline(name, model=str(folders / folder))
     for inputs, options in calls:
         equal(ours(inputs, **options), theirs(inputs, **options))
+
+
+@pytest.mark.live_parity
+@pytest.mark.parametrize("folder", FEATURES)
+def test_the_same_vectors_there(folders: pathlib.Path, folder: str) -> None:
+    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("torch")
+    name = "feature-extraction"
+    ours = tfllm.pipeline(name, model=str(folders / folder))
+    theirs = transformers.pipeline(name, model=str(folders / folder))
+    for inputs in (TEXTS[0], TEXTS):
+        equal(ours(inputs), theirs(inputs))
 
 
 def equal(ours: Any, theirs: Any) -> None:
