@@ -22,6 +22,9 @@ How a comparison is made
 - Fine-tuning is on real texts with each library's own input
   (`fine_tuning.py`): steps differ, so its figure is the mean rate.
 - A side that fails is a row that says why.
+- Serving (`serving.py`) starts each side's server on one model folder, ours by
+  the serve verb, Transformers behind FastAPI (`transformers_server.py`); the
+  servers answer in turns, all others waiting.
 
 What is equal: shapes, float32, dropout 0.1 in every place the published model
 has it, clipping to a global norm of 1.0, AdamW with decay, threads.

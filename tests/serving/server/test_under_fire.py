@@ -1,7 +1,7 @@
 """Many clients, broken requests and millions of words, on a real process.
 
 Short by default; `--long` runs 64 clients for 60 s, 1,000 mutations of each
-kind and 1,000,000 distinct words.
+kind (of raw requests three times) and 1,000,000 distinct words.
 """
 
 import concurrent.futures
@@ -33,7 +33,7 @@ REQUEST = json.dumps(
     }
 ).encode()
 # Seconds of load, mutations, words: short and long.
-SCALES = {False: (3, 150, 40_000), True: (60, 1000, 1_000_000)}
+SCALES = {False: (3, 100, 40_000), True: (60, 1000, 1_000_000)}
 
 
 @pytest.fixture(scope="module")
@@ -182,23 +182,24 @@ def test_mutations_of_bodies(
 
 @pytest.mark.dist
 @pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3])
 def test_mutations_of_whole_requests(
-    server: ServeProcess, scale: tuple[int, int, int]
+    server: ServeProcess, scale: tuple[int, int, int], seed: int
 ) -> None:
-    rng, statuses = random.Random(1), Counter[str]()
+    """Whatever comes, there is an answer."""
+    rng, statuses = random.Random(seed), Counter[str]()
     head = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Length: "
     content = head.encode() + b"%d\r\n\r\n%s" % (len(REQUEST), REQUEST)
     for _ in range(scale[1]):
-        found = exchange(server, mutated(content, rng))
-        if found:
-            assert found.startswith(b"HTTP/1.1 "), found[:100]
-        statuses[found[9:12].decode() or "closed"] += 1
+        sent = mutated(content, rng)
+        found = exchange(server, sent)
+        assert found.startswith(b"HTTP/1.1 "), (sent, found[:100])
+        statuses[found[9:12].decode()] += 1
     print("mutations of requests:", dict(statuses))
     assert set(statuses) <= {
-        *("closed", "200", "400", "401", "404", "408", "413", "414", "431"),
-        *("500", "501", "505"),
+        *("200", "400", "401", "404", "408", "413", "414", "431"),
+        *("501", "505"),
     }
-    assert "500" not in statuses
 
 
 @pytest.mark.dist
