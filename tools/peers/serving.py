@@ -155,7 +155,6 @@ class _Running:
 
     spec: ServerSpec
     process: ServerProcess | None = None
-    client: Client | None = None
     error: str = ""
     scores: list[list[float]] = dataclasses.field(default_factory=list)
     first_seconds: float = 0.0
@@ -251,16 +250,17 @@ def _start(
     one.process = stack.enter_context(
         start(spec, _usable(interpreters[spec.side]), folder, config.timeout)
     )
-    one.client = Client(one.process.port, config.timeout)
-    stack.callback(one.client.close)
     texts = serving_texts.make_texts(_WARM_REQUESTS, NUM_WORDS[0], seed=1)
-    (one.first_seconds,) = http_client.latencies(
-        one.client, spec.ask, texts, 0.0
-    )
-    one.scores = [spec.ask(one.client, text) for text in texts]
-    for num_words in NUM_WORDS:
-        for text in serving_texts.make_texts(_WARM_REQUESTS, num_words, seed=2):
-            spec.ask(one.client, text)
+    with contextlib.closing(_client(one, config)) as client:
+        (one.first_seconds,) = http_client.latencies(
+            client, spec.ask, texts, 0.0
+        )
+        one.scores = [spec.ask(client, text) for text in texts]
+        for num_words in NUM_WORDS:
+            for text in serving_texts.make_texts(
+                _WARM_REQUESTS, num_words, seed=2
+            ):
+                spec.ask(client, text)
     _load(one, 2.0, config.timeout, seed=3)
 
 
@@ -292,17 +292,23 @@ def start(
 
 
 def _turn(one: _Running, config: TurnsConfig, turn: int) -> None:
-    assert one.client is not None
-    for num_words in NUM_WORDS:
-        texts = serving_texts.make_texts(_TEXTS, num_words, seed=100 + turn)
-        one.seconds.setdefault(num_words, []).extend(
-            http_client.latencies(
-                one.client, one.spec.ask, texts, config.seconds_per_turn
+    # A new one each turn: servers close what is idle for long.
+    with contextlib.closing(_client(one, config)) as client:
+        for num_words in NUM_WORDS:
+            texts = serving_texts.make_texts(_TEXTS, num_words, seed=100 + turn)
+            one.seconds.setdefault(num_words, []).extend(
+                http_client.latencies(
+                    client, one.spec.ask, texts, config.seconds_per_turn
+                )
             )
-        )
     one.rates.append(
         _load(one, config.seconds_per_turn, config.timeout, seed=200 + turn)
     )
+
+
+def _client(one: _Running, config: TurnsConfig) -> Client:
+    assert one.process is not None
+    return Client(one.process.port, config.timeout)
 
 
 def _load(one: _Running, seconds: float, timeout: float, seed: int) -> float:
