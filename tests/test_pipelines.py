@@ -188,6 +188,7 @@ def test_fill_mask(folders: pathlib.Path) -> None:
     assert by_token["##lolo"] == "babalolo kiki."
     several = pipe(["baba [MASK] kiki.", "[MASK] dede"])
     assert [len(one) for one in several] == [5, 5]
+    assert pipe(["[MASK] dede"]) == pipe("[MASK] dede")
     masks = pipe("baba [MASK] [MASK].", top_k=2)
     assert [len(one) for one in masks] == [2, 2]
     assert masks[0][0]["sequence"].endswith(" [MASK].")

@@ -252,6 +252,9 @@ class FillMaskPipeline(Pipeline):
     ) -> list[Any] | list[list[Any]]:
         """Returns `score`, `token`, `token_str` and `sequence`.
 
+        NOTE: a list of one text gives what the text alone gives, in this
+        pipeline only, as in Transformers.
+
         Args:
             inputs: A text with one [MASK] or several, or a list of them.
             top_k: Candidates per [MASK].
@@ -269,7 +272,7 @@ class FillMaskPipeline(Pipeline):
             for batch in self.batches(texts)
             for text, slots in zip(batch, fill(batch), strict=True)
         ]
-        return found if several else found[0]
+        return found if several and len(found) != 1 else found[0]
 
     def _of_text(self, text: str, slots: list[list[Result]]) -> list[Any]:
         """Returns the candidates of a text."""
