@@ -61,9 +61,15 @@ ALLOWED: dict[str, set[str]] = {
 ALLOWED_IN_DATA: dict[str, set[str]] = {
     "corpus": {"bad_records", "text_files"},
     "vocabularies": {"corpus"},
-    "pretraining": {"corpus", "epochs"},
+    "pretraining": {"corpus", "batched_data", "epochs"},
     "tables": {"bad_records", "text_files"},
-    "labelled": {"tables", "bad_records", "text_files", "epochs"},
+    "labelled": {
+        "tables",
+        "bad_records",
+        "batched_data",
+        "text_files",
+        "epochs",
+    },
 }
 # `layers` and `models` also run where there is no TensorFlow.
 PURE = {"keras", "numpy", *sys.stdlib_module_names}

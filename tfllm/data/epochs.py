@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from tfllm import stateless
 
@@ -29,33 +28,18 @@ class RowGroup(NamedTuple):
     epoch: int
 
 
-class Epochs:
-    """Epochs over examples that lie in units.
+class EpochSteps:
+    """Steps that epochs have.
 
     Args:
-        counts: Examples per unit.
+        num_examples: Examples in an epoch, before the remainder is dropped.
         batch_size: Rows per global batch.
-        seed: Seed of the order.
-        units_per_group: Units loaded and shuffled together.
     """
 
-    def __init__(
-        self,
-        counts: Sequence[int],
-        batch_size: int,
-        seed: int,
-        units_per_group: int,
-    ) -> None:
+    def __init__(self, num_examples: int, batch_size: int) -> None:
         """See the class."""
-        self.counts = np.array(counts, np.int64)
+        self.num_examples = num_examples
         self.batch_size = batch_size
-        self.seed = seed
-        self.units_per_group = units_per_group
-
-    @property
-    def num_examples(self) -> int:
-        """Examples in an epoch, before the remainder is dropped."""
-        return int(self.counts.sum())
 
     @property
     def steps_per_epoch(self) -> int:
@@ -77,6 +61,30 @@ class Epochs:
         """Batches in a number of epochs."""
         # Rounded first: 0.1 * 30 is a little more than 3.
         return math.ceil(round(epochs * self.steps_per_epoch, 6))
+
+
+class Epochs(EpochSteps):
+    """Epochs over examples that lie in units.
+
+    Args:
+        counts: Examples per unit.
+        batch_size: Rows per global batch.
+        seed: Seed of the order.
+        units_per_group: Units loaded and shuffled together.
+    """
+
+    def __init__(
+        self,
+        counts: Sequence[int],
+        batch_size: int,
+        seed: int,
+        units_per_group: int,
+    ) -> None:
+        """See the class."""
+        self.counts = np.array(counts, np.int64)
+        super().__init__(int(self.counts.sum()), batch_size)
+        self.seed = seed
+        self.units_per_group = units_per_group
 
     def groups(self, start_step: int) -> Iterator[RowGroup]:
         """Yields groups of examples in training order, without end.
@@ -102,23 +110,3 @@ class Epochs:
                     yield RowGroup(group, rows, epoch)
                 first = last
             epoch, skip = epoch + 1, 0
-
-
-def check_start(start_step: int) -> None:
-    """Raises ValueError if a step is negative."""
-    if start_step < 0:
-        raise ValueError(
-            f"`start_step` must not be negative. Received: {start_step}."
-        )
-
-
-def finish(batches: tf.data.Dataset, steps: int) -> tf.data.Dataset:
-    """Sets options and the number of batches."""
-    options = tf.data.Options()
-    options.deterministic = True
-    # Every worker computes global batches; tf.distribute splits them.
-    options.experimental_distribute.auto_shard_policy = (
-        tf.data.experimental.AutoShardPolicy.OFF
-    )
-    batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
-    return batches.prefetch(tf.data.AUTOTUNE).with_options(options)

@@ -23,11 +23,12 @@ from tfllm.layers.heads import (
 )
 from tfllm.models.config import TransformerConfig
 from tfllm.models.family import (
-    ACTIVATIONS,
     PUBLISHED_ACTIVATIONS,
     Family,
     Weight,
+    dense_weights,
     norm_weights,
+    read_activation,
 )
 
 SIZES = {
@@ -131,12 +132,7 @@ def from_published(values: dict[str, Any]) -> TransformerConfig:
     Raises:
         ValueError: It asks for something BERT does not have.
     """
-    activation = values.get("hidden_act", "gelu")
-    if activation not in ACTIVATIONS:
-        raise ValueError(
-            f"`hidden_act` must be one of {sorted(ACTIVATIONS)}. "
-            f"Received: {activation!r}"
-        )
+    activation = read_activation(values, "hidden_act", "gelu")
     if values.get("is_decoder") or values.get("add_cross_attention"):
         raise ValueError(
             "`is_decoder` and `add_cross_attention` must be false: this "
@@ -156,7 +152,7 @@ def from_published(values: dict[str, Any]) -> TransformerConfig:
         vocab_size=values.get("vocab_size", 30522),
         max_position_embeddings=values.get("max_position_embeddings", 512),
         num_segments=values.get("type_vocab_size", 2),
-        activation=ACTIVATIONS[activation],
+        activation=activation,
         dropout=values.get("hidden_dropout_prob", 0.1),
         attention_dropout=values.get("attention_probs_dropout_prob", 0.1),
         classifier_dropout=values.get("classifier_dropout"),
@@ -259,11 +255,8 @@ def weight_map(config: TransformerConfig) -> list[Weight]:
 def _dense(
     published: str, path: str, columns: tuple[int, int] | None = None
 ) -> list[Weight]:
-    """Returns the two weights of a dense layer."""
-    return [
-        Weight(f"{published}.weight", f"{path}.kernel", "transpose", columns),
-        Weight(f"{published}.bias", f"{path}.bias", "copy", columns),
-    ]
+    """Returns the weights of a dense layer, which is published as (out, in)."""
+    return dense_weights(published, path, "transpose", columns)
 
 
 FAMILY = Family(

@@ -49,6 +49,43 @@ def norm_weights(published: str, path: str) -> list[Weight]:
     ]
 
 
+def dense_weights(
+    published: str,
+    path: str,
+    transform: Literal["copy", "transpose"] = "copy",
+    columns: tuple[int, int] | None = None,
+) -> list[Weight]:
+    """Returns the two weights of a dense layer.
+
+    Args:
+        published: Name of the layer.
+        path: Ours.
+        transform: Of the matrix; see `Weight`.
+        columns: Of both; see `Weight`.
+    """
+    return [
+        Weight(f"{published}.weight", f"{path}.kernel", transform, columns),
+        Weight(f"{published}.bias", f"{path}.bias", "copy", columns),
+    ]
+
+
+def read_activation(
+    values: dict[str, Any], name: str, default: str
+) -> Activation:
+    """Returns the activation that a published config.json names.
+
+    Raises:
+        ValueError: It is not known.
+    """
+    published = values.get(name, default)
+    if published not in ACTIVATIONS:
+        raise ValueError(
+            f"`{name}` must be one of {sorted(ACTIVATIONS)}. "
+            f"Received: {published!r}"
+        )
+    return ACTIVATIONS[published]
+
+
 @dataclasses.dataclass(frozen=True)
 class Family:
     """A model family as data: its sizes, its published layout.

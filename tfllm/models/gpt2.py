@@ -18,11 +18,12 @@ from tfllm.layers.config import (
 from tfllm.layers.heads import TaskHeadConfig
 from tfllm.models.config import TransformerConfig
 from tfllm.models.family import (
-    ACTIVATIONS,
     PUBLISHED_ACTIVATIONS,
     Family,
     Weight,
+    dense_weights,
     norm_weights,
+    read_activation,
 )
 
 _GPT3 = {"max_position_embeddings": 2048}
@@ -190,12 +191,7 @@ def from_published(values: dict[str, Any]) -> TransformerConfig:
     Raises:
         ValueError: It asks for something GPT-2 does not have.
     """
-    activation = values.get("activation_function", "gelu_new")
-    if activation not in ACTIVATIONS:
-        raise ValueError(
-            f"`activation_function` must be one of {sorted(ACTIVATIONS)}. "
-            f"Received: {activation!r}"
-        )
+    activation = read_activation(values, "activation_function", "gelu_new")
     for name in ("add_cross_attention", "tie_word_embeddings"):
         wanted = name == "tie_word_embeddings"
         if values.get(name, wanted) is not wanted:
@@ -210,7 +206,7 @@ def from_published(values: dict[str, Any]) -> TransformerConfig:
         intermediate_size=values.get("n_inner"),
         vocab_size=values.get("vocab_size", 50257),
         max_position_embeddings=values.get("n_positions", 1024),
-        activation=ACTIVATIONS[activation],
+        activation=activation,
         dropout=values.get("resid_pdrop", 0.1),
         attention_dropout=values.get("attn_pdrop", 0.1),
         embedding_dropout=values.get("embd_pdrop", 0.1),
@@ -278,13 +274,13 @@ def weight_map(config: TransformerConfig) -> list[Weight]:
         theirs, ours = f"transformer.h.{i}", f"transformer.blocks.{i}"
         weights += [
             *norm_weights(f"{theirs}.ln_1", f"{ours}.attention_norm"),
-            *_dense(f"{theirs}.attn.c_attn", f"{ours}.attention.qkv"),
-            *_dense(
+            *dense_weights(f"{theirs}.attn.c_attn", f"{ours}.attention.qkv"),
+            *dense_weights(
                 f"{theirs}.attn.c_proj", f"{ours}.attention.output_projection"
             ),
             *norm_weights(f"{theirs}.ln_2", f"{ours}.feed_forward_norm"),
-            *_dense(f"{theirs}.mlp.c_fc", f"{ours}.feed_forward.up"),
-            *_dense(f"{theirs}.mlp.c_proj", f"{ours}.feed_forward.down"),
+            *dense_weights(f"{theirs}.mlp.c_fc", f"{ours}.feed_forward.up"),
+            *dense_weights(f"{theirs}.mlp.c_proj", f"{ours}.feed_forward.down"),
         ]
     return [
         *weights,
@@ -296,20 +292,9 @@ def weight_map(config: TransformerConfig) -> list[Weight]:
     ]
 
 
-def _dense(published: str, path: str) -> list[Weight]:
-    """Returns the two weights of a dense layer."""
-    return [
-        Weight(f"{published}.weight", f"{path}.kernel"),
-        Weight(f"{published}.bias", f"{path}.bias"),
-    ]
-
-
 def _head(published: str, path: str) -> list[Weight]:
-    """Returns the two weights of a head, which is published as (out, in)."""
-    return [
-        Weight(f"{published}.weight", f"{path}.kernel", "transpose"),
-        Weight(f"{published}.bias", f"{path}.bias"),
-    ]
+    """Returns the weights of a head, which is published as (out, in)."""
+    return dense_weights(published, path, "transpose")
 
 
 FAMILY = Family(

@@ -5,7 +5,6 @@ share a batch, which is padded to one of a few widths, so short texts cost
 what they should. The order is a function of (seed, epoch, step).
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from tfllm.data.bad_records import BadRecords
-from tfllm.data.epochs import check_start, finish
+from tfllm.data.batched_data import BatchedData, finish, num_batches
 from tfllm.data.labelled.config import LabelledDataConfig
 from tfllm.data.labelled.gold import check_labels, find_labels
 from tfllm.data.labelled.labels import Labels
@@ -78,7 +77,7 @@ def open_labelled_data(
     return LabelledData(records, tokenizer, config, dict(bad.counts))
 
 
-class LabelledData:
+class LabelledData(BatchedData):
     """Batches of labelled rows.
 
     A batch is (x, y, sample_weight), each a flat dict:
@@ -143,61 +142,28 @@ class LabelledData:
             config.seed,
             self._rows.labels[config.task] if config.class_balanced else None,
         )
+        super().__init__(self._epochs)
 
-    @property
-    def num_examples(self) -> int:
-        """Rows in an epoch, before the remainder is dropped."""
-        return self._rows.num_examples
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Full batches in an epoch; ValueError if there is none."""
-        return self._epochs.steps_per_epoch
-
-    def steps(self, epochs: float) -> int:
-        """Batches in a number of epochs."""
-        return self._epochs.steps(epochs)
-
-    def dataset(self, start_step: int = 0) -> tf.data.Dataset:
-        """Global batches from a step on, without end.
-
-        Args:
-            start_step: Batches already seen.
-
-        Raises:
-            ValueError: There are fewer rows than `batch_size`.
-        """
-        check_start(start_step)
-        _ = self.steps_per_epoch  # raises
+    def _training_batches(self, start_step: int) -> tf.data.Dataset:
+        """See the base class."""
 
         def generate() -> Iterator[Batch]:
             for plan in self._epochs.plans(start_step):
                 yield self._rows.batch(plan.examples, plan.width)
 
-        batches = self._from_generator(generate, self._config.batch_size)
-        return finish(batches, tf.data.INFINITE_CARDINALITY)
+        return self._from_generator(generate, self._config.batch_size)
 
     def evaluation_dataset(
         self, batch_size: int | None = None, max_steps: int | None = None
     ) -> tf.data.Dataset:
-        """All rows once, those of a width together.
-
-        Args:
-            batch_size: Rows per batch; default that of the config.
-            max_steps: Batches at most, of the first rows.
-
-        Returns:
-            A finite dataset. Batches are filled up with rows of weight zero.
-        """
+        """See the base class; the rows of a width together."""
         size = batch_size or self._config.batch_size
 
         def generate() -> Iterator[Batch]:
             for batch in self.evaluation_rows(size, max_steps):
                 yield batch[:3]
 
-        steps = math.ceil(self.num_examples / size)
-        if max_steps is not None:
-            steps = min(steps, max_steps)
+        steps = num_batches(self.num_examples, size, max_steps)
         return finish(self._from_generator(generate, size), steps)
 
     def evaluation_rows(

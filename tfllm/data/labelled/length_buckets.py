@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tfllm import stateless
-from tfllm.data.epochs import Epochs
+from tfllm.data.epochs import EpochSteps
 
 _MULTIPLE = 8  # of widths: what vector units like
 _WORTH = 0.97  # a further width must leave at most this share of the tokens
@@ -68,7 +68,7 @@ def choose_widths(
     return widths[answer]
 
 
-class BucketedEpochs:
+class BucketedEpochs(EpochSteps):
     """Epochs over examples in batches of about one length.
 
     Each epoch holds every example once, but for a last batch that is not
@@ -94,27 +94,15 @@ class BucketedEpochs:
         classes: np.ndarray | None = None,
     ) -> None:
         """See the class."""
+        super().__init__(len(lengths), batch_size)
         self.widths = widths
-        self.batch_size = batch_size
-        self.num_examples = len(lengths)
         self._buckets = np.searchsorted(widths, lengths)
         self._seed = seed
-        # Only to count steps.
-        self._steps = Epochs([len(lengths)], batch_size, seed, 1)
         self._members = None
         if classes is not None:
             self._members = [
                 np.flatnonzero(classes == name) for name in np.unique(classes)
             ]
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Full batches in an epoch; ValueError if there is none."""
-        return self._steps.steps_per_epoch
-
-    def steps(self, epochs: float) -> int:
-        """Batches in a number of epochs."""
-        return self._steps.steps(epochs)
 
     def plans(self, start_step: int) -> Iterator[Plan]:
         """Yields batches in training order, without end.

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
+from tfllm.data.batched_data import BatchedData, finish, num_batches
 from tfllm.data.corpus.sources import DOCUMENT_PER
-from tfllm.data.epochs import Epochs, check_start, finish
+from tfllm.data.epochs import Epochs
 from tfllm.data.pretraining.token_stream import (
     StreamTokenizer,
     TextCounts,
@@ -105,7 +106,7 @@ def open_causal_data(
     return CausalData(stream, tokenizer.eos_id, config)
 
 
-class CausalData:
+class CausalData(BatchedData):
     """Batches of packed rows.
 
     A batch is (x, y, sample_weight), each a flat dict:
@@ -135,60 +136,26 @@ class CausalData:
             config.seed,
             config.units_per_group,
         )
-
-    @property
-    def num_examples(self) -> int:
-        """Rows in an epoch, before the remainder is dropped."""
-        return self._epochs.num_examples
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Full batches in an epoch; ValueError if there is none."""
-        return self._epochs.steps_per_epoch
+        super().__init__(self._epochs)
 
     @property
     def counts(self) -> TextCounts:
         """How much text there is."""
         return self._stream.counts
 
-    def steps(self, epochs: float) -> int:
-        """Batches in a number of epochs."""
-        return self._epochs.steps(epochs)
-
-    def dataset(self, start_step: int = 0) -> tf.data.Dataset:
-        """Global batches from a step on, without end.
-
-        Args:
-            start_step: batches already seen.
-
-        Raises:
-            ValueError: there are fewer rows than `batch_size`.
-        """
-        check_start(start_step)
-        _ = self.steps_per_epoch  # raises
-        batches = self._batches(
+    def _training_batches(self, start_step: int) -> tf.data.Dataset:
+        """See the base class."""
+        return self._batches(
             lambda: self._training_rows(start_step), self._config.batch_size
         )
-        return finish(batches, tf.data.INFINITE_CARDINALITY)
 
     def evaluation_dataset(
         self, batch_size: int | None = None, max_steps: int | None = None
     ) -> tf.data.Dataset:
-        """All tokens once, in order.
-
-        Args:
-            batch_size: rows per batch; default that of the config.
-            max_steps: batches at most.
-
-        Returns:
-            A finite dataset. The last batch is filled up with rows of weight
-            zero.
-        """
+        """See the base class; all tokens once, in order."""
         size = batch_size or self._config.batch_size
         starts = list(self._evaluation_starts())
-        steps = math.ceil(len(starts) / size)
-        if max_steps is not None:
-            steps = min(steps, max_steps)
+        steps = num_batches(len(starts), size, max_steps)
         batches = self._batches(lambda: self._evaluation_rows(starts), size)
         return finish(batches.take(steps), steps)
 

@@ -5,7 +5,6 @@ The order is a function of (seed, epoch, step), see `epochs`; masks are keyed by
 resumed at it.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +12,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfllm.data.epochs import Epochs, check_start, finish
+from tfllm.data.batched_data import BatchedData, finish, num_batches
+from tfllm.data.epochs import Epochs
 from tfllm.data.pretraining import shards
 from tfllm.data.pretraining.instances import (
     Examples,
@@ -140,7 +140,7 @@ def open_training_data(
     return TrainingData(source, tokenizer, config)
 
 
-class TrainingData:
+class TrainingData(BatchedData):
     """Batches of masked examples.
 
     A batch is (x, y, sample_weight), each a flat dict:
@@ -172,61 +172,27 @@ class TrainingData:
             config.seed,
             config.units_per_group,
         )
-
-    @property
-    def num_examples(self) -> int:
-        """Examples in an epoch, before the remainder is dropped."""
-        return self._epochs.num_examples
+        super().__init__(self._epochs)
 
     @property
     def num_slots(self) -> int:
         """Masked slots per row, P."""
         return self._config.masking.num_slots(self._config.seq_length)
 
-    @property
-    def steps_per_epoch(self) -> int:
-        """Full batches in an epoch; ValueError if there is none."""
-        return self._epochs.steps_per_epoch
-
-    def steps(self, epochs: float) -> int:
-        """Batches in a number of epochs."""
-        return self._epochs.steps(epochs)
-
-    def dataset(self, start_step: int = 0) -> tf.data.Dataset:
-        """Global batches from a step on, without end.
-
-        Args:
-            start_step: batches already seen.
-
-        Returns:
-            The batches that follow, the same whatever came before.
-
-        Raises:
-            ValueError: there are fewer examples than `batch_size`.
-        """
-        check_start(start_step)
-        _ = self.steps_per_epoch  # raises
+    def _training_batches(self, start_step: int) -> tf.data.Dataset:
+        """See the base class."""
         groups = self._from_generator(lambda: self._training_groups(start_step))
-        batches = self._batches(groups, self._config.batch_size, True)
-        return finish(batches, tf.data.INFINITE_CARDINALITY)
+        return self._batches(groups, self._config.batch_size, True)
 
     def evaluation_dataset(
         self, batch_size: int | None = None, max_steps: int | None = None
     ) -> tf.data.Dataset:
-        """All examples once, in order, with masks that never change.
+        """See the base class; in order, with masks that never change.
 
-        Args:
-            batch_size: rows per batch; default that of the config.
-            max_steps: batches at most.
-
-        Returns:
-            A finite dataset. The last batch is filled up with rows of weight
-            zero, copies of its last one.
+        The last batch is filled up with copies of its last row.
         """
         size = batch_size or self._config.batch_size
-        steps = math.ceil(self.num_examples / size)
-        if max_steps is not None:
-            steps = min(steps, max_steps)
+        steps = num_batches(self.num_examples, size, max_steps)
         groups = self._from_generator(self._evaluation_groups)
         batches = self._batches(groups, size, False).take(steps)
         return finish(batches, steps)

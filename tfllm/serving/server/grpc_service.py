@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 
@@ -42,6 +42,7 @@ from tfllm.serving.server.protos import (
     add_PredictionServiceServicer_to_server,
 )
 from tfllm.serving.server.request_examples import serialized_examples
+from tfllm.serving.server.servable import Servable
 from tfllm.serving.server.statuses import (
     NUMBERS,
     ServingError,
@@ -75,6 +76,14 @@ def _failures(context: grpc.ServicerContext) -> Iterator[None]:
             logger.exception("a gRPC call")
             context.abort(grpc.StatusCode.INTERNAL, "Internal error")
         raise
+
+
+class _Call(NamedTuple):
+    """What a request runs on."""
+
+    servable: Servable
+    signature: str
+    deadline: Deadline
 
 
 class PredictionService(PredictionServiceServicer):
@@ -114,50 +123,67 @@ class PredictionService(PredictionServiceServicer):
                     (time.perf_counter() - start) * 1e6, name, api, "GRPC"
                 )
 
+    @contextlib.contextmanager
+    def _answering(
+        self,
+        api: str,
+        request: Any,
+        response: Any,
+        context: grpc.ServicerContext,
+    ) -> Iterator[_Call]:
+        """Counts a request, holds its model, and says what answered.
+
+        Args:
+            api: Name of the call.
+            request: Has a `model_spec`.
+            response: Has a `model_spec`, which is filled in.
+            context: Of the call.
+        """
+        spec, found = request.model_spec, response.model_spec
+        name = spec.signature_name or DEFAULT_SIGNATURE
+        with (
+            self._counted(api, spec, context) as deadline,
+            self._versions.use(_wanted(spec)) as servable,
+        ):
+            yield _Call(servable, name, deadline)
+            found.name = spec.name
+            found.signature_name = name
+            found.version.value = servable.number
+
     def Predict(
         self, request: PredictRequest, context: grpc.ServicerContext
     ) -> PredictResponse:
         """Runs a signature on tensors."""
-        spec = request.model_spec
         response = PredictResponse()
-        with (
-            self._counted("Predict", spec, context) as deadline,
-            self._versions.use(_wanted(spec)) as servable,
-        ):
-            name = spec.signature_name or DEFAULT_SIGNATURE
+        with self._answering("Predict", request, response, context) as call:
             outputs = self._inference.predict(
-                servable,
-                name,
+                call.servable,
+                call.signature,
                 {
                     key: tensor_protos.to_array(key, proto)
                     for key, proto in request.inputs.items()
                 },
                 list(request.output_filter),
-                deadline,
+                call.deadline,
             )
-            infos = servable.signatures[name].outputs
+            infos = call.servable.signatures[call.signature].outputs
             for key, array in outputs.items():
                 response.outputs[key].CopyFrom(
                     tensor_protos.to_proto(array, infos[key].dtype)
                 )
-            _fill_spec(response.model_spec, spec, servable.number, name)
         return response
 
     def Classify(
         self, request: ClassificationRequest, context: grpc.ServicerContext
     ) -> ClassificationResponse:
         """Gives labels and scores per example."""
-        spec = request.model_spec
         response = ClassificationResponse()
-        with (
-            self._counted("Classify", spec, context) as deadline,
-            self._versions.use(_wanted(spec)) as servable,
-        ):
+        with self._answering("Classify", request, response, context) as call:
             rows = self._inference.classify(
-                servable,
-                spec.signature_name,
+                call.servable,
+                call.signature,
                 serialized_examples(request.input),
-                deadline,
+                call.deadline,
             )
             for row in rows:
                 found = response.result.classifications.add()
@@ -165,30 +191,22 @@ class PredictionService(PredictionServiceServicer):
                     found.classes.add(
                         label=label.decode("utf-8", "replace"), score=score
                     )
-            name = spec.signature_name or DEFAULT_SIGNATURE
-            _fill_spec(response.model_spec, spec, servable.number, name)
         return response
 
     def Regress(
         self, request: RegressionRequest, context: grpc.ServicerContext
     ) -> RegressionResponse:
         """Gives a number per example."""
-        spec = request.model_spec
         response = RegressionResponse()
-        with (
-            self._counted("Regress", spec, context) as deadline,
-            self._versions.use(_wanted(spec)) as servable,
-        ):
+        with self._answering("Regress", request, response, context) as call:
             values = self._inference.regress(
-                servable,
-                spec.signature_name,
+                call.servable,
+                call.signature,
                 serialized_examples(request.input),
-                deadline,
+                call.deadline,
             )
             for value in values:
                 response.result.regressions.add(value=value)
-            name = spec.signature_name or DEFAULT_SIGNATURE
-            _fill_spec(response.model_spec, spec, servable.number, name)
         return response
 
     def MultiInference(
@@ -224,15 +242,6 @@ class PredictionService(PredictionServiceServicer):
             response.model_spec.version.value = number
             response.metadata[_SIGNATURE_DEF].Pack(signatures)
         return response
-
-
-def _fill_spec(
-    found: ModelSpec, spec: ModelSpec, number: int, name: str
-) -> None:
-    """Says which version and signature answered."""
-    found.name = spec.name
-    found.signature_name = name
-    found.version.value = number
 
 
 class ModelService(ModelServiceServicer):
