@@ -210,7 +210,12 @@ class RunConfig:
         # `epochs` are is not known yet, and only `warmup` depends on it.
         self.data()
         self.trainer(self.train_steps or max(1, math.ceil(self.warmup)))
-        _ = self.seed_list
+        if self.seed_list and self.strategy == "multi_worker":
+            raise ValueError(
+                "`seeds` does not go with --strategy=multi_worker, which is "
+                "set up once per process: give each seed a run of its own. "
+                f"Received: seeds={self.seeds}"
+            )
 
     def _check_needed(self) -> None:
         """Raises ValueError for flags that are missing."""

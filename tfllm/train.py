@@ -93,18 +93,26 @@ def run(config: RunConfig) -> dict[str, Any]:
     Returns:
         Contents of train_results.json and eval_results.json, merged.
     """
-    with contextlib.closing(run_folder.RunFolder(config.model_dir)) as folder:
-        folder.open(config.settings, config.overwrite)
-        return run_in(folder, config)
+    strategy = distribution.create_strategy(config.strategy)
+    workers = distribution.Workers(strategy)
+    folder = run_folder.RunFolder(config.model_dir, writes=workers.is_chief)
+    with contextlib.closing(folder), workers.noticing_loss():
+        with workers.chief_first():
+            folder.open(config.settings, config.overwrite)
+            ensure_text(config)
+        return run_in(folder, config, strategy, workers)
 
 
-def run_in(folder: run_folder.RunFolder, config: RunConfig) -> dict[str, Any]:
+def run_in(
+    folder: run_folder.RunFolder,
+    config: RunConfig,
+    strategy: tf.distribute.Strategy,
+    workers: distribution.Workers,
+) -> dict[str, Any]:
     """Runs in a folder that is open; see `run`."""
-    ensure_text(config)
     # What is quick to find wrong comes first: opening text reads all of it.
     check_files(config)
     prepare_backend(config)
-    strategy = distribution.create_strategy(config.strategy)
     distribution.check(
         strategy,
         config.batch_size,
@@ -114,11 +122,17 @@ def run_in(folder: run_folder.RunFolder, config: RunConfig) -> dict[str, Any]:
     with starting_point.opened(config) as start:
         tokenizer = start.tokenizer
         # A task needs the names of its labels.
-        opened = open_files(config, start) if config.is_labelled else None
+        opened = None
+        if config.is_labelled:
+            with workers.chief_first():
+                opened = open_files(config, start)
         with strategy.scope():
             task = start.create_task(opened[0].labels if opened else ())
         trainer.check_metric(config.best_metric, measured_names(config, task))
-        data, held_out = opened or open_files(config, start)
+        if opened is None:
+            with workers.chief_first():
+                opened = open_files(config, start)
+        data, held_out = opened
     settings = config.trainer(
         config.train_steps or data.steps(config.epochs or 1.0)
     )
@@ -132,14 +146,15 @@ def run_in(folder: run_folder.RunFolder, config: RunConfig) -> dict[str, Any]:
         evaluation(config, task, held_out) if held_out else None,
         lambda: model_folder.save(task, best, tokenizer),
     )
-    values = result.evaluation
-    if config.best_metric and tf.io.gfile.exists(best):
-        model_folder.load_weights(task.model, best)
-        values = result.best_evaluation
-    if "null_threshold" in values:
-        # The one that was tuned for these weights.
-        task.null_threshold = values["null_threshold"]
-    model_folder.save(task, config.model_dir, tokenizer)
+    if workers.is_chief:
+        values = result.evaluation
+        if config.best_metric and tf.io.gfile.exists(best):
+            model_folder.load_weights(task.model, best)
+            values = result.best_evaluation
+        if "null_threshold" in values:
+            # The one that was tuned for these weights.
+            task.null_threshold = values["null_threshold"]
+        model_folder.save(task, config.model_dir, tokenizer)
     return record(folder, config, result, text_measures(config, held_out))
 
 

@@ -20,6 +20,9 @@ from tfllm.training.callbacks import (
     is_better,
 )
 from tfllm.training.checkpoints import Progress
+from tfllm.training.distribution import Workers
+
+ALONE = Workers(tf.distribute.get_strategy())
 
 
 class Model:
@@ -210,7 +213,7 @@ def test_a_loss_that_is_not_finite(
 
 
 def test_saves(checkpoints: Any) -> None:
-    run(Checkpointing(0, 7, 3, checkpoints), [1.0] * 7)
+    run(Checkpointing(0, 7, 3, checkpoints, ALONE), [1.0] * 7)
     assert checkpoints.saved == [3, 6, 7]
     assert checkpoints.progress.seconds > 0
 
@@ -220,19 +223,22 @@ def test_nothing_is_saved_that_no_run_can_go_on_from(
 ) -> None:
     """Between two reports as well: a bad save would replace a good one."""
     with pytest.raises(FloatingPointError, match="loss .* step 6"):
-        run(Checkpointing(0, 9, 3, checkpoints), [1, 1, 1, 1, 1, math.nan])
+        run(
+            Checkpointing(0, 9, 3, checkpoints, ALONE),
+            [1, 1, 1, 1, 1, math.nan],
+        )
     assert checkpoints.saved == [3]
     model = Model()
     model.trainable_variables[0].assign([1.0, math.inf])
     with pytest.raises(FloatingPointError, match="a weight"):
-        run(Checkpointing(0, 9, 1, checkpoints), [1.0], model)
+        run(Checkpointing(0, 9, 1, checkpoints, ALONE), [1.0], model)
     assert checkpoints.saved == [3]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_stops(checkpoints: Any, number: int) -> None:
     before = signal.getsignal(number)
-    callback = Checkpointing(0, 9, 100, checkpoints)
+    callback = Checkpointing(0, 9, 100, checkpoints, ALONE)
     model = Model()
     callback.set_model(model)
     callback.on_train_begin()
@@ -248,7 +254,7 @@ def test_a_signal_saves_and_stops(checkpoints: Any, number: int) -> None:
 
 
 def test_a_second_ctrl_c_does_not_wait(checkpoints: Any) -> None:
-    callback = Checkpointing(0, 9, 100, checkpoints)
+    callback = Checkpointing(0, 9, 100, checkpoints, ALONE)
     callback.set_model(Model())
     callback.on_train_begin()
     signal.raise_signal(signal.SIGINT)
@@ -259,7 +265,7 @@ def test_a_second_ctrl_c_does_not_wait(checkpoints: Any) -> None:
 
 def test_time_adds_up_over_restarts(checkpoints: Any) -> None:
     checkpoints.progress.seconds = 1000.0
-    callback = Checkpointing(5, 6, 1, checkpoints)
+    callback = Checkpointing(5, 6, 1, checkpoints, ALONE)
     callback.set_model(Model())
     callback.on_train_begin()
     time.sleep(0.01)

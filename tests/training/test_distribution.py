@@ -1,5 +1,8 @@
 """Strategies by name, and what does not go with them."""
 
+import json
+from typing import Any
+
 import pytest
 import tensorflow as tf
 
@@ -22,6 +25,57 @@ def test_one_device_and_mirrored() -> None:
 def test_unknown_strategy() -> None:
     with pytest.raises(ValueError, match="Received: 'tpus'"):
         distribution.create_strategy("tpus")
+
+
+def cluster(worker: Any, **task: Any) -> str:
+    return json.dumps({"cluster": {"worker": worker}, "task": task})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "two workers",
+        '{"cluster": {"worker": ["a:1", "b:1"]}}',
+        cluster("a:1", type="worker", index=0),
+        cluster(["a:1"], type="worker", index=1),
+        cluster(["a:1"], type="chief", index=0),
+    ],
+)
+def test_workers_without_a_cluster(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(ValueError, match="needs the environment variable"):
+        distribution.create_strategy("multi_worker")
+
+
+def test_a_process_alone_is_the_chief() -> None:
+    alone = distribution.Workers(tf.distribute.get_strategy())
+    assert alone.is_chief
+    assert alone.count == 1
+    assert alone.sum(3) == 3
+    assert alone.agree(7)
+    with alone.chief_first():
+        pass
+
+
+def test_the_loss_of_a_worker_is_told_as_such() -> None:
+    workers = distribution.Workers(tf.distribute.get_strategy())
+
+    def fail(error: type[tf.errors.OpError], text: str) -> None:
+        with workers.noticing_loss():
+            raise error(None, None, text)
+
+    with pytest.raises(tf.errors.UnavailableError):
+        fail(tf.errors.UnavailableError, "a device")
+    workers.count = 2
+    with pytest.raises(ConnectionError, match="worker 0 of 2 lost another"):
+        fail(tf.errors.UnavailableError, "socket closed")
+    with pytest.raises(ConnectionError, match="the same commands resume"):
+        fail(tf.errors.InternalError, "Collective ops is aborted by: x")
+    with pytest.raises(tf.errors.InternalError):
+        fail(tf.errors.InternalError, "something else")
 
 
 def test_batches_divide_into_replicas_and_micro_batches() -> None:

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfllm.tasks.batches import distribute
+
 
 def evaluate(task: keras.Model, dataset: tf.data.Dataset) -> dict[str, float]:
     """Returns the means of a task's metrics over a dataset.
@@ -28,7 +30,7 @@ def evaluate(task: keras.Model, dataset: tf.data.Dataset) -> dict[str, float]:
     ]
     task.reset_metrics()
     logs: dict[str, Any] = {}
-    iterator = iter(strategy.experimental_distribute_dataset(dataset))
+    iterator = iter(distribute(strategy, dataset))
     while True:
         try:
             logs = step(iterator)

@@ -18,14 +18,58 @@ def model_inputs(inputs: Tensors) -> Tensors:
     return {name: inputs[name] for name in MODEL_INPUTS if name in inputs}
 
 
+def distribute(
+    strategy: tf.distribute.Strategy, batches: tf.data.Dataset
+) -> Any:
+    """Returns the batches, split over the replicas of a strategy.
+
+    Args:
+        strategy: Any.
+        batches: Global ones, the same on all workers; nested tensors whose
+            first axis the number of replicas divides.
+
+    Returns:
+        What `fit` and `iter` take. Replica r of R gets the rows from
+        r / R to (r + 1) / R of each batch.
+    """
+    resolver = strategy.cluster_resolver
+    if resolver is None:
+        return strategy.experimental_distribute_dataset(batches)
+    # NOTE: not `experimental_distribute_dataset`: without sharding it gives
+    # every worker the first rows, with sharding other batches.
+    replicas = strategy.num_replicas_in_sync
+
+    def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        local = replicas // context.num_input_pipelines
+        first = context.input_pipeline_id * local
+
+        def split(*batch: Any) -> Any:
+            def rows(x: tf.Tensor) -> tf.Tensor:
+                size = tf.shape(x)[0] // replicas
+                mine = x[first * size : (first + local) * size]
+                return tf.reshape(
+                    mine, tf.concat([[local, size], tf.shape(x)[1:]], 0)
+                )
+
+            return tf.nest.map_structure(rows, batch)
+
+        return batches.map(split).unbatch()
+
+    return strategy.distribute_datasets_from_function(of_worker)
+
+
 def count_tokens(strategy: tf.distribute.Strategy, data: Any) -> int:
-    """Returns the number of real tokens in a global batch."""
+    """Returns the number of real tokens in a global batch.
+
+    With several workers it is as if all had as many as this one.
+    """
     x = data[0] if isinstance(data, tuple) else data
-    if "padding_mask" not in x:
-        parts = strategy.experimental_local_results(x["token_ids"])
-        return sum(int(np.prod(part.shape)) for part in parts)
-    parts = strategy.experimental_local_results(x["padding_mask"])
-    return sum(int(np.sum(part)) for part in parts)
+    name = "padding_mask" if "padding_mask" in x else "token_ids"
+    parts = strategy.experimental_local_results(x[name])
+    workers = strategy.num_replicas_in_sync // len(parts)
+    if name == "token_ids":
+        return workers * sum(int(np.prod(part.shape)) for part in parts)
+    return workers * sum(int(np.sum(part)) for part in parts)
 
 
 def real_tokens(x: Tensors) -> tf.Tensor:

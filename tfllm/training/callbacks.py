@@ -17,6 +17,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from tfllm.training.checkpoints import Checkpoints
+from tfllm.training.distribution import Workers
 
 # Ends of the names of metrics; of all others more is better.
 LOWER_IS_BETTER = ("loss", "perplexity", "error", "mse", "mae", "ece")
@@ -245,16 +246,19 @@ class Checkpointing(StepCallback):
     """Saves the state of the run; stops at a signal after a last save.
 
     SIGTERM and SIGINT (Ctrl-C) end the run after the step in progress; the
-    second Ctrl-C ends it at once.
+    second Ctrl-C ends it at once. A signal to one of several workers ends
+    all of them.
 
     Args:
         start_step: Steps done before.
         total_steps: Steps of the whole run; the last is saved too.
         every: Steps between two checkpoints.
         checkpoints: Where to.
+        workers: Those that train together.
 
     Attributes:
-        stop_signal: The signal that ended the run, or None.
+        stop_signal: The signal that ended the run, or None; SIGTERM if it
+            came to another worker.
 
     Raises:
         FloatingPointError: There is a value in the weights or the loss that
@@ -267,12 +271,14 @@ class Checkpointing(StepCallback):
         total_steps: int,
         every: int,
         checkpoints: Checkpoints,
+        workers: Workers,
     ) -> None:
         """See the class."""
         super().__init__(start_step)
         self.total_steps = total_steps
         self.every = every
         self.checkpoints = checkpoints
+        self.workers = workers
         self.stop_signal: int | None = None
         self._previous: dict[int, Any] = {}
 
@@ -300,7 +306,9 @@ class Checkpointing(StepCallback):
         progress = self.checkpoints.progress
         progress.step = self.step
         progress.seconds = self._seconds + time.perf_counter() - self._start
-        if self.stop_signal:
+        # The others would wait for one that ended by itself.
+        if self.workers.sum(bool(self.stop_signal)):
+            self.stop_signal = self.stop_signal or signal.SIGTERM
             self.model.stop_training = True
         if (
             self.step % self.every == 0

@@ -51,14 +51,23 @@ class Checkpoints:
         directory: Folder of the checkpoints, made if missing.
         task: A compiled task.
         keep: Number of newest checkpoints to keep.
+        writes: Whether `save` does anything: of several workers that train
+            together one writes, and all restore.
 
     Attributes:
         progress: Progress, saved and restored with the variables.
     """
 
-    def __init__(self, directory: str, task: keras.Model, keep: int) -> None:
+    def __init__(
+        self,
+        directory: str,
+        task: keras.Model,
+        keep: int,
+        writes: bool = True,
+    ) -> None:
         """See the class."""
         self.directory = directory
+        self.writes = writes
         self.progress = Progress()
         # Not the manager's newest: that may be one that cannot be read.
         self._saved_step: int | None = None
@@ -83,7 +92,7 @@ class Checkpoints:
         Raises:
             OSError: The save before failed; or this one cannot begin.
         """
-        if self._saved_step == self.progress.step:
+        if not self.writes or self._saved_step == self.progress.step:
             return
         text = json.dumps(dataclasses.asdict(self.progress))
         self._progress_json.assign(text)

@@ -33,11 +33,14 @@ class RunFolder:
 
     Args:
         path: `model_dir`.
+        writes: Whether this process writes and locks the folder: of several
+            workers that train together the chief does.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, writes: bool = True) -> None:
         """See the class."""
         self.path = path
+        self.writes = writes
         self._lock_file: IO[str] | None = None
 
     def open(self, settings: dict[str, Any], overwrite: bool) -> None:
@@ -54,6 +57,8 @@ class RunFolder:
             ValueError: It holds another run, or a model that no run wrote;
                 another process trains in it; or it cannot be written.
         """
+        if not self.writes:
+            return
         try:
             tf.io.gfile.makedirs(self.path)
         except tf.errors.OpError as error:
@@ -88,7 +93,7 @@ class RunFolder:
         Raises:
             ValueError: The folder cannot be written.
         """
-        if overwrite:
+        if overwrite and self.writes:
             for pattern in OWN_FILES:
                 for path in tf.io.gfile.glob(self._join(pattern)):
                     _delete(path)
@@ -161,6 +166,8 @@ class RunFolder:
 
     def _write_text(self, name: str, text: str) -> None:
         """Writes a file under a temporary name, then renames it."""
+        if not self.writes:
+            return
         path = self._join(name)
         partial = f"{path}.tmp"
         try:

@@ -12,9 +12,11 @@ import keras
 
 from tfllm.data.open_data import Data
 from tfllm.tasks.adversarial import Adversarial
+from tfllm.tasks.batches import distribute
 from tfllm.training import optimizers
 from tfllm.training.callbacks import Checkpointing, Evaluation, ProgressBar
 from tfllm.training.checkpoints import Checkpoints, Progress
+from tfllm.training.distribution import Workers
 from tfllm.training.schedules import ScheduleConfig, steps_of
 
 logger = logging.getLogger(__name__)
@@ -172,25 +174,27 @@ def train(
         Terminated: SIGTERM or SIGINT came; the state is on disk.
         FloatingPointError: The loss is not finite.
         OSError: A checkpoint could not be written.
+        ConnectionError: Another worker is gone.
+        ValueError: The workers do not see one `model_dir`.
     """
-    folder = os.path.join(config.model_dir, "checkpoints")
-    checkpoints = Checkpoints(folder, task, config.keep_checkpoints)
-    if checkpoints.restore():
-        logger.info("Resuming after step %d.", checkpoints.progress.step)
-    start = checkpoints.progress.step
+    workers = Workers(task.distribute_strategy)
+    checkpoints = _restore(task, config, workers)
     progress = checkpoints.progress
+    start = progress.step
     if start >= config.total_steps or _stopped_early(config, progress):
         return _result(progress, already_finished=True)
-    callbacks = _callbacks(config, checkpoints, evaluate, save_best)
+    callbacks = _callbacks(config, checkpoints, evaluate, save_best, workers)
+    batches = distribute(task.distribute_strategy, data.dataset(start))
     try:
-        task.fit(
-            data.dataset(start_step=start),
-            steps_per_epoch=config.total_steps - start,
-            epochs=1,
-            verbose=0,
-            shuffle=False,
-            callbacks=callbacks,
-        )
+        with workers.noticing_loss():
+            task.fit(
+                batches,
+                steps_per_epoch=config.total_steps - start,
+                epochs=1,
+                verbose=0,
+                shuffle=False,
+                callbacks=callbacks,
+            )
     except BaseException:
         # Keras does not tell the callbacks of a failure.
         for callback in callbacks:
@@ -202,6 +206,28 @@ def train(
     if number and progress.step < config.total_steps:
         raise Terminated(number, progress.step)
     return _result(progress, already_finished=False)
+
+
+def _restore(
+    task: keras.Model, config: TrainerConfig, workers: Workers
+) -> Checkpoints:
+    """Returns the checkpoints of a run, the newest of them restored."""
+    folder = os.path.join(config.model_dir, "checkpoints")
+    with workers.chief_first():
+        checkpoints = Checkpoints(
+            folder, task, config.keep_checkpoints, writes=workers.is_chief
+        )
+        found = checkpoints.restore()
+    step = checkpoints.progress.step
+    if not workers.agree(step):
+        raise ValueError(
+            f"all workers must see one `model_dir`, {config.model_dir}: a "
+            "folder that they share. Received: workers at different steps, "
+            f"this one at {step}"
+        )
+    if found:
+        logger.info("Resuming after step %d.", step)
+    return checkpoints
 
 
 def _result(progress: Progress, already_finished: bool) -> RunResult:
@@ -241,6 +267,7 @@ def _callbacks(
     checkpoints: Checkpoints,
     evaluate: Callable[[], dict[str, float]] | None,
     save_best: Callable[[], None],
+    workers: Workers,
 ) -> list[Any]:
     """Returns ProgressBar, Evaluation (where there is one), Checkpointing.
 
@@ -248,6 +275,8 @@ def _callbacks(
     """
     start = checkpoints.progress.step
     log_dir = os.path.join(config.model_dir, "logs")
+    if not workers.is_chief:
+        log_dir = os.path.join(log_dir, f"worker_{workers.index}")
     bar = ProgressBar(
         start,
         config.total_steps,
@@ -272,7 +301,9 @@ def _callbacks(
                 config.best_metric or "loss",
                 config.early_stopping_patience,
                 checkpoints,
-                save_best if config.best_metric else lambda: None,
+                save_best
+                if config.best_metric and workers.is_chief
+                else lambda: None,
                 log_dir,
             )
         )
@@ -282,6 +313,7 @@ def _callbacks(
             config.total_steps,
             config.steps_between(config.checkpoint_every),
             checkpoints,
+            workers,
         )
     )
     return callbacks
