@@ -90,7 +90,7 @@ AFTER_DATA = {
         "l1": "Factor of the L1 penalty.",
         "l2": "Factor of the L2 penalty.",
         "precision": "Of the computation.",
-        "strategy": "tf.distribute strategy.",
+        "strategy": "tf.distribute strategy; multi_worker needs TF_CONFIG.",
         "jit_compile": "Compile the steps with XLA.",
         "deterministic": "Same flags, same losses.",
         "seed": "Of weights, order, masks and dropout.",
