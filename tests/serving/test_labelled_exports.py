@@ -44,7 +44,10 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
     def run(folder: str, pairs: bool = False) -> SavedModel:
         name = f"{pathlib.Path(folder).name}_{pairs}"
         if name not in made:
-            settings = ExportSettings(LENGTH, STRIDE, pairs=pairs)
+            kind = model_folder.load(folder).kind
+            # What does not fit beside a choice is cut.
+            stride = 0 if kind == "multiple_choice" else STRIDE
+            settings = ExportSettings(LENGTH, stride, pairs=pairs)
             made[name] = export(
                 ExportConfig(folder, str(base / name), settings=settings)
             )
@@ -205,6 +208,61 @@ def test_question_answering(make: Make, family: str) -> None:
     assert len(lengths) > 2
 
 
+@pytest.mark.parametrize("family", ["bert", "gpt2"])
+def test_multiple_choice(make: Make, family: str) -> None:
+    folder = small_models.labelled("multiple_choice", family)
+    before, others = texts(12), texts(36)[::-1]
+    choices = [[f"x {t}" for t in others[i::12]] for i in range(12)]
+    found = expected(
+        folder, [(t, *c) for t, c in zip(before, choices, strict=True)]
+    )
+    with make(folder) as model:
+        answer = model.run(
+            "serving_default", {"text": before, "choices": choices}
+        )
+        padded = model.run(
+            "serving_default",
+            {"text": before, "choices": [["", *row, " "] for row in choices]},
+        )
+    for row, one in enumerate(found):
+        assert answer["choice"][row] == one["choice"]
+        assert answer["choice_text"][row].decode() == one["choice_text"]
+        assert answer["score"][row] == pytest.approx(one["score"], abs=1e-5)
+        np.testing.assert_allclose(
+            answer["scores"][row], one["scores"], atol=1e-5
+        )
+    assert len(set(answer["choice"].tolist())) == 3
+    # A choice that is blank is none.
+    np.testing.assert_array_equal(padded["choice"], answer["choice"] + 1)
+    np.testing.assert_array_equal(padded["choice_text"], answer["choice_text"])
+    assert not padded["scores"][:, [0, 4]].any()
+    np.testing.assert_allclose(
+        padded["scores"][:, 1:4], answer["scores"], atol=1e-5
+    )
+
+
+def test_choices_behind_a_second_text(make: Make) -> None:
+    folder = small_models.labelled("multiple_choice")
+    choices = [["best of times", "dog", "自然"]] * 3
+    before, second = ["it was", "x", "the dog"], ["the", "it", "best"]
+    found = expected(
+        folder,
+        [
+            (one, *(f"{other} {choice}" for choice in choices[0]))
+            for one, other in zip(before, second, strict=True)
+        ],
+    )
+    with make(folder, pairs=True) as model:
+        answer = model.run(
+            "serving_default",
+            {"text": before, "text_pair": second, "choices": choices},
+        )
+    for row, one in enumerate(found):
+        assert answer["choice"][row] == one["choice"]
+        text = answer["choice_text"][row].decode()
+        assert f"{second[row]} {text}" == one["choice_text"]
+
+
 def test_rows_are_as_in_the_run(tmp_path: pathlib.Path) -> None:
     folder = pathlib.Path(small_models.labelled("classification"))
     assert exports.load(str(folder))[2] == {}
@@ -225,5 +283,8 @@ def test_rows_are_as_in_the_run(tmp_path: pathlib.Path) -> None:
     # What is asked for wins; without a run it is what predict would do.
     asked = dataclasses.replace(settings, seq_length=12, stride=4)
     assert exports.signatures.as_in_run(task, asked, found) == asked
+    chooser = model_folder.load(small_models.labelled("multiple_choice"))
+    with pytest.raises(ValueError, match="multiple_choice. Received: 4"):
+        exports.signatures.as_in_run(chooser, asked, found)
     alone = exports.signatures.as_in_run(task, ExportSettings(), {})
     assert (alone.seq_length, alone.stride) == (32, 16)

@@ -48,7 +48,8 @@ def labelled_data(
     config = LabelledDataConfig(
         task=task.kind,
         seq_length=seq_length,
-        stride=stride,
+        # Of choices, what does not fit is cut.
+        stride=None if task.kind == "multiple_choice" else stride,
         batch_size=8,
         label_column="",
         labels=tuple(getattr(task, "labels", ())),

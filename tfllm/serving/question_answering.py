@@ -9,22 +9,18 @@ from tfllm.data.labelled.config import LabelledDataConfig
 from tfllm.data.labelled.rows.questions import question_layout
 from tfllm.evaluation.answers import MAX_ANSWER_TOKENS, N_BEST
 from tfllm.evaluation.results import results
-from tfllm.serving import probes, row_widths
+from tfllm.models.task_models import HIDDEN_LOGIT
+from tfllm.serving import probes
 from tfllm.serving.characters import Characters, stripped
-from tfllm.serving.python_answers import answers
-from tfllm.serving.rows import RowMaker, Rows, Shown
+from tfllm.serving.labelled_serving import LabelledServing
+from tfllm.serving.rows import Rows, Shown
 from tfllm.serving.served_task import (
     DEFAULT,
-    TOKEN_IDS,
     Arrays,
     Check,
     ExportSettings,
-    ServedFunction,
     Tensors,
     as_strings,
-    id_arrays,
-    strings,
-    token_id_inputs,
     valid_utf8,
 )
 from tfllm.tasks.question_answering import QuestionAnswering
@@ -47,7 +43,7 @@ _NEVER = -1e30
 _QUESTIONS = (b"", b" what was it? ", "wer  war 自然?".encode())
 
 
-class QuestionAnsweringServing:
+class QuestionAnsweringServing(LabelledServing):
     """A reader that takes a question and a context of any length.
 
     Args:
@@ -66,18 +62,10 @@ class QuestionAnsweringServing:
         settings: ExportSettings,
     ) -> None:
         """See the class."""
-        self.task, self.tokenizer = task, tokenizer
         layout = question_layout(tokenizer)
-        self.has_segments = layout.has_segments
-        self.rows = RowMaker(layout, settings.seq_length, settings.stride)
-        self.functions = {
-            DEFAULT: ServedFunction(
-                self.from_text, strings("question", "context"), OUTPUTS
-            ),
-            TOKEN_IDS: ServedFunction(
-                self.from_ids, token_id_inputs(self.has_segments), ID_OUTPUTS
-            ),
-        }
+        super().__init__(task, tokenizer, settings, layout)
+        names = ("question", "context")
+        self.functions = self.signatures(names, OUTPUTS, ID_OUTPUTS)
 
     def from_text(self, question: tf.Tensor, context: tf.Tensor) -> Tensors:
         """Answers questions, string [B], from contexts, string [B]."""
@@ -183,47 +171,25 @@ class QuestionAnsweringServing:
             }
             groups = list(zip(questions, contexts, strict=True))
             found.append(Check(DEFAULT, inputs, self._expected(groups)))
-        rows = [self._row(text) for text in probes.by_length(8)]
-        expected = []
-        for row in rows:
-            outputs = self.task({"token_ids": tf.constant([row])})
-            expected.append(
-                {
-                    "start_logits": outputs["start"].numpy()[0],
-                    "end_logits": outputs["end"].numpy()[0],
-                }
-            )
-        arrays = id_arrays(rows, self.has_segments)
-        return [*found, Check(TOKEN_IDS, arrays, expected)]
+        return [*found, self.id_check(_by_served_name)]
 
-    def warm_up(self) -> list[tuple[str, Arrays]]:
-        """See ServedTask."""
-        found = row_widths.requests(
-            self.task, self.rows.seq_length, self.has_segments
-        )
-        for text in probes.by_length(self.rows.seq_length):
-            inputs = {"question": [b"what was it?"], "context": [text]}
-            row = self._row(text)[: self.rows.seq_length]
-            found.append(
-                (DEFAULT, {n: as_strings(v) for n, v in inputs.items()})
-            )
-            found.append((TOKEN_IDS, id_arrays([row], self.has_segments)))
-        return found
+    def requests(self, text: bytes) -> list[tuple[str, Arrays]]:
+        """See the base class."""
+        inputs = {"question": [b"what was it?"], "context": [text]}
+        return [(DEFAULT, {n: as_strings(v) for n, v in inputs.items()})]
 
-    def _row(self, text: bytes) -> list[int]:
-        layout = self.rows.layout
-        ids = self.tokenizer.tokenize(tf.constant([text])).to_list()[0]
-        return [*layout.opens, *ids, *layout.closes]
+    def task_outputs(self, x: Arrays, answer: Arrays) -> Arrays:
+        """See the base class; logits where no span may be are hidden."""
+        hidden = np.where(x["answer_mask"], 0.0, HIDDEN_LOGIT)
+        hidden = hidden.astype(np.float32)
+        return {
+            "start": answer["start_logits"] - hidden,
+            "end": answer["end_logits"] - hidden,
+        }
 
     def _expected(self, groups: list[tuple[bytes, bytes]]) -> list[Arrays]:
         """Returns what the Python task says."""
-        predictions = answers(
-            self.task,
-            self.tokenizer,
-            groups,
-            self.rows.seq_length,
-            self.rows.stride,
-        )
+        predictions = self.answers(groups)
         found = []
         for one, output in zip(
             results(predictions), predictions.outputs, strict=True
@@ -239,6 +205,11 @@ class QuestionAnsweringServing:
                 }
             )
         return found
+
+
+def _by_served_name(outputs: Arrays) -> Arrays:
+    """Returns the answer to a row of ids."""
+    return {"start_logits": outputs["start"], "end_logits": outputs["end"]}
 
 
 class _Spans:

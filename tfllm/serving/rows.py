@@ -125,17 +125,33 @@ class RowMaker:
         Windows slide over the second text if it does not fit, and else over
         the first.
         """
+        kept = self._kept(first, second)
+        moving = tf.cast(kept[1] < second.row_lengths(), kept[1].dtype)
+        return self._lay_out([first, second], kept, moving)
+
+    def cut_pair(self, first: tf.RaggedTensor, second: tf.RaggedTensor) -> Rows:
+        """Returns a row for each pair; what does not fit is left out."""
+        kept = self._kept(first, second)
+        firsts = tf.range(tf.size(kept[0], tf.int64))
+        texts = [
+            _slices(text, firsts, tf.zeros_like(size), size)
+            for text, size in zip((first, second), kept, strict=True)
+        ]
+        return self._lay_out(texts, kept, tf.zeros_like(firsts))
+
+    def _kept(
+        self, first: tf.RaggedTensor, second: tf.RaggedTensor
+    ) -> list[tf.Tensor]:
+        """Returns the tokens of each text in the first row, int64 [B]."""
         budget = self.budget(2)
         one, two = first.row_lengths(), second.row_lengths()
         half = tf.constant(budget // 2, one.dtype)
         shorter = tf.minimum(tf.minimum(one, two), half)
         longer = tf.minimum(tf.maximum(one, two), budget - shorter)
-        kept = [
+        return [
             tf.where(one > two, longer, shorter),
             tf.where(one > two, shorter, longer),
         ]
-        moving = tf.cast(kept[1] < two, one.dtype)
-        return self._lay_out([first, second], kept, moving)
 
     def behind(
         self, first: tf.RaggedTensor, second: tf.RaggedTensor, limit: int

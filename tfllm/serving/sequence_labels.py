@@ -12,9 +12,8 @@ import tensorflow as tf
 
 from tfllm.data.labelled.rows import row_layout
 from tfllm.evaluation.probabilities import sigmoid, softmax
-from tfllm.serving import probes, row_widths
-from tfllm.serving.python_answers import answers
-from tfllm.serving.rows import RowMaker
+from tfllm.serving import probes
+from tfllm.serving.labelled_serving import LabelledServing
 from tfllm.serving.served_task import (
     DEFAULT,
     TOKEN_IDS,
@@ -24,9 +23,7 @@ from tfllm.serving.served_task import (
     ServedFunction,
     Tensors,
     as_strings,
-    id_arrays,
     strings,
-    token_id_inputs,
     valid_utf8,
 )
 
@@ -41,16 +38,18 @@ class SequenceOutput:
 
     Attributes:
         outputs: Name -> what it is, for people.
+        main: Name of the output that is the task's own.
         post: Task, mean output [B, ...] -> outputs by name.
         expected: Task, mean output of one text -> the same in NumPy.
     """
 
     outputs: dict[str, str]
+    main: str
     post: Callable[[Any, tf.Tensor], Tensors]
     expected: Callable[[Any, np.ndarray], Arrays]
 
 
-class SequenceServing:
+class SequenceServing(LabelledServing):
     """A task with one output for a text, or for a pair.
 
     Args:
@@ -66,21 +65,12 @@ class SequenceServing:
         self, task: Any, tokenizer: Any, settings: ExportSettings
     ) -> None:
         """See the class."""
-        self.task, self.tokenizer = task, tokenizer
         layout = row_layout.layout_of(tokenizer)
-        self.has_segments = layout.has_segments
-        self.rows = RowMaker(layout, settings.seq_length, settings.stride)
+        super().__init__(task, tokenizer, settings, layout)
         self.output = SEQUENCE_OUTPUTS[task.kind]
         self.names = ("text", "text_pair") if settings.pairs else ("text",)
         outputs = self.output.outputs
-        self.functions = {
-            DEFAULT: ServedFunction(
-                self.from_text, strings(*self.names), outputs
-            ),
-            TOKEN_IDS: ServedFunction(
-                self.from_ids, token_id_inputs(self.has_segments), outputs
-            ),
-        }
+        self.functions = self.signatures(self.names, outputs, outputs)
         if task.kind in ("classification", "multi_label"):
             self.functions[CLASSIFY] = ServedFunction(
                 self.classify,
@@ -155,30 +145,36 @@ class SequenceServing:
                 rows = [{"outputs": one["value"]} for one in expected]
                 found.append(Check(REGRESS, examples, rows))
             if len(self.names) == 1 and len(groups) > 1:
-                ids = [self._row(text) for (text,) in groups]
+                ids = [self.row(text) for (text,) in groups]
                 fits = max(map(len, ids)) <= self.rows.seq_length
                 if fits:
-                    arrays = id_arrays(ids, self.has_segments)
+                    arrays = self.id_arrays(ids)
                     found.append(Check(TOKEN_IDS, arrays, expected))
         return found
 
-    def warm_up(self) -> list[tuple[str, Arrays]]:
-        """See ServedTask."""
-        found = row_widths.requests(
-            self.task, self.rows.seq_length, self.has_segments
+    def requests(self, text: bytes) -> list[tuple[str, Arrays]]:
+        """See the base class."""
+        groups = probes.groups([text], len(self.names) == 2)
+        examples = {_EXAMPLE: as_strings(_examples(self.names, groups))}
+        own = [name for name in (CLASSIFY, REGRESS) if name in self.functions]
+        return [
+            (DEFAULT, self._inputs(groups)),
+            *((name, examples) for name in own),
+        ]
+
+    def id_request(self, x: Arrays) -> Arrays:
+        """See the base class; pairs to embed, [B, 2, T], one by one."""
+        width = x["token_ids"].shape[-1]
+        return super().id_request(
+            {name: part.reshape(-1, width) for name, part in x.items()}
         )
-        for text in probes.by_length(self.rows.seq_length):
-            groups = probes.groups([text], len(self.names) == 2)
-            row = self._row(text)[: self.rows.seq_length]
-            found.append((DEFAULT, self._inputs(groups)))
-            found.append((TOKEN_IDS, id_arrays([row], self.has_segments)))
-            examples = {_EXAMPLE: as_strings(_examples(self.names, groups))}
-            found += [
-                (name, examples)
-                for name in (CLASSIFY, REGRESS)
-                if name in self.functions
-            ]
-        return found
+
+    def task_outputs(self, x: Arrays, answer: Arrays) -> Arrays:
+        """See the base class."""
+        values, shape = answer[self.output.main], x["token_ids"].shape
+        if len(shape) == 3:
+            values = values.reshape(*shape[:2], -1)
+        return {self.task.kind: values}
 
     def _inputs(self, groups: list[tuple[bytes, ...]]) -> Arrays:
         return {
@@ -186,29 +182,13 @@ class SequenceServing:
             for i, name in enumerate(self.names)
         }
 
-    def _row(self, text: bytes) -> list[int]:
-        layout = self.rows.layout
-        ids = self.tokenizer.tokenize(
-            tf.constant([text.decode("utf-8", "replace")])
-        )
-        row = [*layout.opens, *ids.to_list()[0], *layout.closes]
-        return row or [layout.pad]
-
     def _expected(self, groups: list[tuple[bytes, ...]]) -> list[Arrays]:
         """Returns what the Python task says.
 
         Pairs to embed are not pairs of a row.
         """
-        found = answers(
-            self.task,
-            self.tokenizer,
-            groups,
-            self.rows.seq_length,
-            self.rows.stride,
-        )
-        return [
-            self.output.expected(self.task, output) for output in found.outputs
-        ]
+        outputs = self.answers(groups).outputs
+        return [self.output.expected(self.task, output) for output in outputs]
 
 
 def _examples(
@@ -288,6 +268,7 @@ SEQUENCE_OUTPUTS = {
             "scores": "float32 [B, L]: the probabilities of all labels",
             "logits": "float32 [B, L]",
         },
+        "logits",
         _label,
         _expected_label,
     ),
@@ -299,16 +280,19 @@ SEQUENCE_OUTPUTS = {
             "scores": "float32 [B, L]: the probability of each label",
             "logits": "float32 [B, L]",
         },
+        "logits",
         _labels,
         _expected_labels,
     ),
     "regression": SequenceOutput(
         {"value": "float32 [B]: the number"},
+        "value",
         lambda _, values: {"value": values},
         lambda _, value: {"value": np.asarray(value)},
     ),
     "embedding": SequenceOutput(
         {"embedding": "float32 [B, D]: the vector"},
+        "embedding",
         lambda _, values: {"embedding": values},
         lambda _, value: {"embedding": np.reshape(value, [-1])},
     ),

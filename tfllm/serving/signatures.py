@@ -10,6 +10,7 @@ from typing import Any
 
 from tfllm.data.labelled.config import LabelledDataConfig
 from tfllm.serving import windows
+from tfllm.serving.choices import ChoiceServing
 from tfllm.serving.fill_mask import FillMaskServing
 from tfllm.serving.question_answering import QuestionAnsweringServing
 from tfllm.serving.sequence_labels import SequenceServing
@@ -24,6 +25,7 @@ SERVED_TASKS: dict[str, Any] = {
     "embedding": SequenceServing,
     "masked_lm": FillMaskServing,
     "multi_label": SequenceServing,
+    "multiple_choice": ChoiceServing,
     "question_answering": QuestionAnsweringServing,
     "regression": SequenceServing,
     "tagging": TaggingServing,
@@ -31,7 +33,7 @@ SERVED_TASKS: dict[str, Any] = {
 # Those that read text as the run that trained them did.
 LABELLED = set(SERVED_TASKS) - {"causal_lm", "masked_lm"}
 # Those of one text or of two.
-PAIRED = ("classification", "multi_label", "regression")
+PAIRED = ("classification", "multi_label", "multiple_choice", "regression")
 
 
 def serve(
@@ -68,7 +70,15 @@ def as_in_run(
     """Returns settings in which what was left out is as in training.
 
     So the export answers as `tfllm.predict` does.
+
+    Raises:
+        ValueError: They do not fit the task.
     """
+    if task.kind == "multiple_choice" and settings.stride:
+        raise ValueError(
+            "`stride` does not go with multiple_choice. Received: "
+            f"{settings.stride}. Leave it out: texts that are too long are cut."
+        )
     default = run.get("seq_length") or LabelledDataConfig.seq_length
     longest = task.config.max_length or default
     seq_length = settings.seq_length or min(default, longest)

@@ -7,24 +7,19 @@ import tensorflow as tf
 
 from tfllm.data.labelled.rows import row_layout
 from tfllm.evaluation.entities import are_entity_tags, entities
+from tfllm.evaluation.probabilities import softmax
 from tfllm.evaluation.results import results
 from tfllm.evaluation.tags import OUTSIDE
-from tfllm.serving import probes, row_widths, words
+from tfllm.serving import probes, words
 from tfllm.serving.characters import Characters
-from tfllm.serving.python_answers import answers
-from tfllm.serving.rows import RowMaker
+from tfllm.serving.labelled_serving import LabelledServing
 from tfllm.serving.served_task import (
     DEFAULT,
-    TOKEN_IDS,
     Arrays,
     Check,
     ExportSettings,
-    ServedFunction,
     Tensors,
     as_strings,
-    id_arrays,
-    strings,
-    token_id_inputs,
     valid_utf8,
 )
 from tfllm.tasks.tagging import Tagging
@@ -49,10 +44,11 @@ ENTITY_OUTPUTS = {
 ID_OUTPUTS = {
     "label_ids": "int32 [B, T]: the number of the label of each token",
     "scores": "float32 [B, T]: its probability",
+    "logits": "float32 [B, T, L]: of all labels",
 }
 
 
-class TaggingServing:
+class TaggingServing(LabelledServing):
     """A tagger that takes raw text.
 
     Text is cut to words as `tfllm.predict` does. The label of a word is that
@@ -71,20 +67,13 @@ class TaggingServing:
         self, task: Tagging, tokenizer: Any, settings: ExportSettings
     ) -> None:
         """See the class."""
-        self.task, self.tokenizer = task, tokenizer
         layout = row_layout.layout_of(tokenizer)
-        self.has_segments = layout.has_segments
-        self.rows = RowMaker(layout, settings.seq_length, settings.stride)
+        super().__init__(task, tokenizer, settings, layout)
         self.has_entities = are_entity_tags(task.labels)
         outputs = dict(OUTPUTS)
         if self.has_entities:
             outputs |= ENTITY_OUTPUTS
-        self.functions = {
-            DEFAULT: ServedFunction(self.from_text, strings("text"), outputs),
-            TOKEN_IDS: ServedFunction(
-                self.from_ids, token_id_inputs(self.has_segments), ID_OUTPUTS
-            ),
-        }
+        self.functions = self.signatures(("text",), outputs, ID_OUTPUTS)
 
     def from_text(self, text: tf.Tensor) -> Tensors:
         """Tags the words of texts, string [B]."""
@@ -216,7 +205,11 @@ class TaggingServing:
         logits = self.task(self.rows.from_ids(**inputs))["tagging"]
         best = tf.argmax(logits, axis=2, output_type=tf.int32)
         scores = tf.reduce_max(tf.nn.softmax(logits), axis=2)
-        return {"label_ids": best[:, :width], "scores": scores[:, :width]}
+        return {
+            "label_ids": best[:, :width],
+            "scores": scores[:, :width],
+            "logits": logits[:, :width],
+        }
 
     def checks(self) -> list[Check]:
         """See ServedTask."""
@@ -224,44 +217,19 @@ class TaggingServing:
         for texts in probes.batches(probes.texts(self.rows.seq_length)):
             expected = self._expected(texts)
             found.append(Check(DEFAULT, {"text": as_strings(texts)}, expected))
-        rows = [self._row(text) for text in probes.by_length(8)]
-        expected = []
-        for row in rows:
-            inputs = {"token_ids": tf.constant([row])}
-            logits = self.task(inputs)["tagging"].numpy()[0]
-            scores = tf.nn.softmax(logits).numpy().max(axis=1)
-            best = logits.argmax(axis=1).astype(np.int32)
-            expected.append({"label_ids": best, "scores": scores})
-        arrays = id_arrays(rows, self.has_segments)
-        return [*found, Check(TOKEN_IDS, arrays, expected)]
+        return [*found, self.id_check(_expected_of_tokens)]
 
-    def warm_up(self) -> list[tuple[str, Arrays]]:
-        """See ServedTask."""
-        found = row_widths.requests(
-            self.task, self.rows.seq_length, self.has_segments
-        )
-        for text in probes.by_length(self.rows.seq_length):
-            row = self._row(text)[: self.rows.seq_length]
-            found.append((DEFAULT, {"text": as_strings([text])}))
-            found.append((TOKEN_IDS, id_arrays([row], self.has_segments)))
-        return found
+    def requests(self, text: bytes) -> list[tuple[str, Arrays]]:
+        """See the base class."""
+        return [(DEFAULT, {"text": as_strings([text])})]
 
-    def _row(self, text: bytes) -> list[int]:
-        layout = self.rows.layout
-        ids = self.tokenizer.tokenize(tf.constant([text])).to_list()[0]
-        return [*layout.opens, *ids, *layout.closes] or [layout.pad]
+    def task_outputs(self, x: Arrays, answer: Arrays) -> Arrays:
+        """See the base class."""
+        return {"tagging": answer["logits"]}
 
     def _expected(self, texts: list[bytes]) -> list[Arrays]:
         """Returns what the Python task says."""
-        found = results(
-            answers(
-                self.task,
-                self.tokenizer,
-                [(text,) for text in texts],
-                self.rows.seq_length,
-                self.rows.stride,
-            )
-        )
+        found = results(self.answers([(text,) for text in texts]))
         ids = {name: i for i, name in enumerate(self.task.labels)}
         expected = []
         for one in found:
@@ -293,6 +261,16 @@ class TaggingServing:
                     arrays["num_entities"] = np.array(len(column), np.int32)
             expected.append(arrays)
         return expected
+
+
+def _expected_of_tokens(outputs: Arrays) -> Arrays:
+    """Returns the answer to a row of ids."""
+    logits = outputs["tagging"]
+    return {
+        "label_ids": logits.argmax(axis=1).astype(np.int32),
+        "scores": softmax(logits).max(axis=1),
+        "logits": logits,
+    }
 
 
 def _as_array(column: list[Any], name: str) -> np.ndarray:
