@@ -16,6 +16,7 @@ from absl import flags as absl_flags
 
 from tfllm import flags, labelled_flags
 from tfllm.data.corpus.sources import DOCUMENT_PER
+from tfllm.data.labelled import named_settings
 from tfllm.data.labelled.batches import open_labelled_data
 from tfllm.data.labelled.config import LabelledDataConfig
 from tfllm.data.open_data import open_data
@@ -173,7 +174,7 @@ def run_labelled(
     data = open_labelled_data(
         config.eval_files,
         tokenizer,
-        labelled_flags.evaluation_config(labelled_flags.data_config(settings)),
+        named_settings.evaluation_config(named_settings.data_config(settings)),
         flag="eval_files",
     )
     tune = getattr(task, "null_threshold", None) is None

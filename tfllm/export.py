@@ -13,8 +13,9 @@ import tensorflow as tf
 from absl import flags as absl_flags
 from absl import logging
 
-from tfllm import flags
+from tfllm import flags, labelled_flags
 from tfllm.serving import servers, storage
+from tfllm.serving.accuracy import HeldOut
 from tfllm.serving.export import ExportConfig, ExportReport, export
 from tfllm.serving.litert_export import LiteRTReport, export_litert
 from tfllm.serving.served_task import ExportSettings
@@ -48,10 +49,19 @@ def define() -> None:
     )
     group = flags.Group("Requests")
     group.integer("seq_length", 0, "Longest row; 0: as in the run.")
-    group.integer("stride", 0, "Tokens between windows; 0: half a row.")
     group.integer("top_k", 0, "Candidates per mask, or to sample from.")
     group.boolean("pairs", False, "Two texts per request [as in the run].")
     group.integer("max_new_tokens", 0, "To generate; 0: as the folder says.")
+    group = flags.Group("Figures")
+    group.string(
+        "evaluation_files",
+        "",
+        "Labelled files, or texts of a language model, that the export is "
+        "measured on [those of the run, for smaller weights].",
+    )
+    labelled_flags.define(
+        flags.Group("Labelled files [as in the run]"), as_in_run=True
+    )
 
 
 def main() -> None:
@@ -68,11 +78,12 @@ def main() -> None:
         quantize=FLAGS.quantize,
         settings=ExportSettings(
             seq_length=FLAGS.seq_length,
-            stride=FLAGS.stride,
+            stride=FLAGS.stride or 0,
             top_k=FLAGS.top_k,
             max_new_tokens=FLAGS.max_new_tokens,
             pairs=FLAGS.pairs,
         ),
+        held_out=HeldOut(FLAGS.evaluation_files, labelled_flags.given()),
     )
     check_format()
     if FLAGS.litert:
@@ -104,6 +115,8 @@ def summary(report: ExportReport) -> str:
     ]
     if report.change is not None:
         lines.append(f"accuracy: {report.change}")
+    if report.accuracy is not None:
+        lines.append(str(report.accuracy))
     lines.append(f"gate: {report.gate}")
     return "\n".join(lines)
 
@@ -114,15 +127,16 @@ def litert_summary(report: LiteRTReport) -> str:
     inputs = [f"{name} {text}" for name, text in manifest["inputs"].items()]
     ratio = report.file_bytes / report.weight_bytes
     outputs = ", ".join(manifest["outputs"])
-    return "\n".join(
-        [
-            f"exported {report.folder}: {manifest['task']}, for LiteRT",
-            f"takes {', '.join(inputs)}; gives {outputs}",
-            f"file: {report.file_bytes / MB:.2f} MB, {ratio:.2f} of the "
-            "float32 weights",
-            f"gate: {report.gate}",
-        ]
-    )
+    lines = [
+        f"exported {report.folder}: {manifest['task']}, for LiteRT",
+        f"takes {', '.join(inputs)}; gives {outputs}",
+        f"file: {report.file_bytes / MB:.2f} MB, {ratio:.2f} of the float32 "
+        "weights",
+    ]
+    if report.accuracy is not None:
+        lines.append(str(report.accuracy))
+    lines.append(f"gate: {report.gate}")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfllm import labelled_flags
+from tfllm.data.labelled import named_settings
 from tfllm.data.labelled.batches import LabelledData
 from tfllm.data.labelled.records.questions import question_record
 from tfllm.data.labelled.records.record import Record
@@ -90,13 +90,13 @@ class Pipeline:
             "labels": getattr(self.task, "labels", ()),
             "batch_size": self.batch_size,
         }
-        config = labelled_flags.data_config(settings)
+        config = named_settings.data_config(settings)
         if longest is not None:
             length = min(config.seq_length, longest)
             # Without a record of a run: as long as the model reads.
             length = length if self._values else longest
             config = dataclasses.replace(config, seq_length=length)
-        config = labelled_flags.evaluation_config(config)
+        config = named_settings.evaluation_config(config)
         for batch in self.batches(records):
             data = LabelledData(batch, self.tokenizer, config)
             found: Predictions = predict(self.task, data)

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from tfllm import labelled_flags
 from tfllm.data.bad_records import BadRecords
+from tfllm.data.labelled import named_settings
 from tfllm.data.labelled.batches import LabelledData
 from tfllm.data.labelled.config import LabelledDataConfig
 from tfllm.data.labelled.records.read import read_records
@@ -132,12 +132,12 @@ def labelled_config(
         settings |= {"line_pattern": "", "id_column": ""}
         settings |= _LINES[_kind_of_lines(task, values)]
     longest = task.config.max_length
-    config = labelled_flags.data_config(settings)
+    config = named_settings.data_config(settings)
     if longest is not None:
         config = dataclasses.replace(
             config, seq_length=min(config.seq_length, longest)
         )
-    return labelled_flags.evaluation_config(config)
+    return named_settings.evaluation_config(config)
 
 
 def _kind_of_lines(task: Task, values: dict[str, Any]) -> str:

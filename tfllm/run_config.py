@@ -5,6 +5,7 @@ import math
 from typing import Any, Literal
 
 from tfllm import labelled_flags
+from tfllm.data.labelled import named_settings
 from tfllm.data.labelled.config import LABELLED_TASKS, LabelledDataConfig
 from tfllm.data.pretraining.causal import CausalDataConfig
 from tfllm.data.pretraining.masking import MaskingConfig
@@ -259,7 +260,7 @@ class RunConfig:
     def data(self) -> DataConfig | CausalDataConfig | LabelledDataConfig:
         """Returns how files become batches."""
         if self.is_labelled:
-            return labelled_flags.data_config(self.values)
+            return named_settings.data_config(self.values)
         if self.task == "causal_lm":
             return CausalDataConfig(
                 seq_length=self.seq_length,
@@ -291,7 +292,7 @@ class RunConfig:
         if isinstance(data, CausalDataConfig):
             return data
         if isinstance(data, LabelledDataConfig):
-            return labelled_flags.evaluation_config(data)
+            return named_settings.evaluation_config(data)
         return dataclasses.replace(data, dupe_factor=1)
 
     @property

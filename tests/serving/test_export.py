@@ -512,7 +512,9 @@ def test_a_prompt_needs_room(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.slow
 def test_the_verb(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "lines.txt").write_text("it was\nthe dog\n")
     flags = [
+        f"--evaluation_files={tmp_path}/lines.txt",
         f"--model_dir={small_models.causal_lm()}",
         f"--export_dir={tmp_path / 'base'}",
         "--version=7",
@@ -521,7 +523,9 @@ def test_the_verb(tmp_path: pathlib.Path) -> None:
     ]
     done = verbs.run("export", *flags)
     assert done.status == 0, done.stderr
-    folder, signatures, weights, accuracy, gate = done.stdout.splitlines()[-5:]
+    folder, signatures, weights, accuracy, *table, gate = (
+        done.stdout.splitlines()[-8:]
+    )
     assert folder == (
         f"exported {tmp_path}/base/7: causal_lm, for TensorFlow Serving "
         "2.12.1 and later"
@@ -531,6 +535,8 @@ def test_the_verb(tmp_path: pathlib.Path) -> None:
     )
     assert weights.endswith("MB, 0.50 of float32")
     assert "answers as in float32" in accuracy
+    assert table[0] == f"figures of 2 records of {tmp_path}/lines.txt:"
+    assert table[2].split()[:2] == ["unchanged", "1.0000"]
     assert "rows as in Python" in gate
     again = verbs.run("export", *flags)
     assert again.status == 1

@@ -147,7 +147,7 @@ class ChoiceServing(LabelledServing):
             found.append(self._check(texts, _CHOICES, 0))
             found.append(self._check(texts[:2], _CHOICES[:2], 1))
         row = self.row(b"the best of times")
-        arrays = self.id_arrays([[row, row[:-1], row[:3]]])
+        arrays = self.id_arrays([row, row[:-1], row[:3]])
         lengths = arrays["lengths"][..., None]
         mask = np.arange(len(row)) < lengths
         inputs = {**arrays, "padding_mask": mask.astype(np.int32)}
@@ -181,14 +181,9 @@ class ChoiceServing(LabelledServing):
         inputs[CHOICES] = as_strings([*_CHOICES, text])[None]
         return [(DEFAULT, inputs)]
 
-    def id_arrays(self, rows: Any) -> Arrays:
-        """See the base class; of rows for each choice, or of one for both."""
-        groups = [
-            row if isinstance(row[0], list) else [row, row] for row in rows
-        ]
-        found = super().id_arrays([row for group in groups for row in group])
-        shape = (len(groups), len(groups[0]))
-        return {k: v.reshape(*shape, *v.shape[1:]) for k, v in found.items()}
+    def shaped(self, arrays: Arrays) -> Arrays:
+        """See the base class: rows are the choices of one text."""
+        return {name: array[np.newaxis] for name, array in arrays.items()}
 
     def task_outputs(self, x: Arrays, answer: Arrays) -> Arrays:
         """See the base class."""

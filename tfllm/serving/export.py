@@ -19,6 +19,7 @@ from tfllm.serving import (
     storage,
     versions,
 )
+from tfllm.serving.accuracy import AccuracyReport, HeldOut, open_accuracy
 from tfllm.serving.gate import GateReport
 from tfllm.serving.served_task import Check, ExportSettings
 from tfllm.serving.storage import Precision, Quantization
@@ -41,6 +42,7 @@ class ExportConfig:
         precision: Dtype of the weights on disk.
         quantize: "int8" for matrices and tables on disk, or "none".
         settings: What the functions do.
+        held_out: Labelled files, or texts, that it is measured on.
     """
 
     model_dir: str
@@ -50,6 +52,12 @@ class ExportConfig:
     precision: Precision = "float32"
     quantize: Quantization = "none"
     settings: ExportSettings = ExportSettings()
+    held_out: HeldOut = HeldOut()
+
+    @property
+    def is_smaller(self) -> bool:
+        """Whether weights lose precision."""
+        return (self.precision, self.quantize) != ("float32", "none")
 
     def __post_init__(self) -> None:
         """Checks the values."""
@@ -99,6 +107,7 @@ class ExportReport:
         weight_bytes: Bytes of the weights in float32.
         stored_bytes: Bytes of the weights on disk.
         change: What that did to the answers; None for float32.
+        accuracy: Its figures on held-out files, None without any.
         gate: What the gate saw.
         manifest: As written.
     """
@@ -107,6 +116,7 @@ class ExportReport:
     weight_bytes: int
     stored_bytes: int
     change: StorageChange | None
+    accuracy: AccuracyReport | None
     gate: GateReport
     manifest: dict[str, Any]
 
@@ -127,13 +137,19 @@ def export(config: ExportConfig) -> ExportReport:
     model_name = os.path.basename(os.path.abspath(base))
     task, tokenizer, run = load(config.model_dir)
     served = signatures.serve(task, tokenizer, config.settings, run)
+    # Now: the task is about to get the weights that are stored.
+    accuracy = open_accuracy(
+        served,
+        config.held_out.files_of(run, config.is_smaller),
+        {**run, **config.held_out.settings},
+        signatures.as_in_run(task, config.settings, run),
+    )
     with versions.new_version(config.export_dir, version) as folder:
         weights = list({id(w): w for w in task.weights}.values())
-        is_smaller = (config.precision, config.quantize) != ("float32", "none")
-        before = served.checks() if is_smaller else []
+        before = served.checks() if config.is_smaller else []
         stored = storage.store_all(weights, config.precision, config.quantize)
         checks = served.checks()
-        change = compare(before, checks) if is_smaller else None
+        change = compare(before, checks) if config.is_smaller else None
         archive.write(served, weights, stored, str(folder / "written"))
         # Moved, so that a path of the place where it was written would show.
         moved = folder / "moved"
@@ -145,6 +161,9 @@ def export(config: ExportConfig) -> ExportReport:
         seen = gate.check(
             moved, checks, warm_up, config.min_server, stored_bytes
         )
+        measured = None
+        if accuracy is not None:
+            measured = accuracy.of_served(served, str(moved))
         manifest = artefacts.write_manifest(
             moved,
             served.functions,
@@ -155,6 +174,7 @@ def export(config: ExportConfig) -> ExportReport:
             precision=config.precision,
             quantize=config.quantize,
             weight_bytes=stored_bytes,
+            accuracy=measured and measured.as_json(),
         )
         _lift(moved, folder)
     artefacts.write_configs(base, model_name)
@@ -163,6 +183,7 @@ def export(config: ExportConfig) -> ExportReport:
         sum(4 * int(np.prod(w.shape)) for w in weights),
         stored_bytes,
         change,
+        measured,
         seen,
         manifest,
     )

@@ -164,6 +164,31 @@ class FillMaskServing:
                 found.append(Check(TOKEN_IDS, id_arrays(rows), expected))
         return found
 
+    def python_decisions(self, texts: list[bytes]) -> list[np.ndarray]:
+        """Returns the ids that Python fills the masks of texts with."""
+        request = self.decision_request(texts)["text"]
+        return [self._expected(text)["token_ids"][:, 0] for text in request]
+
+    def decision_request(self, texts: list[bytes]) -> Arrays:
+        """Returns a request with texts, for `decisions`.
+
+        Those without a mask get two, in the middle and at the end.
+        """
+        mask = self.tokenizer.special_tokens.mask.encode()
+        return {
+            "text": as_strings(
+                [
+                    text if mask in text else probes.with_mask(text, mask)
+                    for text in texts
+                ]
+            )
+        }
+
+    def decisions(self, answer: Arrays) -> list[np.ndarray]:
+        """Returns the best ids that an answer of the default signature has."""
+        rows = zip(answer["token_ids"], answer["num_masks"], strict=True)
+        return [ids[:count, 0] for ids, count in rows]
+
     def warm_up(self) -> list[tuple[str, Arrays]]:
         """See ServedTask."""
         mask = self.tokenizer.special_tokens.mask.encode()

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfllm.data.labelled.rows.row_layout import RowLayout
 from tfllm.evaluation.predictions import Predictions
-from tfllm.serving import probes, python_answers
+from tfllm.serving import probes, python_answers, row_widths
 from tfllm.serving.rows import RowMaker
 from tfllm.serving.served_task import (
     DEFAULT,
@@ -104,7 +104,12 @@ class LabelledServing:
 
     def warm_up(self) -> list[tuple[str, Arrays]]:
         """See ServedTask."""
-        found: list[tuple[str, Arrays]] = []
+        found = [
+            (name, self.shaped(arrays))
+            for name, arrays in row_widths.requests(
+                self.task, self.rows.seq_length, self.has_segments
+            )
+        ]
         for text in probes.by_length(self.rows.seq_length):
             row = self.row(text)[: self.rows.seq_length]
             found += self.requests(text)
@@ -120,7 +125,11 @@ class LabelledServing:
 
     def id_arrays(self, rows: Sequence[Sequence[int]]) -> Arrays:
         """Returns rows of ids as a request."""
-        return id_arrays(rows, self.has_segments)
+        return self.shaped(id_arrays(rows, self.has_segments))
+
+    def shaped(self, arrays: Arrays) -> Arrays:
+        """Returns rows, [B, T], as the task takes them."""
+        return arrays
 
     def id_check(self, expected: Callable[[Arrays], Arrays]) -> Check:
         """Returns a request of ids, with the answers of the Python task.

@@ -22,6 +22,7 @@ from tfllm.evaluation.labelled import ForwardElsewhere, predict
 from tfllm.evaluation.predictions import Predictions
 from tfllm.evaluation.results import Result, results
 from tfllm.serving import artefacts, litert, probes, signatures, versions
+from tfllm.serving.accuracy import AccuracyReport, labelled_accuracy
 from tfllm.serving.export import ExportConfig, load
 from tfllm.serving.litert import LiteRTModel
 from tfllm.serving.python_answers import labelled_data
@@ -70,6 +71,7 @@ class LiteRTReport:
         weight_bytes: Bytes of the weights in float32.
         file_bytes: Bytes of the file.
         gate: What the gate saw.
+        accuracy: Its figures on held-out files, None without any.
         manifest: As written.
     """
 
@@ -77,6 +79,7 @@ class LiteRTReport:
     weight_bytes: int
     file_bytes: int
     gate: LiteRTGateReport
+    accuracy: AccuracyReport | None
     manifest: dict[str, Any]
 
 
@@ -106,6 +109,8 @@ def export_litert(
             f"exported for LiteRT. Received: {task.kind!r}"
         )
     settings = signatures.as_in_run(task, config.settings, run)
+    files = config.held_out.files_of(run, config.is_smaller)
+    values = {**run, **config.held_out.settings}
     layout = row_layout.layout_of(tokenizer)
     with versions.new_version(config.export_dir, version) as folder:
         content = litert.convert(
@@ -121,6 +126,11 @@ def export_litert(
         seen, found = check(
             task, data, model, how_stored(config.precision, config.quantize)
         )
+        measured = None
+        if files:
+            measured = labelled_accuracy(
+                task, tokenizer, files, values, settings
+            ).of_forward(forward_of(task, model))
         labels = getattr(task, "labels", ())
         artefacts.write_vocabulary(folder, tokenizer, labels)
         write_examples(folder, data, found)
@@ -134,6 +144,7 @@ def export_litert(
                 **dataclasses.asdict(layout),
             },
             "gate": dataclasses.asdict(seen),
+            "accuracy": measured and measured.as_json(),
             "sha256": artefacts.hash_of(folder),
         }
         text = json.dumps(manifest, indent=2) + "\n"
@@ -143,6 +154,7 @@ def export_litert(
         4 * task.count_params(),
         len(content),
         seen,
+        measured,
         manifest,
     )
 

@@ -31,8 +31,8 @@ def texts(seq_length: int, mask: bytes = b"") -> list[bytes]:
     """
     long = (_SENTENCE * LONG_CHARACTERS)[:LONG_CHARACTERS]
     plain = [text for text in HARD if text]
-    found = [b"", *(_with_mask(text, mask) for text in plain)]
-    return [*found, *by_length(seq_length, mask), _with_mask(long, mask)]
+    found = [b"", *(with_mask(text, mask) for text in plain)]
+    return [*found, *by_length(seq_length, mask), with_mask(long, mask)]
 
 
 def by_length(seq_length: int, mask: bytes = b"") -> list[bytes]:
@@ -42,7 +42,7 @@ def by_length(seq_length: int, mask: bytes = b"") -> list[bytes]:
     count = 4
     while count < seq_length:
         repeated = (words * (count // len(words) + 1))[:count]
-        found.append(_with_mask(b" ".join(repeated), mask))
+        found.append(with_mask(b" ".join(repeated), mask))
         count *= 2
     return found
 
@@ -63,7 +63,7 @@ def batches(found: Sequence[bytes], limit: int = 400) -> list[list[bytes]]:
     return [short, *([text] for text in found if len(text) > limit)]
 
 
-def _with_mask(text: bytes, mask: bytes) -> bytes:
+def with_mask(text: bytes, mask: bytes) -> bytes:
     """Returns a text with a mask in its middle and at its end."""
     if not mask:
         return text

@@ -59,8 +59,7 @@ def serve(
             f"`model_dir` must hold a task of {sorted(SERVED_TASKS)} to be "
             f"exported. Received: {task.kind!r}"
         )
-    if task.kind in LABELLED:
-        settings = as_in_run(task, settings, run)
+    settings = as_in_run(task, settings, run)
     return SERVED_TASKS[task.kind](task, tokenizer, settings)
 
 
@@ -69,11 +68,14 @@ def as_in_run(
 ) -> ExportSettings:
     """Returns settings in which what was left out is as in training.
 
-    So the export answers as `tfllm.predict` does.
+    So the export answers as `tfllm.predict` does. Language models, whose
+    windows are their own, take settings as they are.
 
     Raises:
         ValueError: They do not fit the task.
     """
+    if task.kind not in LABELLED:
+        return settings
     if task.kind == "multiple_choice" and settings.stride:
         raise ValueError(
             "`stride` does not go with multiple_choice. Received: "

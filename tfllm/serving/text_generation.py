@@ -198,6 +198,20 @@ class TextGenerationServing:
             found.append(Check(DEFAULT, {"text": as_strings([text])}, [one]))
         return found
 
+    def python_decisions(self, texts: list[bytes]) -> list[np.ndarray]:
+        """Returns the ids that Python generates for texts."""
+        found = self._expected(texts, self.greedy)
+        return [one["token_ids"] for one in found]
+
+    def decision_request(self, texts: list[bytes]) -> Arrays:
+        """Returns a request with texts, for `decisions`."""
+        return {"text": as_strings(texts)}
+
+    def decisions(self, answer: Arrays) -> list[np.ndarray]:
+        """Returns the ids that an answer of the default signature has."""
+        rows = zip(answer["token_ids"], answer["lengths"], strict=True)
+        return [ids[:length] for ids, length in rows]
+
     def _drawn(self, texts: list[bytes]) -> Check:
         """Returns a request for samples, with those of Python."""
         seeds = np.arange(len(texts)) * 7 + 1
