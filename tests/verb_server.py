@@ -1,8 +1,8 @@
 """Runs verbs, each in a fork of this process, which imports TensorFlow once.
 
 A fork starts as `python -m tfllm.VERB` does, five seconds earlier. Requests
-and answers are JSON lines: {"verb", "argv", "stdin", "stdout", "stderr",
-"file_size"} gives {"pid"}, and at its end {"status"}.
+and answers are JSON lines: {"verb", "argv", "folder", "stdin", "stdout",
+"stderr", "file_size"} gives {"pid"}, and at its end {"status"}.
 """
 
 import atexit
@@ -15,10 +15,14 @@ import traceback
 import warnings
 
 from tfllm import flags, train_flags
+from tools import tune
 
 MODULES = {
-    verb: importlib.import_module(f"tfllm.{verb}")
-    for verb in ("train", "predict", "evaluate", "generate", "export")
+    **{
+        verb: importlib.import_module(f"tfllm.{verb}")
+        for verb in ("train", "predict", "evaluate", "generate", "export")
+    },
+    "tune": tune,
 }
 
 
@@ -55,6 +59,7 @@ def fork(request: dict) -> int:
             (2, "stderr", os.O_WRONLY | os.O_CREAT),
         ):
             os.dup2(os.open(request[name], mode), descriptor)
+        os.chdir(request["folder"])
         status = run_verb(request)
         atexit._run_exitfuncs()
         sys.stdout.flush()

@@ -69,18 +69,20 @@ class VerbServer:
         *argv: str,
         stdin: str | bytes = b"",
         file_size: int = 0,
+        folder: pathlib.Path = ROOT,
         during: Callable[[int], None] | None = None,
     ) -> Finished:
-        """Runs a verb; `during(pid)` may send it signals."""
+        """Runs a verb in a folder; `during(pid)` may send it signals."""
         with tempfile.TemporaryDirectory() as name:
-            folder = pathlib.Path(name)
+            files = pathlib.Path(name)
             content = stdin.encode() if isinstance(stdin, str) else stdin
-            (folder / "stdin").write_bytes(content)
+            (files / "stdin").write_bytes(content)
             request = {
                 "verb": verb,
                 "argv": list(argv),
+                "folder": str(folder),
                 "file_size": file_size,
-                **{n: str(folder / n) for n in ("stdin", "stdout", "stderr")},
+                **{n: str(files / n) for n in ("stdin", "stdout", "stderr")},
             }
             self.process.stdin.write(json.dumps(request) + "\n")
             self.process.stdin.flush()
@@ -90,8 +92,8 @@ class VerbServer:
             status = self._answer()["status"]
             return Finished(
                 status,
-                (folder / "stdout").read_text(),
-                (folder / "stderr").read_text(errors="replace"),
+                (files / "stdout").read_text(),
+                (files / "stderr").read_text(errors="replace"),
             )
 
 

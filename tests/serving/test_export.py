@@ -1,10 +1,11 @@
 """Exports of small models, in the C++ runtime."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from tfllm.tasks.fill_mask import FillMask
 from tfllm.tokenizers import WordPieceTokenizer
 
 Make = Callable[..., ExportReport]
+Load = Callable[[ExportReport], SavedModel]
 NEW_TOKENS = 10
 
 
@@ -63,9 +65,26 @@ def generator(make: Make) -> ExportReport:
     )
 
 
-def load(report: ExportReport) -> SavedModel:
-    # In this process, XLA stays as other tests need it.
-    return SavedModel(report.folder, disable_xla=False)
+@pytest.fixture(scope="module")
+def load() -> Iterator[Load]:
+    """Loads an export, in the C++ runtime; once for each."""
+    with contextlib.ExitStack() as stack:
+        loaded: dict[str, SavedModel] = {}
+
+        def run(report: ExportReport) -> SavedModel:
+            if report.folder not in loaded:
+                # In this process, XLA stays as other tests need it.
+                model = SavedModel(report.folder, disable_xla=False)
+                loaded[report.folder] = stack.enter_context(model)
+            return loaded[report.folder]
+
+        yield run
+
+
+@pytest.fixture(scope="module")
+def writer() -> Any:
+    """The task of `generator`, in Python."""
+    return model_folder.load(small_models.causal_lm())
 
 
 def signature_of(report: ExportReport, name: str) -> dict[str, Any]:
@@ -78,7 +97,9 @@ def signature_of(report: ExportReport, name: str) -> dict[str, Any]:
     }
 
 
-def test_fill_mask_answers_as_predict(fill_mask: ExportReport) -> None:
+def test_fill_mask_answers_as_predict(
+    load: Load, fill_mask: ExportReport
+) -> None:
     folder = small_models.masked_lm()
     tokenizer = WordPieceTokenizer.from_file(
         folder, special_tokens_in_text=("[MASK]",)
@@ -86,65 +107,66 @@ def test_fill_mask_answers_as_predict(fill_mask: ExportReport) -> None:
     predict = FillMask(model_folder.load(folder), tokenizer, 5)
     texts = ["it was [MASK] of times", "[MASK] the [MASK] 自然", "Dog [MASK]."]
     expected = predict(texts)
-    with load(fill_mask) as model:
-        answer = model.run("serving_default", {"text": [*texts, "no mask"]})
-        ids = answer["token_ids"]
-        assert answer["num_masks"].tolist() == [1, 2, 1, 0]
-        assert ids.shape == (4, 2, 5)
-        for row, slots in enumerate(expected):
-            for slot, candidates in enumerate(slots):
-                assert ids[row, slot].tolist() == [
-                    c["token_id"] for c in candidates
-                ]
-                assert answer["tokens"][row, slot].tolist() == [
-                    c["token"].encode() for c in candidates
-                ]
-                np.testing.assert_allclose(
-                    answer["scores"][row, slot],
-                    [c["score"] for c in candidates],
-                    atol=1e-5,
-                )
-        # Where a text has fewer masks there is nothing.
-        assert answer["tokens"][0, 1].tolist() == [b""] * 5
-        assert not answer["scores"][0, 1].any()
+    model = load(fill_mask)
+    answer = model.run("serving_default", {"text": [*texts, "no mask"]})
+    ids = answer["token_ids"]
+    assert answer["num_masks"].tolist() == [1, 2, 1, 0]
+    assert ids.shape == (4, 2, 5)
+    for row, slots in enumerate(expected):
+        for slot, candidates in enumerate(slots):
+            assert ids[row, slot].tolist() == [
+                c["token_id"] for c in candidates
+            ]
+            assert answer["tokens"][row, slot].tolist() == [
+                c["token"].encode() for c in candidates
+            ]
+            np.testing.assert_allclose(
+                answer["scores"][row, slot],
+                [c["score"] for c in candidates],
+                atol=1e-5,
+            )
+    # Where a text has fewer masks there is nothing.
+    assert answer["tokens"][0, 1].tolist() == [b""] * 5
+    assert not answer["scores"][0, 1].any()
 
 
-def test_long_texts_are_filled_in_windows(fill_mask: ExportReport) -> None:
+def test_long_texts_are_filled_in_windows(
+    load: Load, fill_mask: ExportReport
+) -> None:
     words = ["it"] * 200
     words[3] = words[100] = words[197] = "[MASK]"
     text = " ".join(words)
     room = small_models.LENGTH - 2
-    with load(fill_mask) as model:
-        answer = model.run("serving_default", {"text": [text]})
-        assert answer["num_masks"].tolist() == [3]
-        # Each as in the part that the documented window shows.
-        margin = (room - room // 2) // 2
-        for slot, place in enumerate((3, 100, 197)):
-            number = max((place - margin) // (room // 2), 0)
-            number = min(number, -(-(200 - room) // (room // 2)))
-            start = number * (room // 2)
-            part = words[start : start + room]
-            (alone,) = model.run("serving_default", {"text": [" ".join(part)]})[
-                "scores"
-            ]
-            count = part[: place - start].count("[MASK]")
-            np.testing.assert_allclose(
-                answer["scores"][0, slot], alone[count], atol=1e-5
-            )
+    model = load(fill_mask)
+    answer = model.run("serving_default", {"text": [text]})
+    assert answer["num_masks"].tolist() == [3]
+    # Each as in the part that the documented window shows.
+    margin = (room - room // 2) // 2
+    for slot, place in enumerate((3, 100, 197)):
+        number = max((place - margin) // (room // 2), 0)
+        number = min(number, -(-(200 - room) // (room // 2)))
+        start = number * (room // 2)
+        part = words[start : start + room]
+        (alone,) = model.run("serving_default", {"text": [" ".join(part)]})[
+            "scores"
+        ]
+        count = part[: place - start].count("[MASK]")
+        np.testing.assert_allclose(
+            answer["scores"][0, slot], alone[count], atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("size", [1, 3, 16])
 def test_generation_is_that_of_python(
-    generator: ExportReport, size: int
+    writer: Any, load: Load, generator: ExportReport, size: int
 ) -> None:
-    task = model_folder.load(small_models.causal_lm())
     texts = [("the was " * (i % 5 + 1))[: 3 * i] for i in range(size)]
     expected = [
-        task.text(task, [text], max_new_tokens=NEW_TOKENS)[0][0]
+        writer.text(writer, [text], max_new_tokens=NEW_TOKENS)[0][0]
         for text in texts
     ]
-    with load(generator) as model:
-        answer = model.run("serving_default", {"text": texts})
+    model = load(generator)
+    answer = model.run("serving_default", {"text": texts})
     for row, one in enumerate(expected):
         count = answer["lengths"][row]
         assert answer["token_ids"][row, :count].tolist() == one.token_ids
@@ -153,10 +175,12 @@ def test_generation_is_that_of_python(
         assert answer["scores"][row] == pytest.approx(one.score, abs=1e-4)
 
 
-def test_generation_stops(make: Make, generator: ExportReport) -> None:
-    with load(generator) as model:
-        texts = ["the", "was", "dog"]
-        before = model.run("serving_default", {"text": texts})
+def test_generation_stops(
+    load: Load, make: Make, generator: ExportReport
+) -> None:
+    model = load(generator)
+    texts = ["the", "was", "dog"]
+    before = model.run("serving_default", {"text": texts})
     # The third token of the first text shall end a text.
     end = int(before["token_ids"][0, 2])
     stopped = make(
@@ -164,8 +188,8 @@ def test_generation_stops(make: Make, generator: ExportReport) -> None:
         small_models.causal_lm(eos_token_id=(end,)),
         settings=ExportSettings(max_new_tokens=NEW_TOKENS),
     )
-    with load(stopped) as model:
-        after = model.run("serving_default", {"text": texts})
+    model = load(stopped)
+    after = model.run("serving_default", {"text": texts})
     for row in range(3):
         ids = before["token_ids"][row].tolist()
         count = ids.index(end) + 1 if end in ids else NEW_TOKENS
@@ -179,7 +203,9 @@ def test_generation_stops(make: Make, generator: ExportReport) -> None:
     assert after["finish_reasons"][0] == b"eos"
 
 
-def test_sampling_depends_on_the_row_only(generator: ExportReport) -> None:
+def test_sampling_depends_on_the_row_only(
+    load: Load, generator: ExportReport
+) -> None:
     texts = ["the", "was the", "the"]
 
     def drawn(model: SavedModel, rows: list[int], temperature: float) -> Any:
@@ -192,17 +218,19 @@ def test_sampling_depends_on_the_row_only(generator: ExportReport) -> None:
             },
         )["token_ids"].tolist()
 
+    model = load(generator)
+    together = drawn(model, [0, 1, 2], 2.0)
+    assert drawn(model, [0, 1, 2], 2.0) == together
+    assert drawn(model, [2, 1, 0], 2.0) == together[::-1]
+    assert drawn(model, [1], 2.0) == [together[1]]
+    # Same text, other seed.
+    assert together[0] != together[2]
+    greedy = model.run("serving_default", {"text": texts})["token_ids"]
+    for cold in (0.0, -1.0, float("nan")):
+        assert drawn(model, [0, 1, 2], cold) == greedy.tolist()
+    # NOTE: loaded anew, since seeds that were set meanwhile clear TensorFlow's
+    # cache of kernels, and with it what tokenizers of before have loaded.
     task = model_folder.load(small_models.causal_lm())
-    with load(generator) as model:
-        together = drawn(model, [0, 1, 2], 2.0)
-        assert drawn(model, [0, 1, 2], 2.0) == together
-        assert drawn(model, [2, 1, 0], 2.0) == together[::-1]
-        assert drawn(model, [1], 2.0) == [together[1]]
-        # Same text, other seed.
-        assert together[0] != together[2]
-        greedy = model.run("serving_default", {"text": texts})["token_ids"]
-        for cold in (0.0, -1.0, float("nan")):
-            assert drawn(model, [0, 1, 2], cold) == greedy.tolist()
     (one,) = task.text(
         task,
         ["the"],
@@ -214,34 +242,38 @@ def test_sampling_depends_on_the_row_only(generator: ExportReport) -> None:
     assert one.token_ids == together[0][: len(one.token_ids)]
 
 
-def test_long_prompts_are_read_from_the_end(generator: ExportReport) -> None:
+def test_long_prompts_are_read_from_the_end(
+    load: Load, generator: ExportReport
+) -> None:
     room = small_models.LENGTH - NEW_TOKENS
-    with load(generator) as model:
-        long, end = (
-            model.run("serving_default", {"text": [text]})
-            for text in ("x" * 500 + "y" * room, "y" * room)
-        )
+    model = load(generator)
+    long, end = (
+        model.run("serving_default", {"text": [text]})
+        for text in ("x" * 500 + "y" * room, "y" * room)
+    )
     assert long["num_prompt_tokens"].tolist() == [room]
     assert long["token_ids"].tolist() == end["token_ids"].tolist()
 
 
-def test_a_stream_is_what_comes_at_once(generator: ExportReport) -> None:
+def test_a_stream_is_what_comes_at_once(
+    load: Load, generator: ExportReport
+) -> None:
     """Calls of two texts at a time, until each has ended."""
     texts = [b"the quick", b""]
     rows: list[list[int]] = [[], []]
     content, ended = [b"", b""], [False, False]
-    with load(generator) as model:
-        at_once = model.run("serving_default", {"text": texts})
-        for _ in range(NEW_TOKENS):
-            found = model.run(STREAM, {"text": texts, **so_far(rows)})
-            for i, count in enumerate(found["lengths"]):
-                if not ended[i]:
-                    assert 1 <= count <= TOKENS_PER_CALL
-                    rows[i] += found["token_ids"][i, :count].tolist()
-                    content[i] += b"".join(found["text_bytes"][i])
-                    ended[i] = bool(found["finished"][i])
-            if all(ended):
-                break
+    model = load(generator)
+    at_once = model.run("serving_default", {"text": texts})
+    for _ in range(NEW_TOKENS):
+        found = model.run(STREAM, {"text": texts, **so_far(rows)})
+        for i, count in enumerate(found["lengths"]):
+            if not ended[i]:
+                assert 1 <= count <= TOKENS_PER_CALL
+                rows[i] += found["token_ids"][i, :count].tolist()
+                content[i] += b"".join(found["text_bytes"][i])
+                ended[i] = bool(found["finished"][i])
+        if all(ended):
+            break
     assert ended == [True, True]
     for i, count in enumerate(at_once["lengths"]):
         assert rows[i] == at_once["token_ids"][i, :count].tolist()
@@ -260,52 +292,56 @@ def test_what_counts_from_the_prompt_is_not_streamed() -> None:
         assert not can_stream(config.replace(**changes))
 
 
-def test_texts_that_come_out_are_utf8(generator: ExportReport) -> None:
+def test_texts_that_come_out_are_utf8(
+    load: Load, generator: ExportReport
+) -> None:
     # Bytes as prompts: the small model says bytes of any kind.
     texts = [bytes([i, 255 - i]) for i in range(64)]
-    with load(generator) as model:
-        answer = model.run("serving_default", {"text": texts})
+    model = load(generator)
+    answer = model.run("serving_default", {"text": texts})
     joined = b"".join(answer["text"]).decode("utf-8")
     assert "\ufffd" in joined
 
 
 @pytest.mark.parametrize("name", ["fill_mask", "generator"])
 def test_a_row_is_the_same_in_any_batch(
-    name: str, request: pytest.FixtureRequest
+    load: Load, name: str, request: pytest.FixtureRequest
 ) -> None:
     texts = ["the [MASK]", "", "it was the [MASK] of [MASK] times " * 3]
-    with load(request.getfixturevalue(name)) as model:
-        together = model.run("serving_default", {"text": texts})
-        for row, text in enumerate(texts):
-            alone = model.run("serving_default", {"text": [text]})
-            # As a server fills up a batch: with copies of a row.
-            merged = model.run("serving_default", {"text": [text] * 4})
-            for key, array in alone.items():
-                inside = tuple(slice(0, n) for n in array.shape)[1:]
-                for found in (together[key][[row]], merged[key][[2]]):
-                    other = found[(slice(0, 1), *inside)]
-                    if array.dtype.kind == "f":
-                        np.testing.assert_allclose(other, array, atol=2e-5)
-                    else:
-                        assert np.all(other == array), key
+    model = load(request.getfixturevalue(name))
+    together = model.run("serving_default", {"text": texts})
+    for row, text in enumerate(texts):
+        alone = model.run("serving_default", {"text": [text]})
+        # As a server fills up a batch: with copies of a row.
+        merged = model.run("serving_default", {"text": [text] * 4})
+        for key, array in alone.items():
+            inside = tuple(slice(0, n) for n in array.shape)[1:]
+            for found in (together[key][[row]], merged[key][[2]]):
+                other = found[(slice(0, 1), *inside)]
+                if array.dtype.kind == "f":
+                    np.testing.assert_allclose(other, array, atol=2e-5)
+                else:
+                    assert np.all(other == array), key
 
 
-def test_token_ids_give_what_text_gives(fill_mask: ExportReport) -> None:
+def test_token_ids_give_what_text_gives(
+    load: Load, fill_mask: ExportReport
+) -> None:
     tokenizer = small_models.wordpiece()
     ids = tokenizer.tokenize(tf.constant(["it was"])).to_list()[0]
     row = [tokenizer.cls_id, *ids, tokenizer.mask_id, tokenizer.sep_id]
     # What lies behind the length does not count, whatever it is.
     table = np.array([[*row, 7, 7, 7]], np.int32)
-    with load(fill_mask) as model:
-        text = model.run("serving_default", {"text": ["it was [MASK]"]})
-        found = model.run(
-            "token_ids",
-            {
-                "token_ids": table,
-                "segment_ids": np.zeros_like(table),
-                "lengths": np.array([len(row)], np.int32),
-            },
-        )
+    model = load(fill_mask)
+    text = model.run("serving_default", {"text": ["it was [MASK]"]})
+    found = model.run(
+        "token_ids",
+        {
+            "token_ids": table,
+            "segment_ids": np.zeros_like(table),
+            "lengths": np.array([len(row)], np.int32),
+        },
+    )
     assert found["token_ids"].tolist() == text["token_ids"].tolist()
     np.testing.assert_allclose(found["scores"], text["scores"], atol=1e-5)
 
@@ -393,7 +429,7 @@ def test_batching_parameters_end_in_the_largest_batch(
 
 @pytest.mark.parametrize("name", ["fill_mask", "generator"])
 def test_warm_up_requests_are_answered(
-    name: str, request: pytest.FixtureRequest
+    load: Load, name: str, request: pytest.FixtureRequest
 ) -> None:
     prediction_log_pb2 = pytest.importorskip(
         "tensorflow_serving.apis.prediction_log_pb2"
@@ -406,20 +442,21 @@ def test_warm_up_requests_are_answered(
     ]
     assert 0 < len(logs) <= warm_up.MAX_REQUESTS
     seen = set()
-    with load(report) as model:
-        for log in logs:
-            asked = log.predict_log.request
-            inputs = {
-                key: tf.make_ndarray(value)
-                for key, value in asked.inputs.items()
-            }
-            model.run(asked.model_spec.signature_name, inputs)
-            seen.add(asked.model_spec.signature_name)
-            assert asked.model_spec.name == path.parents[2].name
-        assert seen == set(model.signatures)
+    model = load(report)
+    for log in logs:
+        asked = log.predict_log.request
+        inputs = {
+            key: tf.make_ndarray(value) for key, value in asked.inputs.items()
+        }
+        model.run(asked.model_spec.signature_name, inputs)
+        seen.add(asked.model_spec.signature_name)
+        assert asked.model_spec.name == path.parents[2].name
+    assert seen == set(model.signatures)
 
 
-def test_smaller_weights(make: Make, fill_mask: ExportReport) -> None:
+def test_smaller_weights(
+    load: Load, make: Make, fill_mask: ExportReport
+) -> None:
     report = make(
         "small",
         small_models.masked_lm(),
@@ -437,10 +474,11 @@ def test_smaller_weights(make: Make, fill_mask: ExportReport) -> None:
     ratio = report.stored_bytes / report.weight_bytes
     assert f"{ratio:.2f} of float32" in text
     assert f"of {report.change.rows} answers as in float32" in text
-    with load(report) as model, load(fill_mask) as whole:
-        texts = {"text": ["the [MASK] of times"]}
-        scores = model.run("serving_default", texts)["scores"]
-        exact = whole.run("serving_default", texts)["scores"]
+    model = load(report)
+    whole = load(fill_mask)
+    texts = {"text": ["the [MASK] of times"]}
+    scores = model.run("serving_default", texts)["scores"]
+    exact = whole.run("serving_default", texts)["scores"]
     assert 0.0 < np.abs(scores - exact).max() < 0.2
 
 

@@ -1,18 +1,16 @@
 """The search: its table, its chart, and what an interruption leaves."""
 
 import json
-import os
 import pathlib
 import signal
 import subprocess
 import sys
-import time
 from typing import Any
 
 import pytest
 
 from tests import verbs
-from tests.verbs import Workplace
+from tests.verbs import Finished, Workplace, signal_at
 from tfllm.run_config import RunConfig
 from tools import tune
 from tools.tune import SearchConfig, Trial
@@ -29,9 +27,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     return Workplace(tmp_path_factory.mktemp("tune"))
 
 
-def start(
-    work: Workplace, model_dir: str, **changes: Any
-) -> subprocess.Popen[str]:
+def run_search(work: Workplace, model_dir: str, during: Any = None) -> Finished:
     flags = work.flags(
         model_dir,
         **{
@@ -42,36 +38,22 @@ def start(
             "best_metric": "mlm_loss",
             "learning_rates": "1e-3,1e-1",
             "batch_sizes": "8",
-            **changes,
         },
     )
-    return subprocess.Popen(
-        [sys.executable, "-m", "tools.tune", *flags],
-        env=verbs.ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return verbs.run("tune", *flags, during=during)
 
 
 @pytest.mark.slow
 @pytest.mark.dist
 def test_a_search_goes_on_where_it_was_stopped(work: Workplace) -> None:
-    first = start(work, "search")
-    log = work.folder / "search" / "trial_1" / "logs" / "log.jsonl"
-    deadline = time.monotonic() + 200
-    while not log.exists() and time.monotonic() < deadline:
-        assert first.poll() is None, first.communicate()[1][-3000:]
-        time.sleep(0.05)
-    os.kill(first.pid, signal.SIGTERM)
-    _, errors = first.communicate(timeout=100)
+    stop = signal_at(work, "search/trial_1", 1, signal.SIGTERM)
+    first = run_search(work, "search", stop)
     # It may have been done by then.
-    assert first.returncode in (0, 143), errors[-3000:]
+    assert first.status in (0, 143), first.stderr[-3000:]
     before = work.json("search/trial_0/train_results.json")
 
-    again = start(work, "search")
-    output, errors = again.communicate(timeout=200)
-    assert again.returncode == 0, errors[-3000:]
+    again = run_search(work, "search")
+    assert again.status == 0, again.stderr[-3000:]
     assert work.json("search/trial_0/train_results.json") == before
     found = work.json("search/tune_results.json")
     assert found["best_metric"] == "mlm_loss"
@@ -84,7 +66,7 @@ def test_a_search_goes_on_where_it_was_stopped(work: Workplace) -> None:
         results = work.json(f"search/trial_{trial['number']}/eval_results.json")
         assert results["mlm_loss"] == trial["value"]
         assert results["steps"] == trial["best_step"] == 4
-    rows = [line.split() for line in output.splitlines()]
+    rows = [line.split() for line in again.stdout.splitlines()]
     assert ["0.001", "8", f"{values[0]:.4f}", "4"] in rows or (
         ["0.1", "8", f"{values[0]:.4f}", "4"] in rows
     )
@@ -99,10 +81,9 @@ def test_a_search_for_something_else_is_refused(work: Workplace) -> None:
     folder = work.folder / "other"
     folder.mkdir()
     (folder / "run.json").write_text(json.dumps({"learning_rates": [1.0]}))
-    refused = start(work, "other")
-    _, errors = refused.communicate(timeout=100)
-    assert refused.returncode == 1
-    assert "learning_rates was [1.0]" in errors.splitlines()[-1]
+    refused = run_search(work, "other")
+    assert refused.status == 1
+    assert "learning_rates was [1.0]" in refused.errors[-1]
 
 
 @pytest.mark.parametrize("search", ["random", "bayesian"])
