@@ -228,8 +228,6 @@ def test_sampling_depends_on_the_row_only(
     greedy = model.run("serving_default", {"text": texts})["token_ids"]
     for cold in (0.0, -1.0, float("nan")):
         assert drawn(model, [0, 1, 2], cold) == greedy.tolist()
-    # NOTE: loaded anew, since seeds that were set meanwhile clear TensorFlow's
-    # cache of kernels, and with it what tokenizers of before have loaded.
     task = model_folder.load(small_models.causal_lm())
     (one,) = task.text(
         task,

@@ -10,6 +10,7 @@ import shutil
 import unicodedata
 from typing import Any
 
+import keras
 import pytest
 import tensorflow as tf
 
@@ -154,6 +155,18 @@ def test_a_batch_equals_single_texts(ours: ByteBPETokenizer) -> None:
     whole = ours.tokenize(tf.constant(texts)).to_list()
     assert whole == [ours.tokenize([text]).to_list()[0] for text in texts]
     assert ours.tokenize(tf.constant([], tf.string)).to_list() == []
+
+
+def test_a_new_seed_leaves_the_tokenizer_alone(folder: pathlib.Path) -> None:
+    """Setting it drops what TensorFlow's kernels own."""
+    tokenizer = ByteBPETokenizer.from_file(str(folder))
+    texts = ["The house on the hill.", "caf\u00e9 \U0001f600"]
+    before = tokenizer.tokenize(texts).to_list()
+    keras.utils.set_random_seed(1)
+    assert tokenizer.tokenize(texts).to_list() == before
+    tf.random.set_seed(2)
+    mapped = tf.data.Dataset.from_tensors(texts).map(tokenizer.tokenize)
+    assert next(iter(mapped)).to_list() == before
 
 
 def test_prefix_space(folder: pathlib.Path, plain: Any) -> None:

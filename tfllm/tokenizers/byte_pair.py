@@ -112,10 +112,7 @@ class ByteBPETokenizer(tf.Module):
             self._spellings = tf.constant(spelled)
             self._lengths = tf.constant([len(s) for s in spelled], tf.int32)
             self._skips = tf.constant([t in special for t in self._vocab])
-            self._pieces = tf_text.SentencepieceTokenizer(
-                model=byte_pair_model.build(self._vocab, self._merges),
-                out_type=tf.int32,
-            )
+            self._pieces = self._load_pieces()
 
     # Vocabulary.
 
@@ -230,6 +227,26 @@ class ByteBPETokenizer(tf.Module):
 
     # Text to ids.
 
+    def _load_pieces(self) -> tf_text.SentencepieceTokenizer:
+        return tf_text.SentencepieceTokenizer(
+            model=byte_pair_model.build(self._vocab, self._merges),
+            out_type=tf.int32,
+        )
+
+    def _live_pieces(self) -> tf_text.SentencepieceTokenizer:
+        """Returns the SentencePiece tokenizer, loaded again if it is gone.
+
+        NOTE: its model belongs to a kernel in TensorFlow's cache of kernels,
+        which `tf.random.set_seed`, and so Keras' own, clears.
+        """
+        with tf.init_scope():
+            if tf.executing_eagerly():
+                try:
+                    self._pieces.tokenize([""])
+                except tf.errors.NotFoundError:
+                    self._pieces = self._load_pieces()
+        return self._pieces
+
     def tokenize(self, text: tf.Tensor) -> tf.RaggedTensor:
         """Splits each text into ids, without adding special tokens.
 
@@ -246,7 +263,7 @@ class ByteBPETokenizer(tf.Module):
             add = tf.logical_and(opens != " ", opens != "")
             text = tf.strings.join([tf.where(add, " ", ""), text])
         words, splits = self._words(text)
-        ids = self._pieces.tokenize(words)
+        ids = self._live_pieces().tokenize(words)
         # Tokens of a text: those of its words.
         return tf.RaggedTensor.from_row_splits(
             ids.flat_values, tf.gather(ids.row_splits, splits), validate=False
