@@ -168,6 +168,8 @@ def test_files_of_the_run(tmp_path: pathlib.Path) -> None:
     assert HeldOut().files_of(run, True) == ""
     path.touch()
     assert HeldOut().files_of(run, True) == run["eval_files"]
+    globs = {"eval_files": str(tmp_path / "*.*")}
+    assert HeldOut().files_of(globs, True) == globs["eval_files"]
     assert HeldOut().files_of(run, False) == ""
     assert HeldOut().files_of({}, True) == ""
     assert HeldOut("other.csv").files_of(run, False) == "other.csv"

@@ -8,7 +8,6 @@ as before.
 
 import dataclasses
 import itertools
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -71,9 +70,11 @@ class HeldOut:
         if self.files or not is_smaller:
             return self.files
         files = run.get("eval_files") or ""
-        patterns = [part.strip() for part in files.split(",") if part.strip()]
-        there = all(map(os.path.exists, patterns)) and patterns
-        return files if there else ""
+        try:
+            file_access.match_files(files, FLAG)
+        except ValueError:  # they are no longer there
+            return ""
+        return files
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from tfllm.evaluation.probabilities import softmax
 from tfllm.serving import probes, row_widths, windows
 from tfllm.serving.served_task import (
     DEFAULT,
@@ -14,7 +15,6 @@ from tfllm.serving.served_task import (
     Tensors,
     as_strings,
     id_arrays,
-    softmax,
     strings,
     token_id_inputs,
 )

@@ -136,9 +136,3 @@ def id_arrays(
     if has_segments:
         found["segment_ids"] = np.zeros_like(table)
     return {**found, "lengths": np.array([len(row) for row in rows], np.int32)}
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Returns probabilities over the last axis."""
-    powers = np.exp(logits - logits.max(-1, keepdims=True))
-    return powers / powers.sum(-1, keepdims=True)
