@@ -4,8 +4,6 @@ import html
 import json
 import pathlib
 import re
-import shutil
-import subprocess
 import urllib.parse
 from collections.abc import Iterator
 from typing import Any
@@ -14,10 +12,8 @@ import pytest
 
 from tests.serving.serve_process import ServeProcess
 from tests.serving.server import streaming_model
+from tests.serving.server.browser import BROWSER, Browser
 
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "google-chrome"))), None
-)
 TEXT = "Größe 你好 👍 <b>"
 
 
@@ -109,23 +105,9 @@ def visit(server: ServeProcess, folder: pathlib.Path, **parts: str) -> str:
     """Fills in the form, presses Run, returns what the page shows then."""
     fragment = urllib.parse.urlencode(parts)
     host, port = server.rest
-    done = subprocess.run(
-        [
-            str(BROWSER),
-            "--headless=new",
-            "--no-sandbox",
-            "--disable-gpu",
-            f"--user-data-dir={folder}",
-            "--virtual-time-budget=3000",
-            "--dump-dom",
-            f"http://{host}:{port}/#{fragment}&run",
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
+    address = f"http://{host}:{port}/#{fragment}&run"
+    with Browser(folder, address) as browser:
+        return browser.wait_for('#result[aria-busy="false"]')
 
 
 @pytest.mark.dist
