@@ -39,7 +39,7 @@ SERVING = [
 ]
 # python -m tfllm.export --litert: the interpreter that tries the file.
 LITERT = ["ai-edge-litert>=2.0"]
-TEST = ["pytest>=8.4", *SERVING, *LITERT]
+TEST = ["pytest>=8.4", "pytest-xdist>=3.8", *SERVING, *LITERT]
 EXTRAS = {
     "cuda": ["tensorflow[and-cuda]~=2.20.0"],
     # Older releases pin numpy or protobuf below what TensorFlow takes.

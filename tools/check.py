@@ -14,11 +14,14 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 # Check -> the programs it runs, as modules, with their arguments.
+# A file's tests share what is costly, such as exports, so they stay together;
+# each process holds up to 2 GB.
+PARALLEL = ["-n", "auto", "--maxprocesses", "4", "--dist", "loadfile"]
 CHECKS: dict[str, list[list[str]]] = {
     "format": [["ruff", "check", "--fix-only"], ["ruff", "format"]],
     "lint": [["ruff", "check"], ["ruff", "format", "--check"]],
     "types": [["mypy"]],
-    "test": [["pytest"]],
+    "test": [["pytest", *PARALLEL]],
 }
 ALL = ("lint", "types", "test")
 
