@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import types
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -89,10 +90,12 @@ class ByteBPETokenizer(tf.Module):
     ):
         super().__init__(name="byte_bpe_tokenizer")
         byte_pair_model.check(vocab, merges, source)
-        # Not list attributes: tf.Module would wrap and track them.
+        # Not lists and dicts: tf.Module would wrap and track them.
         self._vocab = tuple(vocab)
         self._merges = tuple((left, right) for left, right in merges)
-        self._ids = {token: i for i, token in enumerate(self._vocab)}
+        self._ids = types.MappingProxyType(
+            {token: i for i, token in enumerate(self._vocab)}
+        )
         self.bos_token, self.eos_token = bos_token, eos_token
         self.pad_token = pad_token
         self.add_prefix_space = bool(add_prefix_space)
