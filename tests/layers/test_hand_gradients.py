@@ -73,7 +73,26 @@ def numpy_layer_norm(
     return (x - mean) / std * scale + bias
 
 
+KEEP = RNG.rand(4, 6) < 0.7
+
+
+def softmax_dropout(scores: Any) -> Any:
+    mask = ops.convert_to_tensor(KEEP, "bool")
+    return hand_gradients.softmax_dropout(scores, mask, 0.3)
+
+
+def numpy_softmax_dropout(scores: np.ndarray) -> np.ndarray:
+    exponentials = np.exp(scores - scores.max(-1, keepdims=True))
+    return KEEP * exponentials / exponentials.sum(-1, keepdims=True) / 0.7
+
+
 CASES: list[Any] = [
+    pytest.param(
+        softmax_dropout,
+        numpy_softmax_dropout,
+        [RNG.randn(4, 6) * 2.0],
+        id="softmax_dropout",
+    ),
     pytest.param(
         hand_gradients.gelu,
         numpy_gelu,

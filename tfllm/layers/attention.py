@@ -7,6 +7,7 @@ from keras import ops
 from tfllm.layers.config import AttentionConfig
 from tfllm.layers.configured import ConfiguredLayer
 from tfllm.layers.dropout import Dropout
+from tfllm.layers.hand_gradients import softmax_dropout
 from tfllm.layers.kv_cache import KVCache
 from tfllm.layers.linear import Linear
 
@@ -146,13 +147,9 @@ class Attention(ConfiguredLayer):
             # NOTE: not a sum. TensorFlow would fuse it with the product on
             # CPU, for which oneDNN has only its slow reference kernel.
             scores = scores - mask_penalty  # [B, N, T, S]
-        # Of one score it is 1; Keras warns there, though a text may be short.
-        one_key = scores.shape[-1] == 1
         probabilities = ops.cast(
-            ops.ones_like(scores) if one_key else ops.softmax(scores),
-            self.compute_dtype,
+            self._probabilities(scores, training), self.compute_dtype
         )
-        probabilities = self.dropout(probabilities, training=training)
         if n != k:
             probabilities = ops.reshape(
                 probabilities,
@@ -162,3 +159,14 @@ class Attention(ConfiguredLayer):
         context = ops.reshape(context, (-1, n, length, h))
         context = ops.transpose(context, (0, 2, 1, 3))
         return ops.reshape(context, (-1, length, n * h))
+
+    def _probabilities(self, scores: Any, training: bool) -> Any:
+        """Returns the softmax of the scores, with dropout in training."""
+        if scores.shape[-1] == 1:
+            # It is 1; Keras warns there, though a text may be short.
+            return self.dropout(ops.ones_like(scores), training=training)
+        if not training or self.config.dropout == 0.0:
+            return ops.softmax(scores)
+        return softmax_dropout(
+            scores, self.dropout.keep_mask(scores), self.config.dropout
+        )

@@ -86,11 +86,15 @@ class Dropout(keras.layers.Layer):
         if not training or self.rate == 0.0:
             return x
         zero = ops.zeros((), dtype=x.dtype)
-        kept = ops.where(self._keep_mask(x), x, zero)
+        kept = ops.where(self.keep_mask(x), x, zero)
         return kept * (1.0 / (1.0 - self.rate))
 
-    def _keep_mask(self, x: Any) -> Any:
-        """Returns a boolean mask of the shape of x."""
+    def keep_mask(self, x: Any) -> Any:
+        """Returns a new boolean mask of the shape of x: what is not dropped.
+
+        Args:
+            x: Any shape and dtype.
+        """
         threshold = round((1.0 - self.rate) * 2**16)
         count = num_elements(tuple(x.shape))
         if count is None:

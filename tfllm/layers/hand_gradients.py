@@ -25,15 +25,17 @@ def _upstream(args: tuple[Any, ...], upstream: Any) -> Any:
 def gelu(x: Any) -> Any:
     """Returns x * Phi(x) with the exact normal distribution function.
 
-    d/dx = Phi(x) + x * phi(x); Phi is kept from the forward pass.
+    d/dx = Phi(x) + x * phi(x), of which the forward pass keeps nothing else:
+    neither x nor Phi(x). Where no gradient is asked for, graphs leave it out.
 
     Reference: Hendrycks and Gimpel, 2016, section 2.
     """
     cdf = ops.erf(x * _SQRT_HALF) * 0.5 + 0.5
+    density = ops.exp(ops.square(x) * -0.5) * _INVERSE_SQRT_2_PI
+    slope = density * x + cdf
 
     def gradient(*args: Any, upstream: Any = None) -> Any:
-        density = ops.exp(ops.square(x) * -0.5) * _INVERSE_SQRT_2_PI
-        return (density * x + cdf) * _upstream(args, upstream)
+        return slope * _upstream(args, upstream)
 
     return x * cdf, gradient
 
@@ -56,6 +58,38 @@ def gelu_tanh(x: Any) -> Any:
         return (y * (1.0 - s) * slope + s) * _upstream(args, upstream)
 
     return y, gradient
+
+
+def softmax_dropout(scores: Any, keep_mask: Any, rate: float) -> Any:
+    """Returns the softmax of the last axis, with dropout.
+
+    With p the softmax and d what is left of it, scaled, the gradient is
+    t - p * sum(t) where t = d * upstream: the mask itself is not kept.
+
+    Args:
+        scores: float32 [..., S].
+        keep_mask: bool, as scores: what is left.
+        rate: Share of elements that were dropped, in [0, 1).
+
+    Returns:
+        float32, as scores.
+
+    Reference: Srivastava et al., 2014; Vaswani et al., 2017, section 5.4.
+    """
+
+    @ops.custom_gradient
+    def dropped(scores: Any) -> Any:
+        p = ops.softmax(scores)
+        zero = ops.zeros((), dtype=p.dtype)
+        d = ops.where(keep_mask, p, zero) * (1.0 / (1.0 - rate))
+
+        def gradient(*args: Any, upstream: Any = None) -> Any:
+            t = d * _upstream(args, upstream)
+            return t - p * ops.sum(t, axis=-1, keepdims=True)
+
+        return d, gradient
+
+    return dropped(scores)
 
 
 def layer_norm(x: Any, scale: Any, bias: Any, epsilon: float) -> Any:
