@@ -182,9 +182,10 @@ class AdamW(keras.optimizers.Optimizer):
         # The op adds epsilon before the correction.
         epsilon = self.epsilon * tf.sqrt(1.0 - power_2)
         if self.decay and self._use_weight_decay(variable):
-            # An assignment takes over the product's buffer; a subtraction
-            # would pass over the variable once more.
-            variable.assign(variable * (1.0 - rate * self.decay))
+            # Not an assignment, though it takes one pass less: it would give
+            # the variable the product's buffer, and large buffers that move
+            # at each step leave holes that nothing fits in.
+            variable.assign_sub(variable * (rate * self.decay))
         return tf.raw_ops.ResourceApplyAdam(
             var=_handle(variable),
             m=_handle(self.first[index]),
