@@ -165,8 +165,7 @@ class Attention(ConfiguredLayer):
         if scores.shape[-1] == 1:
             # It is 1; Keras warns there, though a text may be short.
             return self.dropout(ops.ones_like(scores), training=training)
-        if not training or self.config.dropout == 0.0:
+        rate = self.dropout.rate
+        if not training or rate == 0.0:
             return ops.softmax(scores)
-        return softmax_dropout(
-            scores, self.dropout.keep_mask(scores), self.config.dropout
-        )
+        return softmax_dropout(scores, self.dropout.keep_mask(scores), rate)
