@@ -76,22 +76,25 @@ def numpy_layer_norm(
 KEEP = RNG.rand(4, 6) < 0.7
 
 
-def softmax_dropout(scores: Any) -> Any:
+def attend_with_dropout(scores: Any, values: Any) -> Any:
     mask = ops.convert_to_tensor(KEEP, "bool")
-    return hand_gradients.softmax_dropout(scores, mask, 0.3)
+    return hand_gradients.attend_with_dropout(scores, values, mask, 0.3)
 
 
-def numpy_softmax_dropout(scores: np.ndarray) -> np.ndarray:
+def numpy_attend_with_dropout(
+    scores: np.ndarray, values: np.ndarray
+) -> np.ndarray:
     exponentials = np.exp(scores - scores.max(-1, keepdims=True))
-    return KEEP * exponentials / exponentials.sum(-1, keepdims=True) / 0.7
+    p = exponentials / exponentials.sum(-1, keepdims=True)
+    return (KEEP * p / 0.7) @ values
 
 
 CASES: list[Any] = [
     pytest.param(
-        softmax_dropout,
-        numpy_softmax_dropout,
-        [RNG.randn(4, 6) * 2.0],
-        id="softmax_dropout",
+        attend_with_dropout,
+        numpy_attend_with_dropout,
+        [RNG.randn(4, 6) * 2.0, RNG.randn(6, 5)],
+        id="attend_with_dropout",
     ),
     pytest.param(
         hand_gradients.gelu,

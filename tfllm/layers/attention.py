@@ -7,7 +7,7 @@ from keras import ops
 from tfllm.layers.config import AttentionConfig
 from tfllm.layers.configured import ConfiguredLayer
 from tfllm.layers.dropout import Dropout
-from tfllm.layers.hand_gradients import softmax_dropout
+from tfllm.layers.hand_gradients import attend_with_dropout, softmax
 from tfllm.layers.kv_cache import KVCache
 from tfllm.layers.linear import Linear
 
@@ -139,33 +139,27 @@ class Attention(ConfiguredLayer):
         if n != k:
             # Queries of one group share a head: fold G into the length.
             queries = ops.reshape(queries, (-1, k, n // k * length, h))
+        num_keys = ops.shape(keys)[2]
         keys = ops.transpose(keys, (0, 1, 3, 2))
         scores = ops.cast(ops.matmul(queries, keys), "float32")
-        if n != k:
-            scores = ops.reshape(scores, (-1, n, length, ops.shape(scores)[-1]))
         if mask_penalty is not None:
+            if n != k:
+                scores = ops.reshape(scores, (-1, n, length, num_keys))
             # NOTE: not a sum. TensorFlow would fuse it with the product on
             # CPU, for which oneDNN has only its slow reference kernel.
             scores = scores - mask_penalty  # [B, N, T, S]
-        probabilities = ops.cast(
-            self._probabilities(scores, training), self.compute_dtype
-        )
-        if n != k:
-            probabilities = ops.reshape(
-                probabilities,
-                (-1, k, n // k * length, ops.shape(probabilities)[-1]),
-            )
-        context = ops.matmul(probabilities, values)
+            if n != k:
+                scores = ops.reshape(scores, (-1, k, n // k * length, num_keys))
+        context = self._weighted_sum(scores, values, training)
         context = ops.reshape(context, (-1, n, length, h))
         context = ops.transpose(context, (0, 2, 1, 3))
         return ops.reshape(context, (-1, length, n * h))
 
-    def _probabilities(self, scores: Any, training: bool) -> Any:
-        """Returns the softmax of the scores, with dropout in training."""
-        if scores.shape[-1] == 1:
-            # It is 1; Keras warns there, though a text may be short.
-            return self.dropout(ops.ones_like(scores), training=training)
+    def _weighted_sum(self, scores: Any, values: Any, training: bool) -> Any:
+        """Returns softmax(scores) @ values, with dropout in training."""
         rate = self.dropout.rate
-        if not training or rate == 0.0:
-            return ops.softmax(scores)
-        return softmax_dropout(scores, self.dropout.keep_mask(scores), rate)
+        if training and rate > 0.0:
+            return attend_with_dropout(
+                scores, values, self.dropout.keep_mask(scores), rate
+            )
+        return ops.matmul(ops.cast(softmax(scores), values.dtype), values)

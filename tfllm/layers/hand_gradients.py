@@ -60,36 +60,64 @@ def gelu_tanh(x: Any) -> Any:
     return y, gradient
 
 
-def softmax_dropout(scores: Any, keep_mask: Any, rate: float) -> Any:
-    """Returns the softmax of the last axis, with dropout.
+def softmax(scores: Any) -> Any:
+    """Returns the softmax of the last axis, also where that has one element.
 
-    With p the softmax and d what is left of it, scaled, the gradient is
-    t - p * sum(t) where t = d * upstream: the mask itself is not kept.
+    Keras warns of one, though a text may be as short as that.
 
     Args:
-        scores: float32 [..., S].
+        scores: float [..., S].
+    """
+    return (
+        ops.ones_like(scores) if scores.shape[-1] == 1 else ops.softmax(scores)
+    )
+
+
+def attend_with_dropout(
+    scores: Any, values: Any, keep_mask: Any, rate: float
+) -> Any:
+    """Returns softmax(scores), with dropout, times the values.
+
+    With p the softmax, m the mask over what is left, and d = m * p, the
+    gradient of the scores is t - p * sum(t), where t = d * (upstream @
+    values^T). Only p and the boolean mask are kept, not d.
+
+    Args:
+        scores: float32 [..., T, S].
+        values: float [..., S, H].
         keep_mask: bool, as scores: what is left.
         rate: Share of elements that were dropped, in [0, 1).
 
     Returns:
-        float32, as scores.
+        float [..., T, H], as values.
 
     Reference: Srivastava et al., 2014; Vaswani et al., 2017, section 5.4.
     """
+    scale = 1.0 / (1.0 - rate)
 
     @ops.custom_gradient
-    def dropped(scores: Any) -> Any:
-        p = ops.softmax(scores)
+    def attend(scores: Any, values: Any) -> Any:
+        p = softmax(scores)
         zero = ops.zeros((), dtype=p.dtype)
-        d = ops.where(keep_mask, p, zero) * (1.0 / (1.0 - rate))
+        d = ops.where(keep_mask, p, zero) * scale
 
         def gradient(*args: Any, upstream: Any = None) -> Any:
-            t = d * _upstream(args, upstream)
-            return t - p * ops.sum(t, axis=-1, keepdims=True)
+            dy = _upstream(args, upstream)
+            # NOTE: not as above, or graphs would find that it is the same,
+            # and keep it after all.
+            d = p * (ops.cast(keep_mask, p.dtype) * scale)
+            d_values = ops.matmul(_turned(ops.cast(d, dy.dtype)), dy)
+            t = d * ops.cast(ops.matmul(dy, _turned(values)), p.dtype)
+            return t - p * ops.sum(t, axis=-1, keepdims=True), d_values
 
-        return d, gradient
+        return ops.matmul(ops.cast(d, values.dtype), values), gradient
 
-    return dropped(scores)
+    return attend(scores, values)
+
+
+def _turned(x: Any) -> Any:
+    """Returns x with its last two axes exchanged."""
+    return ops.swapaxes(x, -1, -2)
 
 
 def layer_norm(x: Any, scale: Any, bias: Any, epsilon: float) -> Any:

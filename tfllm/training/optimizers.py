@@ -141,16 +141,21 @@ class AdamW(keras.optimizers.Optimizer):
             step = tf.cast(self.iterations + 1, tf.float32)
             power_1 = tf.pow(tf.constant(self.beta_1), step)
             power_2 = tf.pow(tf.constant(self.beta_2), step)
+        self._settings: dict[str, Any] = {}
         self._last_update: dict[str, Any] = {}
+        # From the last to the first: the table of tokens, the largest, comes
+        # when the other gradients have made room.
         self._backend_update_step(
-            grads,
-            trainable_variables,
+            grads[::-1],
+            trainable_variables[::-1],
             tf.stack(
                 [
                     tf.cast(self.learning_rate, tf.float32),
                     factor,
                     power_1,
                     power_2,
+                    # The op adds epsilon before the correction.
+                    self.epsilon * tf.sqrt(1.0 - power_2),
                 ]
             ),
         )
@@ -163,24 +168,27 @@ class AdamW(keras.optimizers.Optimizer):
         Args:
             gradient: Before clipping.
             variable: The variable.
-            learning_rate: float32 [4]: the rate, the factor that clips, and
-                the decays to the power of the step.
+            learning_rate: float32 [5]: the rate, the factor that clips, the
+                decays to the power of the step, and the op's epsilon.
         """
+        device = variable.device
+        if device not in self._settings:
+            self._settings[device] = tf.unstack(learning_rate)
         # One temporary tensor at a time, on each device.
-        before = self._last_update.get(variable.device, [])
+        before = self._last_update.get(device, [])
         with tf.control_dependencies(before):
-            done = self._update(gradient, variable, learning_rate)
+            done = self._update(gradient, variable, self._settings[device])
         # In eager execution there is no operation, and no need of one.
-        self._last_update[variable.device] = [] if done is None else [done]
+        self._last_update[device] = [] if done is None else [done]
 
-    def _update(self, gradient: Any, variable: Any, settings: Any) -> Any:
+    def _update(self, gradient: Any, variable: Any, settings: list[Any]) -> Any:
         """Returns the operation that updates one variable."""
         dtype = variable.dtype
         index = self._get_variable_index(variable)
-        rate, factor, power_1, power_2 = tf.unstack(tf.cast(settings, dtype))
+        rate, factor, power_1, power_2, epsilon = [
+            tf.cast(value, dtype) for value in settings
+        ]
         rate = _scaled(rate, self.rate_factors, index)
-        # The op adds epsilon before the correction.
-        epsilon = self.epsilon * tf.sqrt(1.0 - power_2)
         if self.decay and self._use_weight_decay(variable):
             # Not an assignment, though it takes one pass less: it would give
             # the variable the product's buffer, and large buffers that move
