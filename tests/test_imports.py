@@ -210,3 +210,38 @@ def test_every_module_imports_without_the_heavy_ones() -> None:
     assert not {*HEAVY, *OPTIONAL} & set(found["modules"])
     # Flags exist once a verb calls define(), not because it was imported.
     assert found["flags"] == {}
+
+
+# Keras imports them where they are installed, and a command needs none to
+# begin with.
+LOOKED_FOR = ("matplotlib", "pandas", "sklearn")
+COMMANDS = [
+    "tfllm.train",
+    "tfllm.evaluate",
+    "tfllm.predict",
+    "tfllm.generate",
+    "tfllm.export",
+    "tools.prepare_data",
+    "tools.tune",
+]
+
+IMPORT_COMMANDS = """
+import importlib, json, sys
+
+for name in {commands!r}:
+    importlib.import_module(name)
+before = list(sys.modules)
+for name in {looked_for!r}:
+    importlib.import_module(name)
+print(json.dumps({{"before": before, "after": list(sys.modules)}}))
+"""
+
+
+def test_commands_import_keras_alone() -> None:
+    found = loaded_by(
+        IMPORT_COMMANDS.format(commands=COMMANDS, looked_for=LOOKED_FOR)
+    )
+    assert "keras" in found["before"]
+    assert not set(LOOKED_FOR) & set(found["before"])
+    # They are out of the way no longer.
+    assert set(LOOKED_FOR) < set(found["after"])

@@ -14,6 +14,9 @@ import sys
 import traceback
 import warnings
 
+import tfllm.lean_keras  # noqa: F401
+
+# isort: split
 from tfllm import flags, train_flags
 from tools import tune
 

@@ -10,6 +10,9 @@ tables and charts as well.
 import dataclasses
 import os
 
+import tfllm.lean_keras  # noqa: F401
+
+# isort: split
 import keras
 import tensorflow as tf
 from absl import flags as absl_flags

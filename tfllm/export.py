@@ -13,6 +13,9 @@ import tensorflow as tf
 from absl import flags as absl_flags
 from absl import logging
 
+import tfllm.lean_keras  # noqa: F401
+
+# isort: split
 from tfllm import flags, labelled_flags
 from tfllm.serving import servers, storage
 from tfllm.serving.accuracy import HeldOut

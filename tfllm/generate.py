@@ -16,6 +16,9 @@ import sys
 import time
 from typing import Any
 
+import tfllm.lean_keras  # noqa: F401
+
+# isort: split
 from absl import flags as absl_flags
 from tqdm import tqdm
 

@@ -17,6 +17,9 @@ import os
 import sys
 from typing import Any
 
+import tfllm.lean_keras  # noqa: F401
+
+# isort: split
 import tensorflow as tf
 from absl import flags as absl_flags
 from tqdm import tqdm

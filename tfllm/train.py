@@ -13,6 +13,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import tfllm.lean_keras  # noqa: F401
+
+# isort: split
 import keras
 import tensorflow as tf
 

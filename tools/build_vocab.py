@@ -9,6 +9,9 @@ WordPiece; vocab.json, merges.txt and tokenizer.json for byte-level BPE.
 
 from absl import flags as absl_flags
 
+import tfllm.lean_keras  # noqa: F401
+
+# isort: split
 from tfllm import flags
 from tfllm.data.vocabularies import byte_bpe, wordpiece
 

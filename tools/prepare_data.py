@@ -11,6 +11,9 @@ continues when the same command is given again. Train on the folder with
 from absl import flags as absl_flags
 from absl import logging
 
+import tfllm.lean_keras  # noqa: F401
+
+# isort: split
 from tfllm import flags
 from tfllm.data.pretraining.instances import PAIR_OBJECTIVES, InstanceSettings
 from tfllm.data.pretraining.masking import MASKING_UNITS, MaskingConfig

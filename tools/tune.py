@@ -18,6 +18,9 @@ import os
 import sys
 from typing import Any
 
+import tfllm.lean_keras  # noqa: F401
+
+# isort: split
 import keras
 from absl import flags as absl_flags
 

@@ -19,7 +19,10 @@ class TfllmSide:
     """Trains a task, or generates with one."""
 
     def load(self) -> dict[str, str]:
-        """Imports tfllm's models, tasks and optimizers."""
+        """Imports tfllm's models, tasks and optimizers, as the verbs do."""
+        import tfllm.lean_keras
+
+        # isort: split
         import keras
         import tensorflow as tf
 
