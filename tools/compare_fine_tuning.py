@@ -5,7 +5,7 @@ r"""Runs the recipe of a flag file in tfllm and in Transformers, beside it.
 
 trains once per side and seed, and prints the held-out figures, their mean and
 deviation. Data, model folder, batch size, steps, learning rates, decay,
-clipping, dropout and padding to the longest of a batch are the same on both
+clipping, dropout and batches of texts of about one length are the same on both
 sides; tokenizers, batches, model, optimizer and the reading of the outputs
 are each side's own (`tools/peers/transformers_recipe.py`). Each run leaves a
 JSON in --output_dir: the same command, or that of another flag file, goes on
@@ -25,6 +25,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import tfllm.lean_keras  # noqa: F401
+
+# isort: split
 from absl import flags as absl_flags
 
 from tfllm import flags, train_flags

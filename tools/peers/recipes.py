@@ -36,11 +36,11 @@ _LEFT_OUT = (
     "layer_decay",
     "l1",
     "l2",
-    "precision",
     "best_metric",
     "early_stopping_patience",
     "pad_to_max",
 )
+_PRECISIONS = ("float32", "mixed_bfloat16")
 _EQUAL = {"optimizer": "adamw", "schedule": "linear", "pooling": "mean"}
 
 
@@ -85,6 +85,7 @@ def from_run(config: RunConfig) -> dict[str, Any]:
         "clip_norm": config.clip_norm,
         "betas": [trainer.optimizer.beta_1, trainer.optimizer.beta_2],
         "epsilon": trainer.optimizer.epsilon,
+        "precision": config.precision,
         "labels": list(data.labels),
         "train": [_record(record) for record in data.records],
         "eval": [_record(record) for record in held_out.records],
@@ -103,6 +104,11 @@ def _check(config: RunConfig) -> None:
             raise ValueError(
                 f"`{name}` is needed to compare. Received: nothing."
             )
+    if config.precision not in _PRECISIONS:
+        raise ValueError(
+            f"`precision` must be one of {', '.join(_PRECISIONS)} to be "
+            f"compared. Received: {config.precision}"
+        )
     defaults = {f.name: f.default for f in dataclasses.fields(RunConfig)}
     wanted = {name: defaults[name] for name in _LEFT_OUT} | _EQUAL
     for name, value in wanted.items():

@@ -2,9 +2,9 @@
 
     python -m tools.peers.transformers_recipe RECIPE.json OUT.json THREADS
 
-as its users would write it: the library's tokenizer and classes, batches in
-random order padded to their longest row, torch's AdamW, and the outputs read
-as its example scripts read them.
+as its users would write it: the library's tokenizer and classes, batches of
+rows of about one length padded to the longest, torch's AdamW, and the outputs
+read as its example scripts read them.
 """
 
 import json
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
 Row = dict[str, Any]
 
@@ -313,15 +314,43 @@ def collate(rows: Sequence[Row]) -> Row:
     return batch
 
 
+class GroupedBatches:
+    """Full batches of rows of about one length, in random order.
+
+    The library's sampler alone goes from long to short rows, again and
+    again, and ends with short ones.
+
+    Args:
+        lengths: Tokens of the rows.
+        batch_size: Rows per batch.
+    """
+
+    def __init__(self, lengths: list[int], batch_size: int) -> None:
+        """See the class."""
+        self._sampler = LengthGroupedSampler(batch_size, lengths=lengths)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Yields the rows of each batch of an epoch."""
+        order, size = list(self._sampler), self._sampler.batch_size
+        starts = range(0, len(order) - size + 1, size)
+        for number in torch.randperm(len(starts)).tolist():
+            yield order[starts[number] :][:size]
+
+
+def _length(row: Row) -> int:
+    """Returns the tokens of the longest of a row's texts."""
+    return max(len(v) for k, v in row.items() if k.endswith("input_ids"))
+
+
 def train(
     model: Any, problem: Sequences, rows: Sequence[Row], recipe: dict[str, Any]
 ) -> None:
     """Takes all steps of a recipe."""
     loader = torch.utils.data.DataLoader(
         [{k: v for k, v in row.items() if k != "keep"} for row in rows],
-        recipe["batch_size"],
-        shuffle=True,
-        drop_last=True,
+        batch_sampler=GroupedBatches(
+            [_length(row) for row in rows], recipe["batch_size"]
+        ),
         collate_fn=collate,
     )
     optimizer = torch.optim.AdamW(
@@ -340,11 +369,13 @@ def train(
     schedule = transformers.get_linear_schedule_with_warmup(
         optimizer, recipe["warmup_steps"], recipe["steps"]
     )
+    mixed = recipe["precision"] == "mixed_bfloat16"
     model.train()
     step = 0
     while step < recipe["steps"]:
         for batch in loader:
-            loss = problem.loss(model, batch)
+            with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+                loss = problem.loss(model, batch)
             loss.backward()
             if recipe["clip_norm"]:
                 torch.nn.utils.clip_grad_norm_(
