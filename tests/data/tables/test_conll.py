@@ -120,6 +120,17 @@ def test_predicates(tmp_path: pathlib.Path) -> None:
         records(path, predicate_column="p")
 
 
+def test_tables_are_no_conll(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "a.tab"
+    path.write_text("text\tlabel\na b\tO O\n")
+    assert records(path)[0].texts == ("a b",)
+    path = tmp_path / "a.json"
+    path.write_text('{"text": ["a"], "label": ["O"]}\n')
+    assert records(path)[0].texts == ("a",)
+    with pytest.raises(ValueError, match=r"one kind. Received: a.txt,b.csv"):
+        records(pathlib.Path("a.txt,b.csv"))
+
+
 def test_json_lists_and_texts(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "a.jsonl"
     lines = [

@@ -59,6 +59,38 @@ def test_quotes_off_are_characters(tmp_path: pathlib.Path) -> None:
     assert rows(path, ("0",)) == [(1, {"0": "x", "1": '5" disk'})]
 
 
+def test_a_stray_quote_costs_its_own_line(tmp_path: pathlib.Path) -> None:
+    good = [f"text {i},ham\n" for i in range(50)]
+    lines = ["text,label\n", '"oops,ham\n', *good, 'a "b" c,ham\n']
+    lines += ['"two\n', 'lines",spam\n', '"never closed,ham\n', "last,spam\n"]
+    path = write(tmp_path, "a.csv", "".join(lines))
+    bad = BadRecords("skip")
+    found = rows(path, ("text",), bad)
+    assert bad.counts == {str(path): 2}
+    expected = [(3 + i, f"text {i}") for i in range(50)]
+    expected += [(53, 'a "b" c'), (54, "two\nlines"), (57, "last")]
+    assert [(line, fields["text"]) for line, fields in found] == expected
+
+
+def test_the_format_of_a_file_without_a_known_suffix(
+    tmp_path: pathlib.Path,
+) -> None:
+    for name in ("a.json", "a.data"):
+        path = write(tmp_path, name, '{"text": "a"}\n\n{"text": "b"}\n')
+        assert [fields for _, fields in rows(path)] == [
+            {"text": "a"},
+            {"text": "b"},
+        ]
+    path = write(tmp_path, "b.data", "text,label\nhello,ham\n")
+    assert rows(path, ("text",)) == [(2, {"text": "hello", "label": "ham"})]
+    # A comma alone makes no table.
+    path = write(tmp_path, "c.data", "Well, text\n{x\n")
+    assert rows(path, ("label",)) == [
+        (1, {"text": "Well, text"}),
+        (2, {"text": "{x"}),
+    ]
+
+
 def test_a_csv_that_holds_tabs_is_cut_at_them(tmp_path: pathlib.Path) -> None:
     path = write(tmp_path, "a.csv", "x\ty, z\nv\tw\n")
     assert rows(path, ("0",)) == [

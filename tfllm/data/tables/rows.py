@@ -13,7 +13,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sized
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import Any, NamedTuple
 
 from tfllm import file_access
@@ -22,10 +23,12 @@ from tfllm.data.bad_records import BadRecord, BadRecords
 from tfllm.data.tables.config import TableConfig
 
 TFDS_PREFIX = "tfds:"
-_SUFFIXES = {
+# How a file is read that has one of these suffixes, for `format=auto`.
+SUFFIXES = {
     ".csv": "csv",
     ".tsv": "tsv",
     ".tab": "tsv",
+    ".json": "jsonl",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
 }
@@ -136,7 +139,7 @@ def parse_rows(
     iterator = iter(lines)
     probe = list(itertools.islice(iterator, _PROBED_LINES))
     lines = itertools.chain(probe, iterator)
-    kind = _format_of(path, probe, config)
+    kind = _format_of(path, probe, columns, config)
     if config.line_pattern:
         return _match(lines, path, re.compile(config.line_pattern), bad)
     if kind == "jsonl":
@@ -151,21 +154,49 @@ def parse_rows(
     )
 
 
-def _format_of(path: str, probe: list[str], config: TableConfig) -> str:
+def suffix_of(path: str) -> str:
+    """Returns the suffix of a file, in lower case and without `.gz`."""
+    return os.path.splitext(path.lower().removesuffix(".gz"))[1]
+
+
+def _format_of(
+    path: str, probe: list[str], columns: tuple[str, ...], config: TableConfig
+) -> str:
     """Returns csv, tsv, jsonl or text."""
     if config.format != "auto":
         return config.format
-    name = path.lower().removesuffix(".gz")
-    suffix = os.path.splitext(name)[1]
-    if suffix in _SUFFIXES:
-        return _SUFFIXES[suffix]
-    return "tsv" if config.delimiter or _has_tabs(probe) else "text"
+    suffix = suffix_of(path)
+    if suffix in SUFFIXES:
+        return SUFFIXES[suffix]
+    if config.delimiter or _has_tabs(probe):
+        return "tsv"
+    if _has_objects(probe):
+        return "jsonl"
+    return "csv" if _names_columns(probe, columns) else "text"
 
 
 def _has_tabs(probe: list[str]) -> bool:
     """Whether each line that is not blank holds a tab."""
     filled = [line for line in probe if line.strip()]
     return bool(filled) and all("\t" in line.strip("\r\n") for line in filled)
+
+
+def _has_objects(probe: list[str]) -> bool:
+    """Whether each line that is not blank is a JSON object."""
+    filled = [line for line in probe if line.strip()]
+    try:
+        return bool(filled) and all(
+            isinstance(json.loads(line), dict) for line in filled
+        )
+    except ValueError:
+        return False
+
+
+def _names_columns(probe: list[str], columns: tuple[str, ...]) -> bool:
+    """Whether the first line is a header with the columns asked for."""
+    first = probe[0] if probe else ""
+    names = [name.strip(' "\r\n') for name in re.split("[,;]", first)]
+    return len(names) > 1 and bool(columns) and set(columns) <= set(names)
 
 
 def _text_lines(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
@@ -255,23 +286,61 @@ def _cut(
     lines: Iterable[str], path: str, dialect: _Dialect, bad: BadRecords
 ) -> Iterator[tuple[int, list[str]]]:
     """Yields the fields of rows that are not blank, and where they begin."""
+    separator = dialect.separator
     if not dialect.quotes:
         for number, line in _text_lines(lines):
-            yield number, line.split(dialect.separator)
+            yield number, line.split(separator)
         return
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
-    reader = csv.reader(lines, delimiter=dialect.separator, strict=True)
+    rest = _PushedBack(lines)
+    number = 1
     while True:
-        number = reader.line_num + 1
+        row = rest.noted()
         try:
-            fields = next(reader)
+            fields = next(csv.reader(row, delimiter=separator, strict=True))
         except StopIteration:
             return
         except csv.Error as error:
+            # A stray quote: what it swallowed is read again.
             bad.add(f"{path}, line {number}", path, error)
+            rest.push_back(rest.taken[1:])
+            number += 1
             continue
         if any(field.strip() for field in fields):
             yield number, fields
+        number += len(rest.taken)
+
+
+class _PushedBack:
+    """Lines that can be put back.
+
+    Attributes:
+        taken: Those that the last iterator of `noted` gave.
+    """
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        """See the class."""
+        self._lines = iter(lines)
+        self._pushed: deque[str] = deque()
+        self.taken: list[str] = []
+
+    def noted(self) -> Iterator[str]:
+        """Yields the lines that come, and notes them in a new `taken`."""
+        taken = self.taken = []
+        while True:
+            line = (
+                self._pushed.popleft()
+                if self._pushed
+                else next(self._lines, None)
+            )
+            if line is None:
+                return
+            taken.append(line)
+            yield line
+
+    def push_back(self, lines: Sequence[str]) -> None:
+        """Puts lines before all others."""
+        self._pushed.extendleft(reversed(lines))
 
 
 def _parse_json(

@@ -120,6 +120,24 @@ def test_some_gold_is_an_error(tokenizer: WordPieceTokenizer) -> None:
             LabelledData(mixed, tokenizer, config(task))
 
 
+def test_similarities_that_are_no_cosines(
+    tokenizer: WordPieceTokenizer,
+) -> None:
+    own = [
+        Record(str(i), f"a.tsv, line {i + 1}", tuple(texts(2, 5, i)), gold)
+        for i, gold in enumerate((0.5, 5.0, -1.0))
+    ]
+    with pytest.raises(
+        ValueError, match=r"label_scale=1 and 5 in a\.tsv, line 2\."
+    ):
+        LabelledData(own, tokenizer, config("embedding"))
+    data = LabelledData(
+        own, tokenizer, config("embedding", batch_size=3, label_scale=5.0)
+    )
+    ((_, y, _),) = take(data.evaluation_dataset(), 1)
+    assert sorted(y["embedding"].tolist()) == pytest.approx([-0.2, 0.1, 1.0])
+
+
 def read(path: pathlib.Path, **settings: Any) -> list[Record]:
     own = config("multiple_choice", **settings)
     return list(read_records(str(path), own, BadRecords("fail")))

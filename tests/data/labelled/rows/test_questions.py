@@ -224,6 +224,22 @@ def test_squad_files(tmp_path: pathlib.Path) -> None:
         assert bad.counts == {str(path): 1}
 
 
+def test_squad_questions_that_are_none(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "a.json"
+    content = json.loads(squad(answers=[answer("Rome", 0)]))
+    (paragraph,) = content["data"][0]["paragraphs"]
+    (good,) = paragraph["qas"]
+    del good["id"]
+    paragraph["qas"] = [good, "Q?", good]
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="paragraph 1: .* an object: Q?"):
+        read(path)
+    bad = BadRecords("skip")
+    # Without ids of their own they have different ones.
+    assert [record.id for record in read(path, bad)] == ["0", "1"]
+    assert bad.counts == {str(path): 1}
+
+
 @pytest.mark.parametrize("content", ["[1]", '{"a": 1}', "{", '{"data": [1]}'])
 def test_files_that_are_not_squad(content: str, tmp_path: pathlib.Path) -> None:
     path = tmp_path / "a.json"
@@ -248,6 +264,12 @@ def test_rows_of_the_datasets_packages(tmp_path: pathlib.Path) -> None:
         (GoldAnswer("old", 8),),
     )
     assert record.where == f"{path}, line 1"
+    path.write_text(json.dumps(row | {"key": 7}) + "\n")
+    assert read(path, id_column="key")[0].id == "7"
+    path.write_text(json.dumps(row | {"answers": None}) + "\n")
+    with pytest.raises(ValueError, match="line 1: 'answers' is null"):
+        read(path)
+    assert read(path, label_column="")[0].gold is None
     row["q"] = row.pop("question")
     path.write_text(json.dumps(row) + "\n")
     assert read(path, text_column="q")[0].texts[0] == "Q?"

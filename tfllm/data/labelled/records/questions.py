@@ -6,8 +6,8 @@ it. A question without answers is one that the context does not answer.
 """
 
 import dataclasses
+import itertools
 import json
-import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ from tfllm.data.labelled.records.record import (
     read_id,
     read_text,
 )
-from tfllm.data.tables.rows import is_tfds, read_rows
+from tfllm.data.tables.rows import Row, is_tfds, read_rows, suffix_of
 
 
 class GoldAnswer(NamedTuple):
@@ -39,8 +39,9 @@ def read_question_records(
 ) -> Iterator[Record]:
     """Yields the records of files; see `read.read_records`."""
     if _are_squad(files, config):
+        numbers = itertools.count()
         for path in file_access.match_files(files, flag):
-            yield from _read_squad(path, config, bad)
+            yield from _read_squad(path, config, bad, numbers)
         return
     config = _with_usual_columns(config)
     number = 0
@@ -50,11 +51,13 @@ def read_question_records(
             gold = None
             if config.label_column:
                 gold = row.get(config.label_column)
+                if gold is None:
+                    raise BadRecord(f"{config.label_column!r} is null")
             record = question_record(
                 read_text(row, config.text_column),
                 read_text(row, config.text_pair_column),
                 gold,
-                str(row.fields.get("id", read_id(row, number, config))),
+                _id(row, number, config),
                 row.where,
             )
         except BadRecord as error:
@@ -62,6 +65,13 @@ def read_question_records(
             continue
         yield record
         number += 1
+
+
+def _id(row: Row, number: int, config: LabelledDataConfig) -> str:
+    """Returns the id that was asked for, else the usual one, if it is there."""
+    if config.id_column or "id" not in row.fields:
+        return read_id(row, number, config)
+    return str(row.fields["id"])
 
 
 def question_record(
@@ -129,7 +139,7 @@ def _are_squad(files: str, config: LabelledDataConfig) -> bool:
     """Whether files are SQuAD's JSON, by what was asked or their names."""
     if config.table.format != "auto" or is_tfds(files):
         return config.table.format == "squad"
-    return os.path.splitext(files.lower().removesuffix(".gz"))[1] == ".json"
+    return all(suffix_of(path) == ".json" for path in files.split(","))
 
 
 def _with_usual_columns(config: LabelledDataConfig) -> LabelledDataConfig:
@@ -146,14 +156,17 @@ def _with_usual_columns(config: LabelledDataConfig) -> LabelledDataConfig:
 
 
 def _read_squad(
-    path: str, config: LabelledDataConfig, bad: BadRecords
+    path: str,
+    config: LabelledDataConfig,
+    bad: BadRecords,
+    numbers: Iterator[int],
 ) -> Iterator[Record]:
-    """Yields the questions of one file."""
+    """Yields the questions of one file; `numbers` are for want of ids."""
     with text_files.open_decoded(path, config.table.encoding) as file:
         try:
             articles = json.load(file)["data"]
             paragraphs = [
-                (paragraph["context"], paragraph["qas"])
+                (paragraph["context"], list(paragraph["qas"]))
                 for article in articles
                 for paragraph in article["paragraphs"]
             ]
@@ -163,11 +176,14 @@ def _read_squad(
                 "hold `paragraphs` of a `context` and its `qas`. Received: "
                 f"{path} ({type(error).__name__}: {error})."
             ) from error
-    for number, (context, questions) in enumerate(paragraphs, start=1):
+    for place, (context, questions) in enumerate(paragraphs, start=1):
         for question in questions:
-            id = str(question.get("id", ""))
-            where = f"{path}, paragraph {number} question {id}"
+            where = f"{path}, paragraph {place}"
             try:
+                if not isinstance(question, dict):
+                    raise BadRecord(f"a question must be an object: {question}")
+                id = str(question.get("id", next(numbers)))
+                where = f"{where} question {id}"
                 yield _squad_record(question, context, config, id, where)
             except BadRecord as error:
                 bad.add(where, path, error)

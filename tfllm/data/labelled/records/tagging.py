@@ -1,11 +1,12 @@
 """Records of tagging: words, where they stand in a text, and their tags.
 
-Words come from CoNLL files, from lists in JSON, or from texts that white
-space cuts. Those of lists are joined by spaces.
+Words come from CoNLL files, from lists in JSON, or from texts. White space
+cuts a text that has tags; one that has none is cut as `word_spans` says, finer
+than many corpora do, so give lists where the words are known. Words of lists
+are joined by spaces.
 """
 
 import itertools
-import os
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -17,9 +18,14 @@ from tfllm.data.labelled.labels import label_name
 from tfllm.data.labelled.records.record import Record, columns_of
 from tfllm.data.labelled.records.word_spans import word_spans
 from tfllm.data.tables.conll import Sentence, read_sentences
-from tfllm.data.tables.rows import Row, is_tfds, read_rows
+from tfllm.data.tables.rows import (
+    SUFFIXES,
+    Row,
+    is_tfds,
+    read_rows,
+    suffix_of,
+)
 
-_TABLE_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv")
 _NO_PREDICATE = ("", "-", "_", "0", "O", "*")
 _WORD = re.compile(r"\S+")
 Spans = tuple[tuple[int, int], ...]
@@ -123,11 +129,17 @@ def _are_conll(files: str, config: LabelledDataConfig) -> bool:
     """Whether files are CoNLL, by what was asked for or by their names."""
     if config.table.format != "auto" or is_tfds(files):
         return config.table.format == "conll"
-    name = files.lower().removesuffix(".gz")
-    if os.path.splitext(name)[1] in _TABLE_SUFFIXES:
+    suffixes = {suffix_of(path.strip()) for path in files.split(",")}
+    tables = {suffix for suffix in suffixes if suffix in SUFFIXES}
+    if tables and tables != suffixes:
+        raise ValueError(
+            "`format` must be given for tables beside CoNLL files, and the "
+            f"files must be of one kind. Received: {files}."
+        )
+    if tables:
         return False
     # Text that nobody has cut into words has no tags either.
-    return bool(config.label_column) or not name.endswith(".txt")
+    return bool(config.label_column) or suffixes != {".txt"}
 
 
 def _conll_columns(config: LabelledDataConfig) -> tuple[list[int], bool, bool]:

@@ -50,6 +50,7 @@ def embedding_rows(
     if has_gold(records):
         values = np.array([record.gold for record in records], np.float32)
         values /= config.label_scale
+        _check_cosines(records, values, config.label_scale)
         gold = {config.task: values[found.owners[::size] // size]}
     return Rows(
         layout=layout,
@@ -62,6 +63,19 @@ def embedding_rows(
         # Each anchor has its own positive; the others are its negatives.
         numbered=config.task if size > 1 and not gold else "",
     )
+
+
+def _check_cosines(
+    records: Sequence[Record], values: np.ndarray, scale: float
+) -> None:
+    """Raises ValueError where a value can be no cosine."""
+    wrong = np.flatnonzero(np.abs(values) > 1.0)
+    if len(wrong):
+        record = records[wrong[0]]
+        raise ValueError(
+            "`label_scale` must bring labels to between -1 and 1. Received: "
+            f"label_scale={scale:g} and {record.gold:g} in {record.where}."
+        )
 
 
 def choice_rows(
