@@ -68,6 +68,26 @@ def squad(count: int, rng: random.Random) -> str:
     return json.dumps({"version": "v2.0", "data": [article]})
 
 
+def questions(count: int, rng: random.Random) -> str:
+    kinds = (["HUM", "HUM:ind"], ["LOC", "LOC:city"], [])
+    return "".join(
+        json.dumps({"text": sentence(rng), "label": kinds[i % 3]}) + "\n"
+        for i in range(count)
+    )
+
+
+def continuation(count: int, rng: random.Random) -> str:
+    rows = [
+        {
+            "text": sentence(rng),
+            "choices": [sentence(rng) for _ in range(4)],
+            "label": i % 4,
+        }
+        for i in range(count)
+    ]
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
 # Name in the names of the flag files -> what its files look like.
 SETS: dict[str, Callable[[int, random.Random], str]] = {
     "trec": trec,
@@ -75,14 +95,17 @@ SETS: dict[str, Callable[[int, random.Random], str]] = {
     "stsb": stsb,
     "wnut17": wnut17,
     "squad": squad,
+    "questions": questions,
+    "continuation": continuation,
 }
+_SUFFIXES = {"squad": ".json", "questions": ".jsonl", "continuation": ".jsonl"}
 
 
 def write(
     name: str, folder: pathlib.Path, count: int = 24
 ) -> dict[str, pathlib.Path]:
     """Writes files of a set; returns them by flag."""
-    suffix = ".json" if name == "squad" else ".txt"
+    suffix = _SUFFIXES.get(name, ".txt")
     found = {
         "train_files": folder / f"{name}_train{suffix}",
         "eval_files": folder / f"{name}_test{suffix}",

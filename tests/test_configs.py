@@ -46,10 +46,12 @@ TINY = {
 # A figure of each task with labels.
 FIGURES = {
     "classification": "accuracy",
+    "multi_label": "micro_f1",
     "regression": "spearman",
     "tagging": "f1",
     "question_answering": "exact_match",
     "embedding": "spearman",
+    "multiple_choice": "accuracy",
 }
 # Flags that one task has, the objectives it reports and its vocabulary.
 BY_TASK = {

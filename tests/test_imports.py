@@ -61,7 +61,7 @@ ALLOWED: dict[str, set[str]] = {
 ALLOWED_IN_DATA: dict[str, set[str]] = {
     "corpus": {"bad_records", "text_files"},
     "vocabularies": {"corpus"},
-    "pretraining": {"corpus", "batched_data", "epochs"},
+    "pretraining": {"corpus", "batched_data", "epochs", "text_files"},
     "tables": {"bad_records", "text_files"},
     "labelled": {
         "tables",
@@ -245,3 +245,15 @@ def test_commands_import_keras_alone() -> None:
     assert not set(LOOKED_FOR) & set(found["before"])
     # They are out of the way no longer.
     assert set(LOOKED_FOR) < set(found["after"])
+
+
+LIGHT = ["tfllm.serve", "tfllm.serving.server.lifecycle"]
+LIGHT += ["tools.build_corpus", "tools.loadtest"]
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_commands_that_do_without_tensorflow(name: str) -> None:
+    names = loaded_by(
+        f"import json, sys, {name}; print(json.dumps(list(sys.modules)))"
+    )
+    assert not {"tensorflow", "keras"} & set(names)

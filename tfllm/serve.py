@@ -87,9 +87,6 @@ def main() -> int:
     """Serves until a signal comes."""
     set_up_logging()
     # Only here: the stubs are an extra of the package.
-    import tfllm.lean_keras  # noqa: F401
-
-    # isort: split
     from tfllm.serving.server.lifecycle import Server
 
     server = Server(settings())

@@ -11,9 +11,6 @@ it takes the docstrings of the installed Python packages.
 
 from absl import flags as absl_flags
 
-import tfllm.lean_keras  # noqa: F401
-
-# isort: split
 from tfllm import flags
 from tfllm.data.bad_records import ON_BAD_RECORD
 from tfllm.data.corpus import builder, sources

@@ -26,9 +26,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-import tfllm.lean_keras  # noqa: F401
-
-# isort: split
 from absl import flags as absl_flags
 
 from tfllm import flags

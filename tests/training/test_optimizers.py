@@ -1,10 +1,17 @@
 """Optimizers against their formulas in numpy."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
 
-from tfllm.training.optimizers import OPTIMIZERS, OptimizerConfig, create
+from tfllm.training.optimizers import (
+    OPTIMIZERS,
+    AdamW,
+    OptimizerConfig,
+    create,
+)
 from tfllm.training.schedules import ScheduleConfig
 
 STEPS = 5
@@ -133,3 +140,21 @@ def test_config_round_trip(name: str) -> None:
 def test_wrong_settings(settings: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         OptimizerConfig(**settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("weight_decay", 0.1),
+        ("clipnorm", 1.0),
+        ("clipvalue", 1.0),
+        ("global_clipnorm", 1.0),
+        ("use_ema", True),
+        ("gradient_accumulation_steps", 2),
+    ],
+)
+def test_adamw_refuses_what_it_would_leave_out(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"`{name}` .* Received: {name}="):
+        AdamW(1e-3, **{name: value})
+    # They are off in its own configuration.
+    assert AdamW.from_config(AdamW(1e-3).get_config()).decay == 0.01

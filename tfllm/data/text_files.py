@@ -19,6 +19,8 @@ from tfllm import file_access
 
 logger = logging.getLogger(__name__)
 
+# What a damaged gzip file raises.
+DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error)
 _PROBE = 1 << 16
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -77,7 +79,7 @@ def open_bytes(path: str) -> Iterator[IO[bytes]]:
             file = io.BufferedReader(_Remote(file))
         try:
             yield file
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        except DAMAGED as error:
             raise ValueError(
                 f"The gzip file is damaged or cut off. Received: {path} "
                 f"({error}). Copy or download it again; `gzip -t` checks it."

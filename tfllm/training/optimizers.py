@@ -10,6 +10,16 @@ from keras import ops
 
 from tfllm.training.schedules import Schedule, ScheduleConfig
 
+# What Keras does between gradients and update, which AdamW does itself.
+_NOT_OF_ADAMW = (
+    "weight_decay",
+    "clipnorm",
+    "clipvalue",
+    "global_clipnorm",
+    "use_ema",
+    "gradient_accumulation_steps",
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
@@ -82,11 +92,15 @@ class AdamW(keras.optimizers.Optimizer):
         decay: Weight decay. Not called `weight_decay`, which Keras would
             apply apart, in twice the passes.
         clip_norm: Largest global norm of the gradient; 0 for no clipping.
-        **kwargs: As `keras.optimizers.Optimizer`.
+        **kwargs: As `keras.optimizers.Optimizer`, but what changes the
+            update.
 
     Attributes:
         rate_factors: Factor of the learning rate, and so of the decay, of
             each variable in the order of `build`; empty for 1.
+
+    Raises:
+        ValueError: An argument of Keras is set that has no effect here.
 
     Numerics: epsilon is added after the correction, as in the paper and in
     torch, not before as in Keras and TensorFlow.
@@ -107,6 +121,13 @@ class AdamW(keras.optimizers.Optimizer):
         **kwargs: Any,
     ) -> None:
         """See the class."""
+        for name in _NOT_OF_ADAMW:
+            if kwargs.get(name):
+                raise ValueError(
+                    f"`{name}` has no effect on this optimizer; it takes "
+                    "`decay` and `clip_norm`. Received: "
+                    f"{name}={kwargs[name]!r}"
+                )
         super().__init__(learning_rate=learning_rate, **kwargs)
         self.beta_1 = beta_1
         self.beta_2 = beta_2

@@ -116,6 +116,15 @@ def test_truncated_gzip_is_named(tmp_path: pathlib.Path) -> None:
         readers.find_blocks(str(path), 1000)
 
 
+def test_gzip_damaged_inside_is_named(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "hurt.gz"
+    packed = gzip.compress(_text(_documents(500)))
+    # A block of deflate cannot have type 3, the first byte's bits 1 and 2.
+    path.write_bytes(packed[:10] + b"\x07" + packed[11:])
+    with pytest.raises(ValueError, match=r"hurt\.gz.*Replace the file"):
+        readers.find_blocks(str(path), 1000)
+
+
 def test_nothing_matches(tmp_path: pathlib.Path) -> None:
     with pytest.raises(ValueError, match="train_files.*nothing"):
         readers.find_blocks(str(tmp_path / "nothing*"), flag="train_files")

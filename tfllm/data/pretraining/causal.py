@@ -261,12 +261,15 @@ def document_positions(
     numbers = tf.cumsum(tf.cast(opens, tf.int32), axis=1)
     width = tf.shape(token_ids)[1]
     columns = tf.range(width)
-    # Where each document begins: its first column, by row and number.
-    same = tf.equal(numbers[:, :, tf.newaxis], columns)  # [B, T, documents]
-    begins = tf.reduce_min(
-        tf.where(same, columns[:, tf.newaxis], width), axis=1
+    # Where each document begins: its first column.
+    rows = tf.range(tf.shape(token_ids)[0])[:, tf.newaxis]
+    documents = rows * (width + 1) + numbers
+    begins = tf.math.unsorted_segment_min(
+        tf.broadcast_to(columns, tf.shape(documents)),
+        documents,
+        tf.size(rows) * (width + 1),
     )
     return {
         "document_ids": numbers,
-        "position_ids": columns - tf.gather(begins, numbers, batch_dims=1),
+        "position_ids": columns - tf.gather(begins, documents),
     }

@@ -24,6 +24,7 @@ from typing import IO, cast
 import tensorflow as tf
 
 from tfllm import file_access
+from tfllm.data import text_files
 
 DEFAULT_BLOCK_BYTES = 1 << 20
 
@@ -146,7 +147,7 @@ def _find_pieces(path: str, block_bytes: int, filled: int) -> Iterator[Piece]:
                 if end < start + room:  # the file ended before the cut
                     return
                 start, room = end, block_bytes
-    except (EOFError, gzip.BadGzipFile) as error:
+    except text_files.DAMAGED as error:
         raise ValueError(_damaged(path, error)) from error
 
 
@@ -265,7 +266,7 @@ class BlockReader:
         try:
             self._stream.seek(piece.start)
             return self._stream.read(piece.end - piece.start)
-        except (EOFError, gzip.BadGzipFile) as error:
+        except text_files.DAMAGED as error:
             raise ValueError(_damaged(piece.path, error)) from error
 
 
