@@ -4,7 +4,9 @@
 
 as its users would write it: the library's tokenizer and classes, batches of
 rows of about one length padded to the longest, torch's AdamW, and the outputs
-read as its example scripts read them.
+read as its example scripts read them. With `mixed_bfloat16` it trains under
+torch's autocast, and is read in float32: autocast would round the logits, which
+tfllm does not.
 """
 
 import json
