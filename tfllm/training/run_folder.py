@@ -212,16 +212,26 @@ def _installed(name: str) -> bool:
     return True
 
 
-def _check_same(
-    path: str, found: dict[str, Any], settings: dict[str, Any]
-) -> None:
-    """Raises ValueError naming the settings that differ."""
+def differences(found: dict[str, Any], settings: dict[str, Any]) -> list[str]:
+    """Returns what differs, in words.
+
+    Args:
+        found: Settings as a JSON record has them.
+        settings: Those of now.
+    """
     settings = json.loads(json.dumps(settings, default=str))
-    differing = [
+    return [
         f"{name} was {found.get(name)!r}, is {settings.get(name)!r}"
         for name in sorted({*found, *settings})
         if found.get(name) != settings.get(name)
     ]
+
+
+def _check_same(
+    path: str, found: dict[str, Any], settings: dict[str, Any]
+) -> None:
+    """Raises ValueError naming the settings that differ."""
+    differing = differences(found, settings)
     if differing:
         raise ValueError(
             f"`model_dir` {path} holds a run with other settings; give "
