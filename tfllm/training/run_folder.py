@@ -46,8 +46,8 @@ class RunFolder:
     def open(self, settings: dict[str, Any], overwrite: bool) -> None:
         """Makes the folder, or checks that it may hold this run.
 
-        The folder stays locked, on local disks, until `close` or the end of
-        the process.
+        `seeds` may have got more of them. The folder stays locked, on local
+        disks, until `close` or the end of the process.
 
         Args:
             settings: What decides the result of the run.
@@ -97,8 +97,7 @@ class RunFolder:
             for pattern in OWN_FILES:
                 for path in tf.io.gfile.glob(self._join(pattern)):
                     _delete(path)
-        if self.read("run.json") is None:
-            self.write("run.json", settings)
+        self.write("run.json", settings)
         lines = [
             f"--{name}={value}"
             for name, value in sorted(flags.items())
@@ -231,6 +230,9 @@ def _check_same(
     path: str, found: dict[str, Any], settings: dict[str, Any]
 ) -> None:
     """Raises ValueError naming the settings that differ."""
+    before, now = (set(_seeds(values)) for values in (found, settings))
+    if before and before <= now:
+        found = {**found, "seeds": settings["seeds"]}
     differing = differences(found, settings)
     if differing:
         raise ValueError(
@@ -238,6 +240,12 @@ def _check_same(
             "another folder, or --overwrite to delete it. Received: "
             + "; ".join(differing)
         )
+
+
+def _seeds(settings: dict[str, Any]) -> list[str]:
+    """Returns the seeds of a run with several; else nothing."""
+    parts = (settings.get("seeds") or "").split(",")
+    return [part.strip() for part in parts if part.strip()]
 
 
 def _delete(path: str) -> None:
