@@ -131,7 +131,10 @@ def run_in(
                 opened = open_files(config, start)
         with strategy.scope():
             task = start.create_task(opened[0].labels if opened else ())
-        trainer.check_metric(config.best_metric, measured_names(config, task))
+        trainer.check_metric(
+            config.best_metric,
+            measured_names(task, opened[1] if opened else None),
+        )
         if opened is None:
             with workers.chief_first():
                 opened = open_files(config, start)
@@ -289,10 +292,10 @@ def open_train_files(
     )
 
 
-def measured_names(config: RunConfig, task: Task) -> list[str]:
+def measured_names(task: Task, held_out: LabelledData | None) -> list[str]:
     """Returns the names of what an evaluation measures."""
-    if config.is_labelled:
-        return list(metric_names(task))
+    if held_out is not None:
+        return list(metric_names(task, held_out.records))
     return [metric.name for metric in task.metrics]
 
 

@@ -94,7 +94,8 @@ AFTER_DATA = {
         "jit_compile": "Compile the steps with XLA.",
         "deterministic": "Same flags, same losses.",
         "seed": "Of weights, order, masks and dropout.",
-        "seeds": "Several, comma-separated: a run each, in a folder each.",
+        "seeds": "Several, comma-separated: a run each, in a folder each. More "
+        "may be added.",
     },
     "Evaluation and output": {
         "eval_every": "Steps between evaluations, or below 1 their fraction.",

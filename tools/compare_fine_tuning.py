@@ -9,8 +9,9 @@ clipping, dropout and batches of texts of about one length are the same on both
 sides; tokenizers, batches, model, optimizer and the reading of the outputs
 are each side's own (`tools/peers/transformers_recipe.py`). Each run leaves a
 JSON in --output_dir: the same command, or that of another flag file, goes on
-from there and prints what there is. Transformers gets a virtual environment
-of its own on first use, as in tools/benchmark.py.
+from there and prints what there is; results of other settings are refused.
+Transformers gets a virtual environment of its own on first use, as in
+tools/benchmark.py.
 """
 
 import dataclasses
@@ -32,6 +33,7 @@ from absl import flags as absl_flags
 
 from tfllm import flags, train_flags
 from tfllm.run_config import RunConfig
+from tfllm.training import run_folder
 from tools.peers import environments, recipes
 from tools.peers.sides import OURS, REPOSITORY, SIDES
 
@@ -89,12 +91,7 @@ def main() -> None:
     """Runs what is missing; prints the table of all that is there."""
     run_config = train_flags.read()
     config = read_config()
-    name = os.path.basename(os.path.normpath(run_config.model_dir))
-    seeds = run_config.seed_list or (run_config.seed,)
-    # A seed at a time, so that a comparison stopped early has both sides.
-    for seed in seeds:
-        for side in config.sides:
-            run_cell(name, side, seed, run_config, config)
+    run_missing(run_config, config)
     found = table(read_results(config.output_dir))
     (config.output_dir / TABLE_FILE).write_text(found, encoding="utf-8")
     print(found)
@@ -123,6 +120,49 @@ def read_config() -> CompareConfig:
     )
 
 
+def run_missing(run_config: RunConfig, config: CompareConfig) -> None:
+    """Trains all sides and seeds whose results are not there.
+
+    Args:
+        run_config: The recipe; its folder names it.
+        config: Where things are.
+
+    Raises:
+        ValueError: Results of the recipe are of other settings.
+    """
+    name = os.path.basename(os.path.normpath(run_config.model_dir))
+    check_results(name, run_config, config.output_dir)
+    # A seed at a time, so that a comparison stopped early has both sides.
+    for seed in run_config.seed_list or (run_config.seed,):
+        for side in config.sides:
+            if not (config.output_dir / f"{name}.{side}.{seed}.json").exists():
+                run_cell(name, side, seed, run_config, config)
+
+
+def check_results(
+    name: str, run_config: RunConfig, folder: pathlib.Path
+) -> None:
+    """Raises ValueError if results of a recipe are of other settings.
+
+    Args:
+        name: Of the recipe.
+        run_config: The recipe.
+        folder: --output_dir.
+    """
+    for result in read_results(folder):
+        if result["recipe"] != name:
+            continue
+        own = dataclasses.replace(run_config, seed=result["seed"], seeds="")
+        differing = run_folder.differences(result["settings"], own.settings)
+        if differing:
+            path = folder / f"{name}.{result['side']}.{result['seed']}.json"
+            raise ValueError(
+                f"{path} is a result of other settings; give another "
+                "`output_dir`, or delete it and the folder of its run. "
+                "Received: " + "; ".join(differing)
+            )
+
+
 def run_cell(
     name: str,
     side: str,
@@ -130,7 +170,7 @@ def run_cell(
     run_config: RunConfig,
     config: CompareConfig,
 ) -> None:
-    """Trains one side with one seed, unless its result is there.
+    """Trains one side with one seed, and writes its result.
 
     Args:
         name: Of the recipe.
@@ -140,8 +180,6 @@ def run_cell(
         config: Where things are.
     """
     result = config.output_dir / f"{name}.{side}.{seed}.json"
-    if result.exists():
-        return
     config.output_dir.mkdir(parents=True, exist_ok=True)
     own = dataclasses.replace(
         run_config,

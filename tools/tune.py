@@ -1,7 +1,8 @@
 r"""Searches for the learning rate and the batch size of a run.
 
-    python -m tools.tune --flagfile=configs/bert_minilm_trec.flags \
-        --model_dir=runs/trec_search \
+    python -m tools.tune \
+        --flagfile=configs/bert_minilm_trec_classification.flags \
+        --model_dir=runs/trec_search --best_metric=accuracy \
         --learning_rates=5e-5,1e-4,2e-4 --batch_sizes=16,32
 
 All flags of the train verb are taken; --best_metric on --eval_files is what
@@ -13,6 +14,7 @@ printed. Needs KerasTuner: pip install 'tfllm[tune]'.
 
 import contextlib
 import dataclasses
+import itertools
 import math
 import os
 import sys
@@ -276,7 +278,7 @@ def _oracle(config: RunConfig, search: SearchConfig, keras_tuner: Any) -> Any:
         space.Float("learning_rate", rates[0], rates[-1], sampling="log")
     space.Choice("batch_size", list(search.batch_sizes))
     oracles = {
-        "grid": keras_tuner.oracles.GridSearchOracle,
+        "grid": _grid_oracle(keras_tuner),
         "random": keras_tuner.oracles.RandomSearchOracle,
         "bayesian": keras_tuner.oracles.BayesianOptimizationOracle,
     }
@@ -293,6 +295,30 @@ def _oracle(config: RunConfig, search: SearchConfig, keras_tuner: Any) -> Any:
         max_consecutive_failed_trials=search.trials + 1,
         seed=config.seed + 1,
     )
+
+
+def _grid_oracle(keras_tuner: Any) -> type:
+    """Returns the oracle that tries all combinations of choices.
+
+    NOTE: KerasTuner's own forgets where it was when its process ends.
+    """
+
+    class Grid(keras_tuner.Oracle):
+        """Gives the first combination that no trial has."""
+
+        def populate_space(self, trial_id: str) -> dict[str, Any]:
+            """Returns the values of the next trial, if there is one."""
+            choices = {hp.name: hp.values for hp in self.get_space().space}
+            tried = [
+                trial.hyperparameters.values for trial in self.trials.values()
+            ]
+            for combination in itertools.product(*choices.values()):
+                values = dict(zip(choices, combination, strict=True))
+                if values not in tried:
+                    return {"status": "RUNNING", "values": values}
+            return {"status": "STOPPED", "values": None}
+
+    return Grid
 
 
 def _folder(config: RunConfig, number: str) -> str:

@@ -71,15 +71,10 @@ class FixedRows:
 
 @dataclasses.dataclass
 class Example:
-    """A task and data for it.
-
-    Attributes:
-        sometimes: Figures that it has for other data only.
-    """
+    """A task and data for it."""
 
     task: Any
     data: FixedRows
-    sometimes: frozenset[str] = frozenset()
 
 
 def inputs(rng: np.random.Generator, *shape: int) -> Arrays:
@@ -263,7 +258,6 @@ def pair_example(task: Any) -> Example:
                 ),
             ),
         ),
-        frozenset(("pearson", "spearman")),
     )
 
 

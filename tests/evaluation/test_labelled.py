@@ -11,9 +11,11 @@ from tests.evaluation.labelled_examples import (
     EXAMPLES,
     Example,
     FixedRows,
+    Gold,
     example_of,
 )
-from tfllm import tasks
+from tests.tasks.tiny_task import model_config
+from tfllm import tasks, train
 from tfllm.evaluation.labelled import (
     FIGURES,
     Forward,
@@ -24,6 +26,7 @@ from tfllm.evaluation.labelled import (
 )
 from tfllm.evaluation.pooling import POOLS
 from tfllm.evaluation.results import results
+from tfllm.training import trainer
 
 
 @pytest.fixture(params=EXAMPLES)
@@ -63,11 +66,50 @@ def test_means_are_those_of_the_task(example: Example) -> None:
 
 def test_names_are_known_beforehand(example: Example) -> None:
     values = evaluate_labelled(example.task, example.data)
-    assert set(values) <= set(metric_names(example.task))
-    assert all(isinstance(value, float) for value in values.values())
     # A best metric may be each of these.
-    missing = set(metric_names(example.task)) - set(values)
-    assert missing <= example.sometimes
+    names = metric_names(example.task, example.data.records)
+    assert list(names) == sorted(values)
+    assert all(isinstance(value, float) for value in values.values())
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_names_of_questions_of_one_kind(answered: bool) -> None:
+    example = example_of("question_answering")
+    gold = (Gold("bb"),) if answered else ()
+    records = [dataclasses.replace(r, gold=gold) for r in example.data.records]
+    data = FixedRows(records, example.data.batches)
+    names = metric_names(example.task, records)
+    assert ("null_threshold" in names) == ("no_answer_f1" in names)
+    assert ("null_threshold" in names) == (not answered)
+    assert "has_answer_f1" not in names
+    assert list(names) == sorted(evaluate_labelled(example.task, data))
+
+
+def test_names_of_pairs_with_similarities() -> None:
+    pairs = example_of("embedding").data
+    numbers = np.linspace(-1.0, 1.0, len(pairs.records), dtype="float32")
+    records = [
+        dataclasses.replace(record, gold=float(number))
+        for record, number in zip(pairs.records, numbers, strict=True)
+    ]
+    batches = [
+        (x, {"embedding": numbers[n]}, weights, n, marks)
+        for x, _, weights, n, marks in pairs.batches
+    ]
+    task = tasks.create("embedding", model_config(), loss="similarity")
+    names = metric_names(task, records)
+    assert {"pearson", "spearman"} < set(names)
+    assert not any(name.startswith(("recall", "mrr")) for name in names)
+    values = evaluate_labelled(task, FixedRows(records, batches))
+    assert list(names) == sorted(values)
+
+
+def test_a_run_is_refused_before_its_first_step() -> None:
+    example = example_of("embedding")
+    names = train.measured_names(example.task, example.data)
+    trainer.check_metric("mrr", names)
+    with pytest.raises(ValueError, match="'mrr'.* Received: 'spearman'"):
+        trainer.check_metric("spearman", names)
 
 
 def test_a_sample_of_all_is_all(example: Example) -> None:

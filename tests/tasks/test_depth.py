@@ -87,6 +87,50 @@ def test_frozen_parts_stay_and_the_rest_learns_as_before() -> None:
     )
 
 
+def moving_parts(task: Any) -> set[str]:
+    """The parts of a task that learn in a step of `fit`."""
+    before = {v.path: v.numpy() for v in task.weights}
+    task.fit(dataset(batches(1)), verbose=0, shuffle=False)
+    after = {v.path: v.numpy() for v in task.weights}
+    return {
+        part_of(path)
+        for path, value in before.items()
+        if np.abs(after[path] - value).max() > 0
+    }
+
+
+def test_what_is_not_named_any_more_learns_again() -> None:
+    everything = {"embeddings", "block_0", "block_1", "head"}
+    task = task_of_two_blocks()
+    task.compile("sgd", freeze="transformer")
+    assert moving_parts(task) == {"head"}
+    # Twice, and one that overlaps the others.
+    task.compile("sgd", freeze="transformer,0")
+    assert moving_parts(task) == {"head"}
+    with pytest.raises(ValueError, match="Received: '7'"):
+        task.compile("sgd", freeze="embeddings,7")
+    assert moving_parts(task) == {"head"}
+    task.compile("sgd", freeze="0")
+    assert moving_parts(task) == everything - {"block_0"}
+    task.compile("adamw")
+    assert moving_parts(task) == everything
+    # As one that was never frozen.
+    other = task_of_two_blocks()
+    task.set_weights(other.get_weights())
+    for one in (task, other):
+        one.compile("sgd")
+        one.fit(dataset(batches(2)), verbose=0, shuffle=False)
+    assert difference(task, other) == 0
+
+
+def test_what_its_user_froze_stays_so() -> None:
+    task = task_of_two_blocks()
+    task.model.transformer.blocks[1].trainable = False
+    for parts in ("transformer", "1", ""):
+        task.compile("sgd", freeze=parts)
+    assert moving_parts(task) == {"embeddings", "block_0", "head"}
+
+
 def test_frozen_with_layer_decay_and_accumulation() -> None:
     found = []
     for steps in (1, 4):

@@ -12,10 +12,11 @@ import pytest
 
 from tests import labelled_files, verbs
 from tfllm import tasks
+from tfllm.data.labelled.batches import open_labelled_data
 from tfllm.interop import model_folder
 from tfllm.models import FAMILIES
 from tfllm.run_config import RunConfig
-from tfllm.tokenizers import WordPieceTokenizer
+from tfllm.tokenizers import WordPieceTokenizer, load_tokenizer
 from tools import compare_fine_tuning
 from tools.compare_fine_tuning import CompareConfig
 from tools.peers import recipes
@@ -141,6 +142,40 @@ def test_what_has_no_counterpart(
         recipes.from_run(config)
 
 
+def windows_of(config: RunConfig) -> list[list[int]]:
+    """The token ids of the rows that the train verb reads, sorted."""
+    tokenizer = load_tokenizer(config.init_from)
+    data = open_labelled_data(config.eval_files, tokenizer, config.data())
+    return sorted(
+        ids[mask > 0].tolist()
+        for x, *_ in data.evaluation_rows()
+        for ids, mask in zip(x["token_ids"], x["padding_mask"], strict=True)
+        if mask.any()
+    )
+
+
+@pytest.mark.live_parity
+@pytest.mark.parametrize("stride", [4, None])
+def test_both_sides_lay_the_same_windows(
+    start: pathlib.Path, stride: int | None
+) -> None:
+    pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    from tools.peers import transformers_recipe
+
+    config = run_config(
+        "question_answering", start, stride=stride, seq_length=14
+    )
+    recipe = recipes.from_run(config)
+    assert recipe["stride"] == (stride or 128)
+    theirs = transformers_recipe.Answers(
+        recipe, transformers.AutoTokenizer.from_pretrained(config.init_from)
+    )
+    rows = [row["input_ids"] for row in theirs.rows(recipe["eval"])]
+    assert len(rows) > len(recipe["eval"])
+    assert sorted(rows) == windows_of(config)
+
+
 def test_a_result_that_is_there_is_kept(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,11 +187,22 @@ def test_a_result_that_is_there_is_kept(
 
     monkeypatch.setitem(compare_fine_tuning.RUN, "tfllm", run)
     config = CompareConfig(("tfllm",), {}, tmp_path / "out", (), 1)
-    for seed in (1, 2, 1):
-        compare_fine_tuning.run_cell(
-            "trec", "tfllm", seed, RunConfig(seeds="1,2"), config
+    recipe = RunConfig(model_dir="runs/trec")
+    for seeds in ("1,2", "2,1"):
+        compare_fine_tuning.run_missing(
+            dataclasses.replace(recipe, seeds=seeds), config
         )
     assert calls == [(1, "trec.tfllm.1"), (2, "trec.tfllm.2")]
+    # Also where it is a seed's that this command does not ask for.
+    other = dataclasses.replace(recipe, seeds="3", learning_rate=5e-5)
+    with pytest.raises(
+        ValueError,
+        match=r"out/trec.tfllm.1.json .*: learning_rate was 0.0001, is 5e-05$",
+    ):
+        compare_fine_tuning.run_missing(other, config)
+    # Another recipe has settings of its own.
+    compare_fine_tuning.check_results("sick", other, config.output_dir)
+    assert len(calls) == 2
     results = compare_fine_tuning.read_results(config.output_dir)
     assert [result["seed"] for result in results] == [1, 2]
     lines = compare_fine_tuning.table(results).splitlines()

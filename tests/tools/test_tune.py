@@ -37,7 +37,7 @@ def run_search(work: Workplace, model_dir: str, during: Any = None) -> Finished:
             "log_every": 1,
             "best_metric": "mlm_loss",
             "learning_rates": "1e-3,1e-1",
-            "batch_sizes": "8",
+            "batch_sizes": "8,16",
         },
     )
     return verbs.run("tune", *flags, during=during)
@@ -58,7 +58,12 @@ def test_a_search_goes_on_where_it_was_stopped(work: Workplace) -> None:
     found = work.json("search/tune_results.json")
     assert found["best_metric"] == "mlm_loss"
     trials = found["trials"]
-    assert sorted(t["learning_rate"] for t in trials) == [1e-3, 1e-1]
+    assert sorted((t["learning_rate"], t["batch_size"]) for t in trials) == [
+        (1e-3, 8),
+        (1e-3, 16),
+        (1e-1, 8),
+        (1e-1, 16),
+    ]
     # Better first, as in the table, and as the runs themselves say.
     values = [t["value"] for t in trials]
     assert values == sorted(values)
@@ -67,9 +72,9 @@ def test_a_search_goes_on_where_it_was_stopped(work: Workplace) -> None:
         assert results["mlm_loss"] == trial["value"]
         assert results["steps"] == trial["best_step"] == 4
     rows = [line.split() for line in again.stdout.splitlines()]
-    assert ["0.001", "8", f"{values[0]:.4f}", "4"] in rows or (
-        ["0.1", "8", f"{values[0]:.4f}", "4"] in rows
-    )
+    for t in trials:
+        rate, size = f"{t['learning_rate']:g}", str(t["batch_size"])
+        assert [rate, size, f"{t['value']:.4f}", "4"] in rows
     chart = (work.folder / "search" / "tune.png").read_bytes()
     assert chart.startswith(b"\x89PNG")
     assert len(chart) > 5000
@@ -115,6 +120,45 @@ def test_rates_between_the_ends(
     # What is done is not done again.
     assert tune.run(config, SearchConfig(search, (0.5, 1e-3), (8, 16), 5))
     assert len(seen) == 5
+
+
+@pytest.mark.parametrize("max_trials", [0, 5])
+def test_a_grid_survives_kills(
+    max_trials: int, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each search is a process: nothing but the folder outlives a kill."""
+
+    class Kill(BaseException):
+        pass
+
+    begun: list[tuple[float, int, str]] = []
+
+    def run(config: RunConfig) -> dict[str, float]:
+        folder = pathlib.Path(config.model_dir).name
+        begun.append((config.learning_rate, config.batch_size, folder))
+        if len(begun) in (2, 3, 6):
+            raise Kill
+        return {"eval_accuracy": config.learning_rate / config.batch_size}
+
+    monkeypatch.setattr(tune.train, "run", run)
+    config = RunConfig(model_dir=str(tmp_path), best_metric="accuracy")
+    search = SearchConfig("grid", (0.2, 0.1, 0.3), (8, 20), max_trials)
+    for _ in range(3):
+        with pytest.raises(Kill):
+            tune.run(config, search)
+    trials = tune.run(config, search)
+    pairs = [(rate, size) for rate in (0.1, 0.2, 0.3) for size in (8, 20)]
+    pairs = pairs[: max_trials or 6]
+    # Those that a kill cut off come again, in their own folders.
+    assert begun == [
+        (*pairs[number], f"trial_{number}")
+        for number in [0, 1, 1, 1, 2, 3, 3, *range(4, len(pairs))]
+    ]
+    found = [(t.learning_rate, t.batch_size, t.value) for t in trials]
+    assert found == sorted(
+        ((*pair, pair[0] / pair[1]) for pair in pairs),
+        key=lambda row: -row[2],
+    )
 
 
 def test_a_mistake_ends_the_search(

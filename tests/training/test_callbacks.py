@@ -129,6 +129,20 @@ def test_patience(tmp_path: pathlib.Path, checkpoints: Any) -> None:
     assert checkpoints.progress.best_value == 0.4
 
 
+def test_a_best_metric_that_is_not_measured(
+    tmp_path: pathlib.Path, checkpoints: Any
+) -> None:
+    callback, best = evaluation([0.5], checkpoints, tmp_path)
+    callback.best_metric = "f1"
+    with pytest.raises(
+        ValueError, match=r"one of \['loss'\].* step 2 .*Received: 'f1'"
+    ):
+        run(callback, [1.0] * 2)
+    # What was measured is in the log all the same.
+    assert log(tmp_path) == [{"step": 2, "eval_loss": 0.5}]
+    assert best == []
+
+
 def test_no_patience_never_stops(
     tmp_path: pathlib.Path, checkpoints: Any
 ) -> None:

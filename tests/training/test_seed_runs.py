@@ -1,8 +1,14 @@
 """Mean and deviation over seeds."""
 
+import dataclasses
+import json
+import pathlib
+
 import numpy as np
 import pytest
 
+from tfllm import train
+from tfllm.run_config import RunConfig
 from tfllm.training.seed_runs import run_seeds, summary, table
 
 RESULTS = {
@@ -30,6 +36,48 @@ def test_figures_that_all_have() -> None:
     assert found["deviation"] == {"f1": pytest.approx(np.std(values, ddof=1))}
     assert found["seeds"]["2"] == {"f1": 0.8, "only": 1.0}
     assert summary({1: RESULTS[1]})["deviation"] == {"f1": 0.0}
+
+
+def test_seeds_may_be_added(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, str]] = []
+
+    def run(config: RunConfig) -> dict:
+        seen.append((config.seed, pathlib.Path(config.model_dir).name))
+        assert not config.seeds
+        return RESULTS[config.seed]
+
+    def run_with(**changes: str | float) -> dict:
+        return train.run_seeds(dataclasses.replace(config, **changes))
+
+    monkeypatch.setattr(train, "run", run)
+    config = RunConfig(model_dir=str(tmp_path))
+    assert set(run_with(seeds="1,2")["seeds"]) == {"1", "2"}
+    seen.clear()
+    found = run_with(seeds="10, 1,2")
+    # The train verb finds those that are done.
+    assert seen == [(10, "seed_10"), (1, "seed_1"), (2, "seed_2")]
+    assert found["mean"] == {"f1": pytest.approx(0.5)}
+    written = json.loads((tmp_path / "seeds_results.json").read_text())
+    assert set(written["seeds"]) == {"1", "2", "10"}
+    # None may go, and the rest stays as it was.
+    for changes, message in (
+        ({"seeds": "1,2"}, "seeds was '10, 1,2', is '1,2'$"),
+        ({"seeds": ""}, "seeds was '10, 1,2', is ''$"),
+        ({"seeds": "1,2,3,10", "dropout": 0.5}, "Received: dropout was None"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run_with(**changes)
+
+
+def test_a_run_of_one_seed_does_not_become_one_of_several(
+    tmp_path: pathlib.Path,
+) -> None:
+    config = RunConfig(model_dir=str(tmp_path))
+    (tmp_path / "run.json").write_text(json.dumps(config.settings))
+    with pytest.raises(ValueError, match="seeds was '', is '1,2'"):
+        train.run_seeds(dataclasses.replace(config, seeds="1,2"))
 
 
 def test_table() -> None:

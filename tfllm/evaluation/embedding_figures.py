@@ -1,9 +1,11 @@
 """Figures of embeddings of pairs of texts."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from tfllm.data.labelled.records.record import Record
 from tfllm.evaluation import metrics
 from tfllm.evaluation.figures import Figures
 from tfllm.evaluation.metrics import Values
@@ -48,10 +50,11 @@ class EmbeddingFigures(Figures):
         )
 
     @staticmethod
-    def names(task: Any) -> tuple[str, ...]:
+    def names(task: Any, records: Sequence[Record]) -> tuple[str, ...]:
         """See Figures."""
-        recalls = (f"recall_at_{cutoff}" for cutoff in CUTOFFS)
-        return (*CORRELATIONS, *recalls, "mrr")
+        if records[0].gold is not None:
+            return CORRELATIONS
+        return (*(f"recall_at_{cutoff}" for cutoff in CUTOFFS), "mrr")
 
     def values(self) -> Values:
         """See Figures."""

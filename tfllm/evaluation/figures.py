@@ -4,10 +4,12 @@ All figures are fractions from 0 to 1, but for correlations and errors; names
 that end in "error" are better small.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from tfllm.data.labelled.records.record import Record
 from tfllm.evaluation.metrics import Values
 from tfllm.evaluation.predictions import Predictions
 
@@ -27,8 +29,8 @@ class Figures:
         raise NotImplementedError
 
     @staticmethod
-    def names(task: Any) -> tuple[str, ...]:
-        """Returns all names that `values` may have for a task."""
+    def names(task: Any, records: Sequence[Record]) -> tuple[str, ...]:
+        """Returns the names that `values` has for a task and records."""
         raise NotImplementedError
 
     def values(self) -> Values:

@@ -1,9 +1,11 @@
 """Figures of labels, numbers and choices for whole texts."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from tfllm.data.labelled.records.record import Record
 from tfllm.evaluation import metrics
 from tfllm.evaluation.calibration import Calibration, calibration
 from tfllm.evaluation.charts import (
@@ -31,7 +33,7 @@ class LabelFigures(Figures):
         )
 
     @staticmethod
-    def names(task: Any) -> tuple[str, ...]:
+    def names(task: Any, records: Sequence[Record]) -> tuple[str, ...]:
         """See Figures."""
         return (
             "accuracy",
@@ -94,7 +96,7 @@ class SeveralLabelFigures(Figures):
         self._given = self._probabilities >= 0.5
 
     @staticmethod
-    def names(task: Any) -> tuple[str, ...]:
+    def names(task: Any, records: Sequence[Record]) -> tuple[str, ...]:
         """See Figures."""
         return (
             "subset_accuracy",
@@ -150,7 +152,7 @@ class NumberFigures(Figures):
         self._predicted = np.array(found.outputs)
 
     @staticmethod
-    def names(task: Any) -> tuple[str, ...]:
+    def names(task: Any, records: Sequence[Record]) -> tuple[str, ...]:
         """See Figures."""
         return metrics.REGRESSION
 
@@ -176,7 +178,7 @@ class ChoiceFigures(Figures):
         self._calibration = calibration(probabilities.max(axis=1), self._right)
 
     @staticmethod
-    def names(task: Any) -> tuple[str, ...]:
+    def names(task: Any, records: Sequence[Record]) -> tuple[str, ...]:
         """See Figures."""
         return ("accuracy", "calibration_error")
 

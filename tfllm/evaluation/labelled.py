@@ -5,12 +5,13 @@ the same figures in both.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from tfllm.data.labelled.batches import LabelledData
+from tfllm.data.labelled.records.record import Record
 from tfllm.evaluation.embedding_figures import EmbeddingFigures
 from tfllm.evaluation.figures import Figures
 from tfllm.evaluation.label_figures import (
@@ -243,9 +244,14 @@ def evaluate_labelled(
     return measure(task, data, max_steps, tune).values
 
 
-def metric_names(task: Task) -> tuple[str, ...]:
-    """Returns the names that `evaluate_labelled` may give, sorted."""
+def metric_names(task: Task, records: Sequence[Record]) -> tuple[str, ...]:
+    """Returns the names that `evaluate_labelled` gives, sorted.
+
+    Args:
+        task: Any.
+        records: All that are evaluated, with gold labels.
+    """
     own = ["loss"]
     for name in task.objectives:
         own += [f"{name}_loss", f"{name}_{task.measure_of(name)}"]
-    return tuple(sorted({*own, *FIGURES[task.kind].names(task)}))
+    return tuple(sorted({*own, *FIGURES[task.kind].names(task, records)}))

@@ -1,9 +1,11 @@
 """Figures of tags, the entities they make, and answers to questions."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from tfllm.data.labelled.records.record import Record
 from tfllm.evaluation import metrics, squad
 from tfllm.evaluation.charts import write_confusion_matrix
 from tfllm.evaluation.entities import (
@@ -39,7 +41,7 @@ class TagFigures(Figures):
             self._counts = entity_counts(self._gold, self._predicted)
 
     @staticmethod
-    def names(task: Any) -> tuple[str, ...]:
+    def names(task: Any, records: Sequence[Record]) -> tuple[str, ...]:
         """See Figures."""
         own = SCORES if are_entity_tags(task.labels) else ()
         return ("accuracy", *own, *averages("macro"))
@@ -107,17 +109,15 @@ class AnswerFigures(Figures):
         self._scores: np.ndarray | None = None
 
     @staticmethod
-    def names(task: Any) -> tuple[str, ...]:
+    def names(task: Any, records: Sequence[Record]) -> tuple[str, ...]:
         """See Figures."""
-        return (
-            "exact_match",
-            "f1",
-            "has_answer_exact_match",
-            "has_answer_f1",
-            "no_answer_exact_match",
-            "no_answer_f1",
-            "null_threshold",
-        )
+        scores = ("exact_match", "f1")
+        answered = [bool(record.gold) for record in records]
+        if all(answered):
+            return scores
+        kinds = ("has_answer", "no_answer") if any(answered) else ("no_answer",)
+        of_kinds = (f"{kind}_{score}" for kind in kinds for score in scores)
+        return (*scores, *of_kinds, "null_threshold")
 
     def values(self) -> Values:
         """See Figures."""

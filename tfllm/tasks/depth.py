@@ -45,28 +45,45 @@ def rate_factors(task: Any, decay: float) -> tuple[float, ...]:
     )
 
 
-def freeze(task: Any, parts: str) -> None:
-    """Makes parts of a task untrainable.
+def freeze(task: Any, parts: str, before: frozenset[int]) -> frozenset[int]:
+    """Makes parts of a task untrainable, others trainable again.
 
-    Dropout stays active in them.
+    Dropout stays active in them. What its user made untrainable stays so.
 
     Args:
         task: A Task.
         parts: Comma-separated: `embeddings`, numbers of blocks (`3`) or
             ranges of them (`0-5`, both ends included), or `transformer` for
             all but the heads.
+        before: What the last call for the task returned.
+
+    Returns:
+        The ids of the variables that were trainable and are not any more.
 
     Raises:
-        ValueError: The task has no such part.
+        ValueError: The task has no such part; nothing is changed then.
     """
-    transformer = transformer_of(task)
+    layers = _layers(transformer_of(task), parts)
+    for variable in task.variables:
+        if id(variable) in before:
+            variable.trainable = True
+    found = [v for layer in layers for v in layer.trainable_variables]
+    for variable in found:
+        variable.trainable = False
+    return frozenset(map(id, found))
+
+
+def _layers(transformer: Any, parts: str) -> list[Any]:
+    """Returns the layers that `freeze` names."""
     named = {"embeddings": transformer.embeddings, "transformer": transformer}
+    found = []
     for part in filter(None, map(str.strip, parts.split(","))):
         if part in named:
-            named[part].trainable = False
+            found.append(named[part])
             continue
-        for block in _range(part, len(transformer.blocks)):
-            transformer.blocks[block].trainable = False
+        blocks = _range(part, len(transformer.blocks))
+        found += [transformer.blocks[block] for block in blocks]
+    return found
 
 
 def _range(part: str, num_blocks: int) -> range:

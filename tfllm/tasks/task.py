@@ -47,6 +47,8 @@ class Task(keras.Model):
         """See the class."""
         super().__init__(**kwargs)
         self.settings = TrainSettings()
+        # Ids, since Keras would take variables for more weights.
+        self.frozen: frozenset[int] = frozenset()
         # What the last calls of fit and evaluate read, for reports.
         self.input_wait_seconds = 0.0
         self.tokens_seen = 0
@@ -130,7 +132,7 @@ class Task(keras.Model):
                 "compile. Received: "
                 f"{optimizer.gradient_accumulation_steps}"
             )
-        depth.freeze(self, settings.freeze)
+        self.frozen = depth.freeze(self, settings.freeze, self.frozen)
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
         self.settings = settings
         if settings.adversarial is not None:

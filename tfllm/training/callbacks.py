@@ -173,6 +173,9 @@ class Evaluation(StepCallback):
         checkpoints: Holds the best value.
         save_best: Called when the value is the best so far.
         log_dir: Folder of the TensorBoard events.
+
+    Raises:
+        ValueError: The evaluation gave no `best_metric` (from the callback).
     """
 
     def __init__(
@@ -206,7 +209,6 @@ class Evaluation(StepCallback):
         text = "  ".join(f"{name} {v:.4f}" for name, v in values.items())
         tqdm.write(f"step {self.step}: held-out {text}", file=sys.stderr)
         self.checkpoints.progress.evaluation = values
-        self._select(values)
         writer = tf.summary.create_file_writer(self.log_dir)
         with writer.as_default(step=self.step):
             for name, value in values.items():
@@ -219,9 +221,16 @@ class Evaluation(StepCallback):
                 **{f"eval_{name}": value for name, value in values.items()},
             },
         )
+        self._select(values)
 
     def _select(self, values: dict[str, float]) -> None:
         """Updates the best value; stops when patience is used up."""
+        if self.best_metric not in values:
+            raise ValueError(
+                f"`best_metric` must be one of {sorted(values)}, which the "
+                f"evaluation at step {self.step} gave. Received: "
+                f"{self.best_metric!r}"
+            )
         progress = self.checkpoints.progress
         value = values[self.best_metric]
         if is_better(self.best_metric, value, progress.best_value):

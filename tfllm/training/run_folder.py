@@ -46,8 +46,8 @@ class RunFolder:
     def open(self, settings: dict[str, Any], overwrite: bool) -> None:
         """Makes the folder, or checks that it may hold this run.
 
-        The folder stays locked, on local disks, until `close` or the end of
-        the process.
+        `seeds` may have got more of them. The folder stays locked, on local
+        disks, until `close` or the end of the process.
 
         Args:
             settings: What decides the result of the run.
@@ -97,8 +97,7 @@ class RunFolder:
             for pattern in OWN_FILES:
                 for path in tf.io.gfile.glob(self._join(pattern)):
                     _delete(path)
-        if self.read("run.json") is None:
-            self.write("run.json", settings)
+        self.write("run.json", settings)
         lines = [
             f"--{name}={value}"
             for name, value in sorted(flags.items())
@@ -212,22 +211,41 @@ def _installed(name: str) -> bool:
     return True
 
 
-def _check_same(
-    path: str, found: dict[str, Any], settings: dict[str, Any]
-) -> None:
-    """Raises ValueError naming the settings that differ."""
+def differences(found: dict[str, Any], settings: dict[str, Any]) -> list[str]:
+    """Returns what differs, in words.
+
+    Args:
+        found: Settings as a JSON record has them.
+        settings: Those of now.
+    """
     settings = json.loads(json.dumps(settings, default=str))
-    differing = [
+    return [
         f"{name} was {found.get(name)!r}, is {settings.get(name)!r}"
         for name in sorted({*found, *settings})
         if found.get(name) != settings.get(name)
     ]
+
+
+def _check_same(
+    path: str, found: dict[str, Any], settings: dict[str, Any]
+) -> None:
+    """Raises ValueError naming the settings that differ."""
+    before, now = (set(_seeds(values)) for values in (found, settings))
+    if before and before <= now:
+        found = {**found, "seeds": settings["seeds"]}
+    differing = differences(found, settings)
     if differing:
         raise ValueError(
             f"`model_dir` {path} holds a run with other settings; give "
             "another folder, or --overwrite to delete it. Received: "
             + "; ".join(differing)
         )
+
+
+def _seeds(settings: dict[str, Any]) -> list[str]:
+    """Returns the seeds of a run with several; else nothing."""
+    parts = (settings.get("seeds") or "").split(",")
+    return [part.strip() for part in parts if part.strip()]
 
 
 def _delete(path: str) -> None:

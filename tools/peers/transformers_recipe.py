@@ -214,13 +214,14 @@ class Answers(Sequences):
         length = min(len(ids["input_ids"]), recipe["question_length"])
         if length < len(ids["input_ids"]):
             question = question[: ids.encodings[0].offsets[length - 1][1]]
+        room = recipe["seq_length"] - length - 3
         found: Sequence[Any] = self.tokenizer(
             question,
             context,
             truncation="only_second",
             max_length=recipe["seq_length"],
             # Of the library: tokens that two windows share.
-            stride=recipe["seq_length"] - length - 3 - recipe["stride"],
+            stride=max(room - recipe["stride"], 0),
             return_overflowing_tokens=True,
         ).encodings
         return found
