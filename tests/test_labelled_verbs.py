@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from tests import verbs
 from tests.verbs import Finished
+from tfllm import predict as predict_verb
 from tfllm import tasks
 from tfllm.data.packing import pack_inputs
 from tfllm.interop import model_folder
@@ -245,6 +246,34 @@ def test_standard_input_to_standard_output(
     found = [json.loads(line) for line in done.stdout.splitlines()]
     assert [r["text"] for r in found] == ["ba de", "ki lo"]
     assert {r["label"] for r in found} <= set(LABELS)
+
+
+def test_a_dash_is_standard_input(
+    work: pathlib.Path, whole: pathlib.Path
+) -> None:
+    # A tab would make a table of what is not read as lines.
+    stdin = "ba\tde\nki\tlo\n"
+    plain = verbs.run("predict", f"--model_dir={work / 'model'}", stdin=stdin)
+    done = predict(work, "dash.jsonl", "--input_files=-", stdin=stdin)
+    assert done.status == 0, done.stderr
+    assert (work / "dash.jsonl").read_text() == plain.stdout
+    mixed = predict(
+        work,
+        "mixed.jsonl",
+        f"--input_files={work / 'heldout.csv'},-",
+        "--format=csv",
+        stdin="key,class,sentence\nlast,ham,ba de\n",
+    )
+    assert mixed.status == 0, mixed.stderr
+    assert len(lines_of(work / "mixed.jsonl")) == COUNT + 1
+
+
+def test_what_is_no_file_has_no_stamp(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("ba de")
+    assert predict_verb.stamp("tfds:glue/sst2/train") == ()
+    assert predict_verb.stamp("standard input") == ()
+    assert predict_verb.stamp(str(path)) == (5, path.stat().st_mtime_ns)
 
 
 def test_a_bad_record(work: pathlib.Path) -> None:

@@ -12,9 +12,10 @@ from tfllm.data.labelled.batches import LabelledData
 from tfllm.data.labelled.config import LabelledDataConfig
 from tfllm.data.labelled.records.read import read_records
 from tfllm.data.labelled.records.record import Record
+from tfllm.data.text_files import open_bytes
 from tfllm.evaluation.labelled import predict
 from tfllm.evaluation.results import results
-from tfllm.file_access import STANDARD_INPUT, open_binary
+from tfllm.file_access import STANDARD_INPUT
 from tfllm.interop import model_folder
 from tfllm.tasks import MaskedLM, Task
 from tfllm.tasks.fill_mask import MASK, FillMask
@@ -185,7 +186,7 @@ def read_lines(paths: list[str]) -> Iterator[str]:
     """
     count = 0
     for path in paths or [STANDARD_INPUT]:
-        with open_binary(path) if paths else sys.stdin.buffer as file:
+        with open_bytes(path) as file:
             for number, line in enumerate(file, 1):
                 try:
                     text = line.decode("utf-8").strip()
