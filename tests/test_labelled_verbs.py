@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import pytest
 import tensorflow as tf
 
 from tests import verbs
+from tests.conftest import Run
 from tests.verbs import Finished
 from tfllm import predict as predict_verb
 from tfllm import tasks
@@ -287,6 +289,44 @@ def test_a_bad_record(work: pathlib.Path) -> None:
     assert done.status == 0, done.stderr
     assert [r["id"] for r in lines_of(work / "bad.jsonl")] == ["1", "3"]
     assert f"{work / 'bad.csv'}: 1 bad records skipped" in done.stderr
+
+
+def test_evaluation_of_no_folder(
+    work: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    files = f"--eval_files={work / 'heldout.csv'}"
+    for argv, message in (
+        (["--model_dir=nobody/typo"], "`output_dir` is needed"),
+        (["--model_dir=typo", "--output_dir=results"], "Received: 'typo'"),
+    ):
+        done = verbs.run("evaluate", *argv, files, folder=tmp_path)
+        assert done.status == 1
+        (line,) = done.errors
+        assert message in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_evaluation_of_a_model_of_the_hub(
+    work: pathlib.Path, tmp_path: pathlib.Path, run_command: Run
+) -> None:
+    # As huggingface_hub keeps what it has fetched.
+    stored = tmp_path / "hub" / "models--somebody--model"
+    shutil.copytree(work / "model", stored / "snapshots" / "1")
+    (stored / "refs").mkdir()
+    (stored / "refs" / "main").write_text("1")
+    done = run_command(
+        [
+            *("python", "-m", "tfllm.evaluate", "--model_dir=somebody/model"),
+            f"--eval_files={work / 'heldout.csv'}",
+            *("--text_column=sentence", "--label_column=class"),
+            *("--output_dir=results", "--bootstrap_samples=0"),
+        ],
+        tmp_path,
+        {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "results/eval_results.json").read_text())
+    assert found["examples"] == COUNT
 
 
 def test_evaluation_with_intervals_tables_and_charts(

@@ -85,10 +85,10 @@ def main() -> None:
             f"`eval_files` is needed: {FLAGS.model_dir} has no run.json that "
             "says which. Received: nothing"
         )
-    output_dir = FLAGS.output_dir or FLAGS.model_dir
+    output_dir = output_folder()
+    task, tokenizer = load(config, FLAGS.model_dir)
     if not tf.io.gfile.isdir(output_dir):
         tf.io.gfile.makedirs(output_dir)
-    task, tokenizer = load(config, FLAGS.model_dir)
     if task.kind in FIGURES:
         found = run_labelled(config, task, tokenizer)
         values = found.values
@@ -109,6 +109,19 @@ def main() -> None:
     )
     show(values, beside.get("intervals", {}))
     print(f"Results: {path}")
+
+
+def output_folder() -> str:
+    """Returns where results go; ValueError if there is no such place."""
+    if FLAGS.output_dir:
+        return FLAGS.output_dir
+    if not tf.io.gfile.isdir(FLAGS.model_dir):
+        raise ValueError(
+            "`output_dir` is needed for a model of the hub: `model_dir` must "
+            "be a folder to take results. Received: no folder "
+            f"{FLAGS.model_dir!r}. Add --output_dir=..., or mend the name."
+        )
+    return FLAGS.model_dir
 
 
 def load(config: RunConfig, model_dir: str) -> tuple[Task, Tokenizer]:
