@@ -291,6 +291,43 @@ def test_a_bad_record(work: pathlib.Path) -> None:
     assert f"{work / 'bad.csv'}: 1 bad records skipped" in done.stderr
 
 
+def test_a_bad_record_after_many_good_ones(
+    work: pathlib.Path, whole: pathlib.Path
+) -> None:
+    text = (work / "heldout.csv").read_text()
+    (work / "late.csv").write_text(text + "k\n" + "end,ham,ba de\n")
+    argv = [f"--input_files={work / 'late.csv'}", "--batch_size=1"]
+    for _ in range(2):
+        done = predict(work, "late.jsonl", *argv)
+        assert done.status == 1
+        assert "1 columns, but the header has 3" in done.errors[-1]
+        kept = (work / "late.jsonl.partial").read_bytes()
+        # Whole blocks of 16.
+        assert kept.count(b"\n") == COUNT // 16 * 16
+        assert whole.read_bytes().startswith(kept)
+    inode = (work / "late.jsonl.partial").stat().st_ino
+    done = predict(work, "late.jsonl", *argv, "--on_bad_record=skip")
+    assert done.status == 0, done.stderr
+    assert (work / "late.jsonl").stat().st_ino == inode
+    found = (work / "late.jsonl").read_bytes()
+    assert found.startswith(whole.read_bytes())
+    assert [r["id"] for r in lines_of(work / "late.jsonl")][COUNT:] == ["end"]
+
+
+def test_half_a_surrogate_pair(work: pathlib.Path) -> None:
+    rows = [{"sentence": f"ba {text}"} for text in ("\ud83d", "\xe9")]
+    (work / "half.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    files = f"--input_files={work / 'half.jsonl'}"
+    argv = [files, "--id_column="]
+    done = predict(work, "halves.jsonl", *argv)
+    assert done.status == 0, done.stderr
+    found = lines_of(work / "halves.jsonl")
+    assert [r["text"] for r in found] == [row["sentence"] for row in rows]
+    assert "ba \xe9" in (work / "halves.jsonl").read_text()
+    shown = verbs.run("predict", f"--model_dir={work / 'model'}", *argv)
+    assert shown.stdout == (work / "halves.jsonl").read_text()
+
+
 def test_evaluation_of_no_folder(
     work: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:

@@ -181,6 +181,9 @@ def skip(job: Job, lines: ResumableLines) -> None:
 def settings(files: list[str]) -> dict[str, Any]:
     """Returns what decides the results: flags, files, the model."""
     names = ("top_k", "batch_size", "seq_length", "null_threshold")
+    given = labelled_flags.given()
+    # What is there is the same: whoever meets a bad record may then skip it.
+    given.pop("on_bad_record", None)
     return {
         "version": tfllm.__version__,
         "model_dir": FLAGS.model_dir,
@@ -191,7 +194,7 @@ def settings(files: list[str]) -> dict[str, Any]:
         ],
         "inputs": [[path, *stamp(path)] for path in files] or STANDARD_INPUT,
         **{name: FLAGS[name].value for name in names},
-        **labelled_flags.given(),
+        **given,
     }
 
 
@@ -207,8 +210,18 @@ def stamp(path: str) -> tuple[int, ...]:
 
 
 def line(result: dict[str, Any]) -> str:
-    """Returns a result as a line of JSON."""
-    return json.dumps(result, ensure_ascii=False, allow_nan=False)
+    """Returns a result as a line of JSON that UTF-8 can hold.
+
+    Raises:
+        ValueError: A number is not finite.
+    """
+    text = json.dumps(result, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        # Half of a surrogate pair: JSON can spell it, and nothing else.
+        return json.dumps(result, allow_nan=False)
+    return text
 
 
 if __name__ == "__main__":
