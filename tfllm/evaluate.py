@@ -74,7 +74,6 @@ def main() -> None:
         config = dataclasses.replace(config, eval_files=FLAGS.eval_files)
     for flag, field in (
         ("batch_size", "batch_size"),
-        ("seq_length", "seq_length"),
         ("document_per", "document_per"),
         ("stride", "eval_stride"),
     ):
@@ -87,6 +86,8 @@ def main() -> None:
         )
     output_dir = output_folder()
     task, tokenizer = load(config, FLAGS.model_dir)
+    length = task.row_length(FLAGS.seq_length or record.get("seq_length"))
+    config = dataclasses.replace(config, seq_length=length)
     if not tf.io.gfile.isdir(output_dir):
         tf.io.gfile.makedirs(output_dir)
     if task.kind in FIGURES:
@@ -177,20 +178,11 @@ def run_labelled(
         task: Of a kind in FIGURES.
         tokenizer: That of the task.
     """
-    length = config.seq_length
-    if task.config.max_length is not None:
-        length = min(length, task.config.max_length)
-    settings = {
-        **config.values,
-        **labelled_flags.given(),
-        "task": task.kind,
-        "labels": getattr(task, "labels", ()),
-        "seq_length": length,
-    }
+    settings = {**config.values, **labelled_flags.given()}
     data = open_labelled_data(
         config.eval_files,
         tokenizer,
-        named_settings.evaluation_config(named_settings.data_config(settings)),
+        named_settings.task_config(task, settings),
         flag="eval_files",
     )
     tune = getattr(task, "null_threshold", None) is None
@@ -211,10 +203,6 @@ def data_config(
     config: RunConfig, task: Task
 ) -> DataConfig | CausalDataConfig | LabelledDataConfig:
     """Returns how the files become batches that fit the task."""
-    length = config.seq_length
-    if task.config.max_length is not None:
-        length = min(length, task.config.max_length)
-    config = dataclasses.replace(config, seq_length=length)
     if isinstance(task, CausalLM):
         return dataclasses.replace(config, task="causal_lm").evaluation_data()
     assert isinstance(task, MaskedLM)

@@ -7,7 +7,6 @@ Names, arguments and results are those that users of the Transformers library
 know.
 """
 
-import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -83,20 +82,8 @@ class Pipeline:
         self, records: Sequence[Record]
     ) -> Iterator[tuple[Record, Any]]:
         """Yields records, without labels, and what the task says of them."""
-        longest = self.task.config.max_length
-        settings = {
-            **self._values,
-            "task": self.task.kind,
-            "labels": getattr(self.task, "labels", ()),
-            "batch_size": self.batch_size,
-        }
-        config = named_settings.data_config(settings)
-        if longest is not None:
-            length = min(config.seq_length, longest)
-            # Without a record of a run: as long as the model reads.
-            length = length if self._values else longest
-            config = dataclasses.replace(config, seq_length=length)
-        config = named_settings.evaluation_config(config)
+        settings = {**self._values, "batch_size": self.batch_size}
+        config = named_settings.task_config(self.task, settings)
         for batch in self.batches(records):
             data = LabelledData(batch, self.tokenizer, config)
             found: Predictions = predict(self.task, data)

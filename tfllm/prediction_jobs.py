@@ -123,22 +123,11 @@ def labelled_config(
         as_lines: Whether there is a text per line, or two with a tab between
             them, and nothing else; for choices an object of JSON.
     """
-    settings = {
-        **values,
-        "task": task.kind,
-        "labels": getattr(task, "labels", ()),
-        "label_column": "",
-    }
+    settings = {**values, "label_column": ""}
     if as_lines:
         settings |= {"line_pattern": "", "id_column": ""}
         settings |= _LINES[_kind_of_lines(task, values)]
-    longest = task.config.max_length
-    config = named_settings.data_config(settings)
-    if longest is not None:
-        config = dataclasses.replace(
-            config, seq_length=min(config.seq_length, longest)
-        )
-    return named_settings.evaluation_config(config)
+    return named_settings.task_config(task, settings)
 
 
 def _kind_of_lines(task: Task, values: dict[str, Any]) -> str:

@@ -37,9 +37,15 @@ def test_held_out_files_are_read_plainly() -> None:
     config = LabelledDataConfig(seq_length=32, class_balanced=True)
     plain = named_settings.evaluation_config(config)
     assert plain == dataclasses.replace(config, class_balanced=False, stride=16)
-    # Their data lay windows, or cut, by themselves.
-    for task in ("tagging", "question_answering", "multiple_choice"):
+    for task, stride in (
+        ("tagging", 16),
+        ("question_answering", 128),
+        # What goes together is cut.
+        ("embedding", None),
+        ("multiple_choice", None),
+    ):
         config = LabelledDataConfig(task=task, seq_length=32)
-        assert named_settings.evaluation_config(config) == config
+        plain = named_settings.evaluation_config(config)
+        assert plain == dataclasses.replace(config, stride=stride)
     own = dataclasses.replace(config, stride=5)
     assert named_settings.evaluation_config(own).stride == 5
