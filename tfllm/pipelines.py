@@ -82,7 +82,13 @@ class Pipeline:
         self, records: Sequence[Record]
     ) -> Iterator[tuple[Record, Any]]:
         """Yields records, without labels, and what the task says of them."""
-        settings = {**self._values, "batch_size": self.batch_size}
+        marked = getattr(self.task, "with_predicates", False)
+        settings = {
+            **self._values,
+            "batch_size": self.batch_size,
+            # Records come as they are; it says whether they have one.
+            "predicate_column": "predicate" if marked else "",
+        }
         config = named_settings.task_config(self.task, settings)
         for batch in self.batches(records):
             data = LabelledData(batch, self.tokenizer, config)
@@ -136,7 +142,7 @@ class TokenClassification(Pipeline):
 
     def __call__(
         self,
-        inputs: str | list[str],
+        inputs: Any,
         aggregation_strategy: str = "none",
         ignore_labels: Sequence[str] = ("O",),
     ) -> list[Result] | list[list[Result]]:
@@ -145,7 +151,9 @@ class TokenClassification(Pipeline):
         NOTE: words are tagged and not their pieces.
 
         Args:
-            inputs: A text, or a list of them.
+            inputs: A text, or a list of them. Of a model that was trained
+                with predicates a dict of `text` and `predicate`, the number
+                of a word from 0, one below its `index`; or a list of these.
             aggregation_strategy: "none": `entity`, `score`, `index`, `word`,
                 `start`, `end` by word. "simple" or "first": `entity_group`,
                 `score`, `word`, `start`, `end` by entity.
@@ -162,10 +170,8 @@ class TokenClassification(Pipeline):
             )
         several = isinstance(inputs, list)
         records = [
-            Record(
-                str(i), f"input {i}", (_text(v),), None, word_spans(_text(v))
-            )
-            for i, v in enumerate(inputs if several else [inputs])
+            _sentence(value, i, self.task.with_predicates)
+            for i, value in enumerate(inputs if several else [inputs])
         ]
         by_word = aggregation_strategy == "none"
         read = word_tags if by_word else entity_groups
@@ -428,6 +434,29 @@ def _pair(value: Any) -> tuple[str, ...]:
     pair = value.get("text_pair")
     texts = (_text(value.get("text")),)
     return texts if pair is None else (*texts, _text(pair))
+
+
+def _sentence(value: Any, number: int, with_predicate: bool) -> Record:
+    """Returns a text with its words, and with its predicate if it has one."""
+    given = value if isinstance(value, dict) else {"text": value}
+    text, predicate = _text(given.get("text")), given.get("predicate")
+    spans = word_spans(text)
+    if not with_predicate and predicate is not None:
+        raise ValueError(
+            "`inputs` have a `predicate` for models that were trained with "
+            f"predicates. Received: {value!r}"
+        )
+    if with_predicate and not (
+        isinstance(predicate, int) and 0 <= predicate < len(spans)
+    ):
+        raise ValueError(
+            "`inputs` must be dicts of `text` and `predicate`, the number of "
+            f"one of its words, here 0 to {len(spans) - 1}, for a model that "
+            f"was trained with predicates. Received: {value!r}"
+        )
+    return Record(
+        str(number), f"input {number}", (text,), None, spans, predicate
+    )
 
 
 def _questions(

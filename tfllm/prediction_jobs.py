@@ -35,6 +35,11 @@ _LINES: dict[str, dict[str, Any]] = {
         "text_pair_column": "1",
     },
     "json": {"format": "jsonl"},
+    "predicate": {
+        "format": "jsonl",
+        "text_column": "text",
+        "predicate_column": "predicate",
+    },
 }
 
 
@@ -121,7 +126,8 @@ def labelled_config(
         task: The task.
         values: Settings of its run, and those that take their place.
         as_lines: Whether there is a text per line, or two with a tab between
-            them, and nothing else; for choices an object of JSON.
+            them, and nothing else; an object of JSON for choices, and for
+            a text with the number of its predicate.
     """
     settings = {**values, "label_column": ""}
     if as_lines:
@@ -134,6 +140,8 @@ def _kind_of_lines(task: Task, values: dict[str, Any]) -> str:
     """Returns which of _LINES a task reads."""
     if task.kind == "multiple_choice":
         return "json"
+    if getattr(task, "with_predicates", False):
+        return "predicate"
     if task.kind == "question_answering":
         return "pair"
     is_pair = bool(values.get("text_pair_column"))

@@ -306,9 +306,12 @@ class RunConfig:
                 "temperature": self.temperature,
                 "loss": "similarity" if self.label_column else "contrastive",
             }
+        settings: dict[str, Any] = {}
         if self._has("label_smoothing"):
-            return {"label_smoothing": self.label_smoothing}
-        return {}
+            settings["label_smoothing"] = self.label_smoothing
+        if self.task == "tagging":
+            settings["with_predicates"] = bool(self.predicate_column)
+        return settings
 
     def _has(self, flag: str) -> bool:
         """Returns whether a flag of `TASK_FLAGS` goes with the task."""

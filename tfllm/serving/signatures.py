@@ -80,6 +80,13 @@ def as_in_run(
             "`stride` does not go with multiple_choice. Received: "
             f"{settings.stride}. Leave it out: texts that are too long are cut."
         )
+    if getattr(task, "with_predicates", False):
+        raise ValueError(
+            "`model_dir` must hold a task that reads texts alone to be "
+            f"exported. Received: {task.kind} that was trained with "
+            "predicates, which requests cannot name. Use tfllm.predict, or a "
+            "pipeline."
+        )
     names = ("seq_length", "stride", "question_length")
     asked = {name: getattr(settings, name) for name in names}
     asked = {name: value for name, value in asked.items() if value}

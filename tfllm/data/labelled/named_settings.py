@@ -54,7 +54,23 @@ def task_config(task: Any, values: Mapping[str, Any]) -> LabelledDataConfig:
             "seq_length": task.row_length(values.get("seq_length")),
         }
     )
+    _check_predicates(task, config.predicate_column)
     return evaluation_config(config)
+
+
+def _check_predicates(task: Any, column: str) -> None:
+    """Raises ValueError for rows that training had otherwise."""
+    needed = getattr(task, "with_predicates", False)
+    if needed and not column:
+        raise ValueError(
+            "`predicate_column` is needed for a model that was trained with "
+            "predicates. Received: nothing"
+        )
+    if column and not needed:
+        raise ValueError(
+            "`predicate_column` goes with a model that was trained with "
+            f"predicates. Received: {column!r}. Leave it out."
+        )
 
 
 def evaluation_config(config: LabelledDataConfig) -> LabelledDataConfig:
