@@ -328,13 +328,17 @@ def test_half_a_surrogate_pair(work: pathlib.Path) -> None:
     assert shown.stdout == (work / "halves.jsonl").read_text()
 
 
-def test_evaluation_of_no_folder(
+def test_evaluation_of_nothing(
     work: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     files = f"--eval_files={work / 'heldout.csv'}"
     for argv, message in (
         (["--model_dir=nobody/typo"], "`output_dir` is needed"),
         (["--model_dir=typo", "--output_dir=results"], "Received: 'typo'"),
+        (
+            [f"--model_dir={work / 'model'}", "--label_column="],
+            "`label_column` is needed for the task classification",
+        ),
     ):
         done = verbs.run("evaluate", *argv, files, folder=tmp_path)
         assert done.status == 1

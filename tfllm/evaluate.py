@@ -179,11 +179,10 @@ def run_labelled(
         tokenizer: That of the task.
     """
     settings = {**config.values, **labelled_flags.given()}
+    reading = named_settings.task_config(task, settings)
+    named_settings.check_label_column(task.kind, reading.label_column)
     data = open_labelled_data(
-        config.eval_files,
-        tokenizer,
-        named_settings.task_config(task, settings),
-        flag="eval_files",
+        config.eval_files, tokenizer, reading, flag="eval_files"
     )
     tune = getattr(task, "null_threshold", None) is None
     return measure(task, data, config.eval_steps, tune)

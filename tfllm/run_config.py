@@ -231,6 +231,8 @@ class RunConfig:
                 "give one of `train_steps` and `epochs`. Received: "
                 f"train_steps={self.train_steps}, epochs={self.epochs}"
             )
+        if self.is_labelled:
+            named_settings.check_label_column(self.task, self.label_column)
         if self.corpus_source not in ("", "docstrings"):
             raise ValueError(
                 "`corpus_source` must be 'docstrings' or empty. Received: "

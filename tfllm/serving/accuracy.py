@@ -240,6 +240,7 @@ def labelled_accuracy(
         "question_length": settings.question_length,
     }
     config = named_settings.task_config(task, {**values, **rows})
+    named_settings.check_label_column(task.kind, config.label_column)
     data = open_labelled_data(files, tokenizer, config, FLAG)
     steps = values.get("eval_steps") or None
     return LabelledAccuracy(task, data, files, steps)

@@ -7,6 +7,7 @@ import pytest
 from tfllm.data.labelled import named_settings
 from tfllm.data.labelled.config import LabelledDataConfig
 from tfllm.data.tables.config import TableConfig
+from tfllm.run_config import RunConfig
 
 
 def test_values_by_name() -> None:
@@ -31,6 +32,23 @@ def test_values_by_name() -> None:
     )
     with pytest.raises(ValueError, match=r"`format`.*Received: 'xml'"):
         named_settings.data_config({"format": "xml"})
+
+
+def test_labels_are_needed() -> None:
+    named_settings.check_label_column("embedding", "")
+    named_settings.check_label_column("tagging", "1")
+    for task in ("regression", "tagging", "question_answering"):
+        with pytest.raises(ValueError, match=f"`label_column`.*{task}"):
+            named_settings.check_label_column(task, "")
+        with pytest.raises(ValueError, match=f"`label_column`.*{task}"):
+            RunConfig(
+                task=task,
+                label_column="",
+                model_dir="m",
+                train_files="f",
+                tokenizer="t",
+                epochs=1,
+            ).check()
 
 
 def test_held_out_files_are_read_plainly() -> None:

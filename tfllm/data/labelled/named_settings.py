@@ -58,6 +58,19 @@ def task_config(task: Any, values: Mapping[str, Any]) -> LabelledDataConfig:
     return evaluation_config(config)
 
 
+def check_label_column(task: str, column: str) -> None:
+    """Raises ValueError if a task has nothing to learn from, or to be right by.
+
+    Args:
+        task: One of LABELLED_TASKS; embedding also learns from pairs alone.
+        column: Where the label stands.
+    """
+    if task != "embedding" and not column:
+        raise ValueError(
+            f"`label_column` is needed for the task {task}. Received: nothing"
+        )
+
+
 def _check_predicates(task: Any, column: str) -> None:
     """Raises ValueError for rows that training had otherwise."""
     needed = getattr(task, "with_predicates", False)
