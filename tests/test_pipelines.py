@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 from typing import Any
 
 import keras
@@ -267,12 +268,25 @@ def test_question_answering(folders: pathlib.Path) -> None:
     assert ranked[0] == one
     scores = [answer["score"] for answer in ranked]
     assert scores == sorted(scores, reverse=True)
+    short = pipe(question="baba?", context=CONTEXT, top_k=20, max_answer_len=1)
+    marks = {(answer["start"], answer["end"]) for answer in short}
+    # All tokens of the context: words, and the full stop.
+    assert marks == {m.span() for m in re.finditer(r"\w+|\.", CONTEXT)}
     # A model that may say so says that there is none.
     pipe.task.null_threshold = -1e9
     none = pipe(question="baba?", context=CONTEXT)
     assert (none["answer"], none["start"], none["end"]) == ("", 0, 0)
+    asked = {"question": "baba?", "context": CONTEXT}
+    assert pipe(**asked, handle_impossible_answer=False) == one
     pipe.task.null_threshold = 1e9
-    assert pipe(question="baba?", context=CONTEXT)["answer"] == one["answer"]
+    assert pipe(**asked)["answer"] == one["answer"]
+    # Without a threshold from training the likelier one wins.
+    pipe.task.null_threshold = None
+    ranked = pipe(**asked, top_k=30, handle_impossible_answer=True)
+    assert sum(answer["answer"] == "" for answer in ranked) == 1
+    scores = [answer["score"] for answer in ranked]
+    assert scores == sorted(scores, reverse=True)
+    assert sum(scores) == pytest.approx(1.0)
 
 
 def test_fill_mask(folders: pathlib.Path) -> None:
@@ -375,6 +389,12 @@ def test_text_generation(folders: pathlib.Path) -> None:
             "Received: both",
         ),
         ("fill-mask", "masked_lm", "no mask", "Received: 'no mask'"),
+        (
+            "question-answering",
+            "question_answering",
+            "baba?",
+            "dicts of `question` and `context`.*Received: 'baba.'",
+        ),
     ],
 )
 def test_what_is_refused(

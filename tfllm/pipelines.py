@@ -7,6 +7,7 @@ Names, arguments and results are those that users of the Transformers library
 know.
 """
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -20,8 +21,9 @@ from tfllm.data.labelled.records.questions import question_record
 from tfllm.data.labelled.records.record import Record
 from tfllm.data.labelled.records.word_spans import word_spans
 from tfllm.data.labelled.rows.row_layout import layout_of
+from tfllm.evaluation.answers import MAX_ANSWER_TOKENS
 from tfllm.evaluation.labelled import predict
-from tfllm.evaluation.predictions import Predictions
+from tfllm.evaluation.pooling import AnswerPool, Pool
 from tfllm.evaluation.results import (
     entity_groups,
     label_scores,
@@ -79,9 +81,16 @@ class Pipeline:
             yield batch
 
     def predict(
-        self, records: Sequence[Record]
+        self,
+        records: Sequence[Record],
+        make_pool: Callable[..., Pool] | None = None,
     ) -> Iterator[tuple[Record, Any]]:
-        """Yields records, without labels, and what the task says of them."""
+        """Yields records, without labels, and what the task says of them.
+
+        Args:
+            records: The records.
+            make_pool: See `evaluation.labelled.predict`.
+        """
         marked = getattr(self.task, "with_predicates", False)
         settings = {
             **self._values,
@@ -92,7 +101,7 @@ class Pipeline:
         config = named_settings.task_config(self.task, settings)
         for batch in self.batches(records):
             data = LabelledData(batch, self.tokenizer, config)
-            found: Predictions = predict(self.task, data)
+            found = predict(self.task, data, make_pool=make_pool)
             yield from zip(found.records, found.outputs, strict=True)
 
 
@@ -198,31 +207,40 @@ class QuestionAnswering(Pipeline):
         question: str | list[str] | None = None,
         context: str | list[str] | None = None,
         top_k: int = 1,
+        max_answer_len: int = MAX_ANSWER_TOKENS,
+        handle_impossible_answer: bool | None = None,
     ) -> Result | list[Result]:
         """Returns `answer`, `start`, `end` and `score`.
 
-        An answer is "" if there is none, which only a model says that was
-        trained with such questions.
+        An answer is "" if there is none.
 
         Args:
             inputs: A dict of `question` and `context`, or a list of them.
             question: A question, or several, instead.
             context: What may answer it; one for all questions, or each.
             top_k: Answers of a question.
+            max_answer_len: Tokens of an answer, at most.
+            handle_impossible_answer: Whether there may be no answer; None:
+                as in training.
 
         Returns:
             A dict for one question, a list for several; with another `top_k`
             lists of dicts, best first.
         """
         _check_count("top_k", top_k)
+        _check_count("max_answer_len", max_answer_len)
+        threshold = self.task.null_threshold
+        if handle_impossible_answer is not None:
+            threshold = (threshold or 0.0) if handle_impossible_answer else None
+        pool = functools.partial(AnswerPool, max_tokens=max_answer_len)
         pairs, several = _questions(inputs, question, context)
         records = [
             question_record(*pair, id=str(i), where=f"input {i}")
             for i, pair in enumerate(pairs)
         ]
         found: list[Any] = [
-            ranked_answers(output, self.task.null_threshold, top_k)
-            for _, output in self.predict(records)
+            ranked_answers(output, threshold, top_k)
+            for _, output in self.predict(records, pool)
         ]
         if top_k == 1:
             found = [answers[0] for answers in found]
@@ -466,6 +484,12 @@ def _questions(
     if inputs is not None:
         several = isinstance(inputs, list)
         given = inputs if several else [inputs]
+        for one in given:
+            if not isinstance(one, dict):
+                raise ValueError(
+                    "`inputs` must be dicts of `question` and `context`; or "
+                    f"give these two by name. Received: {one!r}"
+                )
         pairs = [(one.get("question"), one.get("context")) for one in given]
     else:
         several = isinstance(question, list)
