@@ -157,6 +157,10 @@ FLAGS = [
     ({"model": "bert:tinny"}, ["`model`", "'bert:tiny'"]),
     ({"optimizer": "adam"}, ["optimizer", "adamw"]),
     ({"task": "masked"}, ["task", "masked_lm"]),
+    (
+        {"task": "regression", "label_column": ""},
+        ["`label_column`", "regression"],
+    ),
     ({"train_files": None}, ["`train_files` is needed"]),
     ({"model_dir": None}, ["`model_dir` is needed"]),
     ({"tokenizer": None}, ["`tokenizer` is needed"]),

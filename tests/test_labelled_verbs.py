@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -16,7 +17,9 @@ import pytest
 import tensorflow as tf
 
 from tests import verbs
+from tests.conftest import Run
 from tests.verbs import Finished
+from tfllm import predict as predict_verb
 from tfllm import tasks
 from tfllm.data.packing import pack_inputs
 from tfllm.interop import model_folder
@@ -247,6 +250,34 @@ def test_standard_input_to_standard_output(
     assert {r["label"] for r in found} <= set(LABELS)
 
 
+def test_a_dash_is_standard_input(
+    work: pathlib.Path, whole: pathlib.Path
+) -> None:
+    # A tab would make a table of what is not read as lines.
+    stdin = "ba\tde\nki\tlo\n"
+    plain = verbs.run("predict", f"--model_dir={work / 'model'}", stdin=stdin)
+    done = predict(work, "dash.jsonl", "--input_files=-", stdin=stdin)
+    assert done.status == 0, done.stderr
+    assert (work / "dash.jsonl").read_text() == plain.stdout
+    mixed = predict(
+        work,
+        "mixed.jsonl",
+        f"--input_files={work / 'heldout.csv'},-",
+        "--format=csv",
+        stdin="key,class,sentence\nlast,ham,ba de\n",
+    )
+    assert mixed.status == 0, mixed.stderr
+    assert len(lines_of(work / "mixed.jsonl")) == COUNT + 1
+
+
+def test_what_is_no_file_has_no_stamp(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("ba de")
+    assert predict_verb.stamp("tfds:glue/sst2/train") == ()
+    assert predict_verb.stamp("standard input") == ()
+    assert predict_verb.stamp(str(path)) == (5, path.stat().st_mtime_ns)
+
+
 def test_a_bad_record(work: pathlib.Path) -> None:
     (work / "bad.csv").write_text("key,sentence\n1,ba de\n2\n3,ki\n")
     argv = [f"--input_files={work / 'bad.csv'}", "--batch_size=1"]
@@ -258,6 +289,85 @@ def test_a_bad_record(work: pathlib.Path) -> None:
     assert done.status == 0, done.stderr
     assert [r["id"] for r in lines_of(work / "bad.jsonl")] == ["1", "3"]
     assert f"{work / 'bad.csv'}: 1 bad records skipped" in done.stderr
+
+
+def test_a_bad_record_after_many_good_ones(
+    work: pathlib.Path, whole: pathlib.Path
+) -> None:
+    text = (work / "heldout.csv").read_text()
+    (work / "late.csv").write_text(text + "k\n" + "end,ham,ba de\n")
+    argv = [f"--input_files={work / 'late.csv'}", "--batch_size=1"]
+    for _ in range(2):
+        done = predict(work, "late.jsonl", *argv)
+        assert done.status == 1
+        assert "1 columns, but the header has 3" in done.errors[-1]
+        kept = (work / "late.jsonl.partial").read_bytes()
+        # Whole blocks of 16.
+        assert kept.count(b"\n") == COUNT // 16 * 16
+        assert whole.read_bytes().startswith(kept)
+    inode = (work / "late.jsonl.partial").stat().st_ino
+    done = predict(work, "late.jsonl", *argv, "--on_bad_record=skip")
+    assert done.status == 0, done.stderr
+    assert (work / "late.jsonl").stat().st_ino == inode
+    found = (work / "late.jsonl").read_bytes()
+    assert found.startswith(whole.read_bytes())
+    assert [r["id"] for r in lines_of(work / "late.jsonl")][COUNT:] == ["end"]
+
+
+def test_half_a_surrogate_pair(work: pathlib.Path) -> None:
+    rows = [{"sentence": f"ba {text}"} for text in ("\ud83d", "\xe9")]
+    (work / "half.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    files = f"--input_files={work / 'half.jsonl'}"
+    argv = [files, "--id_column="]
+    done = predict(work, "halves.jsonl", *argv)
+    assert done.status == 0, done.stderr
+    found = lines_of(work / "halves.jsonl")
+    assert [r["text"] for r in found] == [row["sentence"] for row in rows]
+    assert "ba \xe9" in (work / "halves.jsonl").read_text()
+    shown = verbs.run("predict", f"--model_dir={work / 'model'}", *argv)
+    assert shown.stdout == (work / "halves.jsonl").read_text()
+
+
+def test_evaluation_of_nothing(
+    work: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    files = f"--eval_files={work / 'heldout.csv'}"
+    for argv, message in (
+        (["--model_dir=nobody/typo"], "`output_dir` is needed"),
+        (["--model_dir=typo", "--output_dir=results"], "Received: 'typo'"),
+        (
+            [f"--model_dir={work / 'model'}", "--label_column="],
+            "`label_column` is needed for the task classification",
+        ),
+    ):
+        done = verbs.run("evaluate", *argv, files, folder=tmp_path)
+        assert done.status == 1
+        (line,) = done.errors
+        assert message in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_evaluation_of_a_model_of_the_hub(
+    work: pathlib.Path, tmp_path: pathlib.Path, run_command: Run
+) -> None:
+    # As huggingface_hub keeps what it has fetched.
+    stored = tmp_path / "hub" / "models--somebody--model"
+    shutil.copytree(work / "model", stored / "snapshots" / "1")
+    (stored / "refs").mkdir()
+    (stored / "refs" / "main").write_text("1")
+    done = run_command(
+        [
+            *("python", "-m", "tfllm.evaluate", "--model_dir=somebody/model"),
+            f"--eval_files={work / 'heldout.csv'}",
+            *("--text_column=sentence", "--label_column=class"),
+            *("--output_dir=results", "--bootstrap_samples=0"),
+        ],
+        tmp_path,
+        {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "results/eval_results.json").read_text())
+    assert found["examples"] == COUNT
 
 
 def test_evaluation_with_intervals_tables_and_charts(

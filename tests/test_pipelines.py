@@ -1,6 +1,8 @@
 """Pipelines: the results that Transformers' users know."""
 
+import json
 import pathlib
+import re
 from typing import Any
 
 import keras
@@ -10,10 +12,13 @@ import tensorflow as tf
 
 import tfllm
 from tests import verbs
-from tfllm import tasks
+from tfllm import prediction_jobs, tasks
 from tfllm.data.vocabularies import byte_bpe
 from tfllm.interop import model_folder
 from tfllm.models import FAMILIES
+from tfllm.run_config import RunConfig
+from tfllm.serving.served_task import ExportSettings
+from tfllm.serving.signatures import as_in_run
 from tfllm.tokenizers import ByteBPETokenizer, WordPieceTokenizer
 
 LABELS = ("ham", "spam", "eggs")
@@ -155,6 +160,99 @@ def test_token_classification(folders: pathlib.Path) -> None:
         pipe(TEXTS, aggregation_strategy="average")
 
 
+@pytest.fixture(scope="module")
+def roles(
+    folders: pathlib.Path, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    """The folder of a tagger whose tags are about a predicate."""
+    folder = tmp_path_factory.mktemp("roles")
+    config = model_folder.load(folders / "tagging").config
+    keras.utils.set_random_seed(6)
+    task = tasks.create(
+        "tagging", config, labels=("O", "B-X", "I-X"), with_predicates=True
+    )
+    tokenizer = WordPieceTokenizer.from_file(str(folders / "vocab.txt"))
+    model_folder.save(task, folder, tokenizer)
+    return str(folder)
+
+
+def tags_about(task: Any, text: str, predicate: int) -> tuple[list, list]:
+    """Tags and scores of words of one token, by rows made here."""
+    words = verbs.vocabulary()
+    ids = [words.index(word) for word in text.split()]
+    row = [2, ids[predicate], 3, *ids, 3]
+    segments = [0] * len(row)
+    segments[3 + predicate] = 1
+    logits = task(
+        {
+            "token_ids": np.array([row], "int32"),
+            "segment_ids": np.array([segments], "int32"),
+        },
+        training=False,
+    )["tagging"].numpy()[0, 3:-1]
+    powers = np.exp(logits)
+    names = [task.labels[i] for i in logits.argmax(axis=1)]
+    return names, (powers / powers.sum(axis=1, keepdims=True)).max(axis=1)
+
+
+def test_roles(roles: str, tmp_path: pathlib.Path) -> None:
+    text = "baba kiki lolo"
+    pipe = tfllm.pipeline("token-classification", model=roles)
+    inputs = [{"text": text, "predicate": i} for i in (0, 2)]
+    found = pipe(inputs, ignore_labels=[])
+    for one, words in zip(inputs, found, strict=True):
+        names, scores = tags_about(pipe.task, **one)
+        assert [word["entity"] for word in words] == names
+        np.testing.assert_allclose(
+            [word["score"] for word in words], scores, atol=1e-5
+        )
+    assert found[0] != found[1]
+    assert pipe(inputs[0], ignore_labels=[]) == found[0]
+    for bad in (text, {"text": text}, {"text": text, "predicate": 3}):
+        with pytest.raises(ValueError, match="`predicate`, the number of"):
+            pipe(bad)
+    # As the verb reads lines of standard input.
+    lines = "".join(json.dumps(one) + "\n" for one in inputs)
+    (tmp_path / "lines").write_text(lines)
+    run = {"text_column": "0", "predicate_column": "1"}
+    config = prediction_jobs.labelled_config(pipe.task, run, as_lines=True)
+    job = prediction_jobs.labelled_job(
+        pipe.task, roles, str(tmp_path / "lines"), config, 1
+    )
+    for one, words, result in zip(
+        inputs, found, job.predict(list(job.items)), strict=True
+    ):
+        assert {name: result[name] for name in one} == one
+        labels = [word["label"] for word in result["words"]]
+        assert labels == [word["entity"] for word in words]
+
+
+def test_where_predicates_are_refused(
+    folders: pathlib.Path, roles: str
+) -> None:
+    task = model_folder.load(roles)
+    with pytest.raises(ValueError, match="`predicate_column` is needed"):
+        prediction_jobs.labelled_config(task, {}, as_lines=False)
+    with pytest.raises(ValueError, match="trained with predicates, which"):
+        as_in_run(task, ExportSettings(), {"predicate_column": "1"})
+    other = model_folder.load(folders / "tagging")
+    with pytest.raises(ValueError, match="Received: '1'. Leave it out"):
+        prediction_jobs.labelled_config(
+            other, {"predicate_column": "1"}, as_lines=False
+        )
+    pipe = tfllm.pipeline(
+        "token-classification", model=str(folders / "tagging")
+    )
+    with pytest.raises(ValueError, match=r"Received: \{'text': 'baba'"):
+        pipe({"text": "baba", "predicate": 0})
+
+
+@pytest.mark.parametrize("column", ["", "1"])
+def test_a_run_says_whether_it_had_predicates(column: str) -> None:
+    run = RunConfig(task="tagging", predicate_column=column)
+    assert run.task_settings["with_predicates"] is bool(column)
+
+
 def test_question_answering(folders: pathlib.Path) -> None:
     pipe = tfllm.pipeline(
         "question-answering", model=str(folders / "question_answering")
@@ -170,12 +268,25 @@ def test_question_answering(folders: pathlib.Path) -> None:
     assert ranked[0] == one
     scores = [answer["score"] for answer in ranked]
     assert scores == sorted(scores, reverse=True)
+    short = pipe(question="baba?", context=CONTEXT, top_k=20, max_answer_len=1)
+    marks = {(answer["start"], answer["end"]) for answer in short}
+    # All tokens of the context: words, and the full stop.
+    assert marks == {m.span() for m in re.finditer(r"\w+|\.", CONTEXT)}
     # A model that may say so says that there is none.
     pipe.task.null_threshold = -1e9
     none = pipe(question="baba?", context=CONTEXT)
     assert (none["answer"], none["start"], none["end"]) == ("", 0, 0)
+    asked = {"question": "baba?", "context": CONTEXT}
+    assert pipe(**asked, handle_impossible_answer=False) == one
     pipe.task.null_threshold = 1e9
-    assert pipe(question="baba?", context=CONTEXT)["answer"] == one["answer"]
+    assert pipe(**asked)["answer"] == one["answer"]
+    # Without a threshold from training the likelier one wins.
+    pipe.task.null_threshold = None
+    ranked = pipe(**asked, top_k=30, handle_impossible_answer=True)
+    assert sum(answer["answer"] == "" for answer in ranked) == 1
+    scores = [answer["score"] for answer in ranked]
+    assert scores == sorted(scores, reverse=True)
+    assert sum(scores) == pytest.approx(1.0)
 
 
 def test_fill_mask(folders: pathlib.Path) -> None:
@@ -278,6 +389,12 @@ def test_text_generation(folders: pathlib.Path) -> None:
             "Received: both",
         ),
         ("fill-mask", "masked_lm", "no mask", "Received: 'no mask'"),
+        (
+            "question-answering",
+            "question_answering",
+            "baba?",
+            "dicts of `question` and `context`.*Received: 'baba.'",
+        ),
     ],
 )
 def test_what_is_refused(

@@ -84,6 +84,19 @@ def test_standard_input_to_readable_text(work: Workplace) -> None:
     assert len(lines[1].split()) == 1 + 2 * 5
 
 
+def test_a_dash_is_standard_input(work: Workplace) -> None:
+    done = verbs.run(
+        "predict",
+        f"--model_dir={work.path('reference')}",
+        "--input_files=-",
+        f"--output_file={work.path('dash.jsonl')}",
+        stdin="\n".join(TEXTS),
+    )
+    assert done.status == 0, done.stderr
+    lines = (work.folder / "dash.jsonl").read_text().splitlines()
+    assert [json.loads(line)["text"] for line in lines] == TEXTS
+
+
 @pytest.mark.parametrize(
     ("stdin", "message"),
     [

@@ -74,7 +74,6 @@ def main() -> None:
         config = dataclasses.replace(config, eval_files=FLAGS.eval_files)
     for flag, field in (
         ("batch_size", "batch_size"),
-        ("seq_length", "seq_length"),
         ("document_per", "document_per"),
         ("stride", "eval_stride"),
     ):
@@ -85,10 +84,12 @@ def main() -> None:
             f"`eval_files` is needed: {FLAGS.model_dir} has no run.json that "
             "says which. Received: nothing"
         )
-    output_dir = FLAGS.output_dir or FLAGS.model_dir
+    output_dir = output_folder()
+    task, tokenizer = load(config, FLAGS.model_dir)
+    length = task.row_length(FLAGS.seq_length or record.get("seq_length"))
+    config = dataclasses.replace(config, seq_length=length)
     if not tf.io.gfile.isdir(output_dir):
         tf.io.gfile.makedirs(output_dir)
-    task, tokenizer = load(config, FLAGS.model_dir)
     if task.kind in FIGURES:
         found = run_labelled(config, task, tokenizer)
         values = found.values
@@ -109,6 +110,19 @@ def main() -> None:
     )
     show(values, beside.get("intervals", {}))
     print(f"Results: {path}")
+
+
+def output_folder() -> str:
+    """Returns where results go; ValueError if there is no such place."""
+    if FLAGS.output_dir:
+        return FLAGS.output_dir
+    if not tf.io.gfile.isdir(FLAGS.model_dir):
+        raise ValueError(
+            "`output_dir` is needed for a model of the hub: `model_dir` must "
+            "be a folder to take results. Received: no folder "
+            f"{FLAGS.model_dir!r}. Add --output_dir=..., or mend the name."
+        )
+    return FLAGS.model_dir
 
 
 def load(config: RunConfig, model_dir: str) -> tuple[Task, Tokenizer]:
@@ -164,21 +178,11 @@ def run_labelled(
         task: Of a kind in FIGURES.
         tokenizer: That of the task.
     """
-    length = config.seq_length
-    if task.config.max_length is not None:
-        length = min(length, task.config.max_length)
-    settings = {
-        **config.values,
-        **labelled_flags.given(),
-        "task": task.kind,
-        "labels": getattr(task, "labels", ()),
-        "seq_length": length,
-    }
+    settings = {**config.values, **labelled_flags.given()}
+    reading = named_settings.task_config(task, settings)
+    named_settings.check_label_column(task.kind, reading.label_column)
     data = open_labelled_data(
-        config.eval_files,
-        tokenizer,
-        named_settings.evaluation_config(named_settings.data_config(settings)),
-        flag="eval_files",
+        config.eval_files, tokenizer, reading, flag="eval_files"
     )
     tune = getattr(task, "null_threshold", None) is None
     return measure(task, data, config.eval_steps, tune)
@@ -198,10 +202,6 @@ def data_config(
     config: RunConfig, task: Task
 ) -> DataConfig | CausalDataConfig | LabelledDataConfig:
     """Returns how the files become batches that fit the task."""
-    length = config.seq_length
-    if task.config.max_length is not None:
-        length = min(length, task.config.max_length)
-    config = dataclasses.replace(config, seq_length=length)
     if isinstance(task, CausalLM):
         return dataclasses.replace(config, task="causal_lm").evaluation_data()
     assert isinstance(task, MaskedLM)

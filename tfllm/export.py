@@ -82,6 +82,7 @@ def main() -> None:
         settings=ExportSettings(
             seq_length=FLAGS.seq_length,
             stride=FLAGS.stride or 0,
+            question_length=FLAGS.question_length or 0,
             top_k=FLAGS.top_k,
             max_new_tokens=FLAGS.max_new_tokens,
             pairs=FLAGS.pairs,

@@ -7,7 +7,7 @@ Names, arguments and results are those that users of the Transformers library
 know.
 """
 
-import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -21,8 +21,9 @@ from tfllm.data.labelled.records.questions import question_record
 from tfllm.data.labelled.records.record import Record
 from tfllm.data.labelled.records.word_spans import word_spans
 from tfllm.data.labelled.rows.row_layout import layout_of
+from tfllm.evaluation.answers import MAX_ANSWER_TOKENS
 from tfllm.evaluation.labelled import predict
-from tfllm.evaluation.predictions import Predictions
+from tfllm.evaluation.pooling import AnswerPool, Pool
 from tfllm.evaluation.results import (
     entity_groups,
     label_scores,
@@ -80,26 +81,27 @@ class Pipeline:
             yield batch
 
     def predict(
-        self, records: Sequence[Record]
+        self,
+        records: Sequence[Record],
+        make_pool: Callable[..., Pool] | None = None,
     ) -> Iterator[tuple[Record, Any]]:
-        """Yields records, without labels, and what the task says of them."""
-        longest = self.task.config.max_length
+        """Yields records, without labels, and what the task says of them.
+
+        Args:
+            records: The records.
+            make_pool: See `evaluation.labelled.predict`.
+        """
+        marked = getattr(self.task, "with_predicates", False)
         settings = {
             **self._values,
-            "task": self.task.kind,
-            "labels": getattr(self.task, "labels", ()),
             "batch_size": self.batch_size,
+            # Records come as they are; it says whether they have one.
+            "predicate_column": "predicate" if marked else "",
         }
-        config = named_settings.data_config(settings)
-        if longest is not None:
-            length = min(config.seq_length, longest)
-            # Without a record of a run: as long as the model reads.
-            length = length if self._values else longest
-            config = dataclasses.replace(config, seq_length=length)
-        config = named_settings.evaluation_config(config)
+        config = named_settings.task_config(self.task, settings)
         for batch in self.batches(records):
             data = LabelledData(batch, self.tokenizer, config)
-            found: Predictions = predict(self.task, data)
+            found = predict(self.task, data, make_pool=make_pool)
             yield from zip(found.records, found.outputs, strict=True)
 
 
@@ -149,7 +151,7 @@ class TokenClassification(Pipeline):
 
     def __call__(
         self,
-        inputs: str | list[str],
+        inputs: Any,
         aggregation_strategy: str = "none",
         ignore_labels: Sequence[str] = ("O",),
     ) -> list[Result] | list[list[Result]]:
@@ -158,7 +160,9 @@ class TokenClassification(Pipeline):
         NOTE: words are tagged and not their pieces.
 
         Args:
-            inputs: A text, or a list of them.
+            inputs: A text, or a list of them. Of a model that was trained
+                with predicates a dict of `text` and `predicate`, the number
+                of a word from 0, one below its `index`; or a list of these.
             aggregation_strategy: "none": `entity`, `score`, `index`, `word`,
                 `start`, `end` by word. "simple" or "first": `entity_group`,
                 `score`, `word`, `start`, `end` by entity.
@@ -175,10 +179,8 @@ class TokenClassification(Pipeline):
             )
         several = isinstance(inputs, list)
         records = [
-            Record(
-                str(i), f"input {i}", (_text(v),), None, word_spans(_text(v))
-            )
-            for i, v in enumerate(inputs if several else [inputs])
+            _sentence(value, i, self.task.with_predicates)
+            for i, value in enumerate(inputs if several else [inputs])
         ]
         by_word = aggregation_strategy == "none"
         read = word_tags if by_word else entity_groups
@@ -205,31 +207,40 @@ class QuestionAnswering(Pipeline):
         question: str | list[str] | None = None,
         context: str | list[str] | None = None,
         top_k: int = 1,
+        max_answer_len: int = MAX_ANSWER_TOKENS,
+        handle_impossible_answer: bool | None = None,
     ) -> Result | list[Result]:
         """Returns `answer`, `start`, `end` and `score`.
 
-        An answer is "" if there is none, which only a model says that was
-        trained with such questions.
+        An answer is "" if there is none.
 
         Args:
             inputs: A dict of `question` and `context`, or a list of them.
             question: A question, or several, instead.
             context: What may answer it; one for all questions, or each.
             top_k: Answers of a question.
+            max_answer_len: Tokens of an answer, at most.
+            handle_impossible_answer: Whether there may be no answer; None:
+                as in training.
 
         Returns:
             A dict for one question, a list for several; with another `top_k`
             lists of dicts, best first.
         """
         _check_count("top_k", top_k)
+        _check_count("max_answer_len", max_answer_len)
+        threshold = self.task.null_threshold
+        if handle_impossible_answer is not None:
+            threshold = (threshold or 0.0) if handle_impossible_answer else None
+        pool = functools.partial(AnswerPool, max_tokens=max_answer_len)
         pairs, several = _questions(inputs, question, context)
         records = [
             question_record(*pair, id=str(i), where=f"input {i}")
             for i, pair in enumerate(pairs)
         ]
         found: list[Any] = [
-            ranked_answers(output, self.task.null_threshold, top_k)
-            for _, output in self.predict(records)
+            ranked_answers(output, threshold, top_k)
+            for _, output in self.predict(records, pool)
         ]
         if top_k == 1:
             found = [answers[0] for answers in found]
@@ -443,6 +454,29 @@ def _pair(value: Any) -> tuple[str, ...]:
     return texts if pair is None else (*texts, _text(pair))
 
 
+def _sentence(value: Any, number: int, with_predicate: bool) -> Record:
+    """Returns a text with its words, and with its predicate if it has one."""
+    given = value if isinstance(value, dict) else {"text": value}
+    text, predicate = _text(given.get("text")), given.get("predicate")
+    spans = word_spans(text)
+    if not with_predicate and predicate is not None:
+        raise ValueError(
+            "`inputs` have a `predicate` for models that were trained with "
+            f"predicates. Received: {value!r}"
+        )
+    if with_predicate and not (
+        isinstance(predicate, int) and 0 <= predicate < len(spans)
+    ):
+        raise ValueError(
+            "`inputs` must be dicts of `text` and `predicate`, the number of "
+            f"one of its words, here 0 to {len(spans) - 1}, for a model that "
+            f"was trained with predicates. Received: {value!r}"
+        )
+    return Record(
+        str(number), f"input {number}", (text,), None, spans, predicate
+    )
+
+
 def _questions(
     inputs: Any, question: Any, context: Any
 ) -> tuple[list[tuple[str, str]], bool]:
@@ -450,6 +484,12 @@ def _questions(
     if inputs is not None:
         several = isinstance(inputs, list)
         given = inputs if several else [inputs]
+        for one in given:
+            if not isinstance(one, dict):
+                raise ValueError(
+                    "`inputs` must be dicts of `question` and `context`; or "
+                    f"give these two by name. Received: {one!r}"
+                )
         pairs = [(one.get("question"), one.get("context")) for one in given]
     else:
         several = isinstance(question, list)

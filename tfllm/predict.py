@@ -29,7 +29,12 @@ from tfllm import flags, labelled_flags, prediction_jobs
 from tfllm.data.tables.rows import is_tfds
 from tfllm.evaluation.labelled import FIGURES
 from tfllm.evaluation.resumable_lines import ResumableLines
-from tfllm.file_access import is_remote, match_files, write_atomically
+from tfllm.file_access import (
+    STANDARD_INPUT,
+    is_remote,
+    match_files,
+    write_atomically,
+)
 from tfllm.interop import model_folder
 from tfllm.prediction_jobs import Job, in_batches
 from tfllm.tasks import MaskedLM, Task
@@ -85,9 +90,12 @@ def main() -> None:
 
 def input_files() -> list[str]:
     """Returns the paths of --input_files; none for standard input."""
-    if not FLAGS.input_files or is_tfds(FLAGS.input_files):
-        return list(filter(None, [FLAGS.input_files]))
-    return match_files(FLAGS.input_files, "input_files")
+    given = FLAGS.input_files.strip()
+    if given in ("", "-"):
+        return []
+    if is_tfds(given):
+        return [given]
+    return match_files(given, "input_files")
 
 
 def open_job(task: Task, files: list[str]) -> Job:
@@ -173,6 +181,9 @@ def skip(job: Job, lines: ResumableLines) -> None:
 def settings(files: list[str]) -> dict[str, Any]:
     """Returns what decides the results: flags, files, the model."""
     names = ("top_k", "batch_size", "seq_length", "null_threshold")
+    given = labelled_flags.given()
+    # What is there is the same: whoever meets a bad record may then skip it.
+    given.pop("on_bad_record", None)
     return {
         "version": tfllm.__version__,
         "model_dir": FLAGS.model_dir,
@@ -181,21 +192,36 @@ def settings(files: list[str]) -> dict[str, Any]:
             for pattern in ("config.json", "model*.safetensors")
             for path in tf.io.gfile.glob(os.path.join(FLAGS.model_dir, pattern))
         ],
-        "inputs": [[path, *stamp(path)] for path in files] or "standard input",
+        "inputs": [[path, *stamp(path)] for path in files] or STANDARD_INPUT,
         **{name: FLAGS[name].value for name in names},
-        **labelled_flags.given(),
+        **given,
     }
 
 
-def stamp(path: str) -> tuple[int, int]:
-    """Returns the size of a file and when it was changed."""
+def stamp(path: str) -> tuple[int, ...]:
+    """Returns the size of a file and when it was changed.
+
+    Nothing for what is no file: a set of tfds, or standard input.
+    """
+    if is_tfds(path) or path == STANDARD_INPUT:
+        return ()
     found = tf.io.gfile.stat(path)
     return found.length, found.mtime_nsec
 
 
 def line(result: dict[str, Any]) -> str:
-    """Returns a result as a line of JSON."""
-    return json.dumps(result, ensure_ascii=False, allow_nan=False)
+    """Returns a result as a line of JSON that UTF-8 can hold.
+
+    Raises:
+        ValueError: A number is not finite.
+    """
+    text = json.dumps(result, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        # Half of a surrogate pair: JSON can spell it, and nothing else.
+        return json.dumps(result, allow_nan=False)
+    return text
 
 
 if __name__ == "__main__":

@@ -12,9 +12,10 @@ from tfllm.data.labelled.batches import LabelledData
 from tfllm.data.labelled.config import LabelledDataConfig
 from tfllm.data.labelled.records.read import read_records
 from tfllm.data.labelled.records.record import Record
+from tfllm.data.text_files import open_bytes
 from tfllm.evaluation.labelled import predict
 from tfllm.evaluation.results import results
-from tfllm.file_access import STANDARD_INPUT, open_binary
+from tfllm.file_access import STANDARD_INPUT
 from tfllm.interop import model_folder
 from tfllm.tasks import MaskedLM, Task
 from tfllm.tasks.fill_mask import MASK, FillMask
@@ -34,6 +35,11 @@ _LINES: dict[str, dict[str, Any]] = {
         "text_pair_column": "1",
     },
     "json": {"format": "jsonl"},
+    "predicate": {
+        "format": "jsonl",
+        "text_column": "text",
+        "predicate_column": "predicate",
+    },
 }
 
 
@@ -120,30 +126,22 @@ def labelled_config(
         task: The task.
         values: Settings of its run, and those that take their place.
         as_lines: Whether there is a text per line, or two with a tab between
-            them, and nothing else; for choices an object of JSON.
+            them, and nothing else; an object of JSON for choices, and for
+            a text with the number of its predicate.
     """
-    settings = {
-        **values,
-        "task": task.kind,
-        "labels": getattr(task, "labels", ()),
-        "label_column": "",
-    }
+    settings = {**values, "label_column": ""}
     if as_lines:
         settings |= {"line_pattern": "", "id_column": ""}
         settings |= _LINES[_kind_of_lines(task, values)]
-    longest = task.config.max_length
-    config = named_settings.data_config(settings)
-    if longest is not None:
-        config = dataclasses.replace(
-            config, seq_length=min(config.seq_length, longest)
-        )
-    return named_settings.evaluation_config(config)
+    return named_settings.task_config(task, settings)
 
 
 def _kind_of_lines(task: Task, values: dict[str, Any]) -> str:
     """Returns which of _LINES a task reads."""
     if task.kind == "multiple_choice":
         return "json"
+    if getattr(task, "with_predicates", False):
+        return "predicate"
     if task.kind == "question_answering":
         return "pair"
     is_pair = bool(values.get("text_pair_column"))
@@ -185,7 +183,7 @@ def read_lines(paths: list[str]) -> Iterator[str]:
     """
     count = 0
     for path in paths or [STANDARD_INPUT]:
-        with open_binary(path) if paths else sys.stdin.buffer as file:
+        with open_bytes(path) as file:
             for number, line in enumerate(file, 1):
                 try:
                     text = line.decode("utf-8").strip()

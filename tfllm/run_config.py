@@ -231,6 +231,8 @@ class RunConfig:
                 "give one of `train_steps` and `epochs`. Received: "
                 f"train_steps={self.train_steps}, epochs={self.epochs}"
             )
+        if self.is_labelled:
+            named_settings.check_label_column(self.task, self.label_column)
         if self.corpus_source not in ("", "docstrings"):
             raise ValueError(
                 "`corpus_source` must be 'docstrings' or empty. Received: "
@@ -306,9 +308,12 @@ class RunConfig:
                 "temperature": self.temperature,
                 "loss": "similarity" if self.label_column else "contrastive",
             }
+        settings: dict[str, Any] = {}
         if self._has("label_smoothing"):
-            return {"label_smoothing": self.label_smoothing}
-        return {}
+            settings["label_smoothing"] = self.label_smoothing
+        if self.task == "tagging":
+            settings["with_predicates"] = bool(self.predicate_column)
+        return settings
 
     def _has(self, flag: str) -> bool:
         """Returns whether a flag of `TASK_FLAGS` goes with the task."""

@@ -76,15 +76,26 @@ def test_another_command(tmp_path: pathlib.Path) -> None:
     assert path.read_text() == "x\n"
 
 
-def test_bad_input_leaves_nothing(tmp_path: pathlib.Path) -> None:
+@pytest.mark.parametrize("blocks", [0, 1])
+def test_bad_input_loses_no_block(tmp_path: pathlib.Path, blocks: int) -> None:
+    path = tmp_path / "out"
+
     def fail() -> None:
-        with ResumableLines(str(tmp_path / "out"), SETTINGS, 3) as lines:
-            lines.append(["a", "b", "c"])
+        with ResumableLines(str(path), SETTINGS, 3) as lines:
+            for _ in range(blocks - lines.num_done // 3):
+                lines.append(["a", "b", "c"])
             raise ValueError("bad row")
 
-    with pytest.raises(ValueError, match="bad row"):
-        fail()
-    assert not list(tmp_path.iterdir())
+    # The second time there is nothing to append.
+    for _ in range(2):
+        with pytest.raises(ValueError, match="bad row"):
+            fail()
+        assert len(list(tmp_path.iterdir())) == 2 * blocks
+    with ResumableLines(str(path), SETTINGS, 3) as lines:
+        assert lines.num_done == 3 * blocks
+        lines.append(["d"])
+    assert path.read_text().split() == ["a", "b", "c"] * blocks + ["d"]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_two_processes(tmp_path: pathlib.Path) -> None:

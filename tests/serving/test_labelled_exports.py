@@ -16,9 +16,15 @@ import pytest
 import tensorflow as tf
 
 from tests.serving import small_models
+from tfllm import pipelines, prediction_jobs, tasks
+from tfllm.data.labelled.batches import LabelledData
+from tfllm.data.labelled.records.questions import question_record
+from tfllm.data.labelled.records.record import Record
 from tfllm.data.labelled.records.word_spans import word_spans
+from tfllm.evaluation.labelled import predict
 from tfllm.evaluation.results import results
 from tfllm.interop import model_folder
+from tfllm.models import FAMILIES
 from tfllm.serving import export as exports
 from tfllm.serving.c_loader import SavedModel
 from tfllm.serving.export import ExportConfig, ExportReport, export
@@ -36,6 +42,11 @@ def texts(count: int) -> list[str]:
     return [" ".join(rng.choices(known, k=i * 2)) for i in range(count)]
 
 
+def stride_of(kind: str) -> int:
+    """What does not fit beside a choice is cut."""
+    return 0 if kind == "multiple_choice" else STRIDE
+
+
 @pytest.fixture(scope="module")
 def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
     base = tmp_path_factory.mktemp("labelled")
@@ -45,9 +56,7 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
         name = f"{pathlib.Path(folder).name}_{pairs}"
         if name not in made:
             kind = model_folder.load(folder).kind
-            # What does not fit beside a choice is cut.
-            stride = 0 if kind == "multiple_choice" else STRIDE
-            settings = ExportSettings(LENGTH, stride, pairs=pairs)
+            settings = ExportSettings(LENGTH, stride_of(kind), pairs=pairs)
             made[name] = export(
                 ExportConfig(folder, str(base / name), settings=settings)
             )
@@ -62,7 +71,8 @@ def expected(
     """What tfllm.predict writes."""
     encoded = [tuple(text.encode() for text in group) for group in groups]
     task, tokenizer = model_folder.load(folder), load_tokenizer(folder)
-    return results(answers(task, tokenizer, encoded, LENGTH, STRIDE))
+    stride = stride_of(task.kind)
+    return results(answers(task, tokenizer, encoded, LENGTH, stride))
 
 
 def example(**features: str) -> bytes:
@@ -286,5 +296,89 @@ def test_rows_are_as_in_the_run(tmp_path: pathlib.Path) -> None:
     chooser = model_folder.load(small_models.labelled("multiple_choice"))
     with pytest.raises(ValueError, match="multiple_choice. Received: 4"):
         exports.signatures.as_in_run(chooser, asked, found)
-    alone = exports.signatures.as_in_run(task, ExportSettings(), {})
-    assert (alone.seq_length, alone.stride) == (32, 16)
+
+
+# Kind of task -> longest row and stride of a model of 600 positions.
+USUAL = {
+    "classification": (600, 300),
+    "multi_label": (600, 300),
+    "regression": (600, 300),
+    "tagging": (600, 300),
+    "question_answering": (384, 128),
+    "embedding": (600, None),
+    "multiple_choice": (600, None),
+}
+
+
+@pytest.mark.parametrize("kind", list(USUAL))
+def test_a_folder_without_a_run_is_read_in_one_way(
+    kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    tokenizer = small_models.wordpiece()
+    config = FAMILIES["bert"].config(
+        num_layers=1,
+        hidden_size=8,
+        num_heads=1,
+        vocab_size=tokenizer.vocab_size,
+        max_position_embeddings=600,
+    )
+    named = {"multi_label": small_models.LABELS}
+    named |= {"classification": small_models.LABELS}
+    named |= {"tagging": small_models.TAGS}
+    settings = {"labels": named[kind]} if kind in named else {}
+    task = tasks.create(kind, config, **settings)
+    model_folder.save(task, tmp_path, tokenizer)
+    read = []
+
+    def opened(records: Any, tokenizer: Any, config: Any) -> LabelledData:
+        read.append(config)
+        return LabelledData(records, tokenizer, config)
+
+    monkeypatch.setattr(pipelines, "LabelledData", opened)
+    pipe = pipelines.Pipeline(task, str(tmp_path))
+    texts = ("x",) * (1 if kind in ("tagging", "embedding") else 2)
+    list(pipe.predict([Record("0", "here", texts, words=((0, 1),))]))
+    read.append(prediction_jobs.labelled_config(task, {}, as_lines=True))
+    assert [(one.seq_length, one.stride) for one in read] == [USUAL[kind]] * 2
+    served = exports.signatures.as_in_run(task, ExportSettings(), {})
+    assert (served.seq_length, served.stride or None) == USUAL[kind]
+    with pytest.raises(ValueError, match="at most 600.*Received: 601"):
+        prediction_jobs.labelled_config(task, {"seq_length": 601}, False)
+
+
+def test_long_texts_to_embed_are_cut() -> None:
+    folder = small_models.labelled("embedding")
+    task, tokenizer, run = exports.load(folder)
+    served = exports.signatures.serve(task, tokenizer, ExportSettings(), run)
+    long = [" ".join(texts(30)), "it was"]
+    records = [Record(text[:3], "here", (text,)) for text in long]
+    data = LabelledData(
+        records, tokenizer, prediction_jobs.labelled_config(task, run, True)
+    )
+    np.testing.assert_allclose(
+        served.from_text(text=tf.constant(long))["embedding"],
+        [one["embedding"] for one in results(predict(task, data))],
+        atol=1e-5,
+    )
+
+
+def test_questions_are_as_long_as_in_the_run() -> None:
+    folder = small_models.labelled("question_answering")
+    task, tokenizer, _ = exports.load(folder)
+    question, contexts = "was dog " * 9, texts(12)
+    found = []
+    for limit in (2, 20):
+        run = {"question_length": limit}
+        served = exports.signatures.serve(
+            task, tokenizer, ExportSettings(), run
+        )
+        answer = served.from_text(
+            question=tf.constant([question] * 12), context=tf.constant(contexts)
+        )
+        config = prediction_jobs.labelled_config(task, run, True)
+        records = [question_record(question, text) for text in contexts]
+        data = LabelledData(records, tokenizer, config)
+        expected = [one["score"] for one in results(predict(task, data))]
+        np.testing.assert_allclose(answer["score"], expected, atol=1e-5)
+        found.append(expected)
+    assert not np.allclose(*found)

@@ -15,7 +15,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "classification": {"labels": LABELS, "label_smoothing": 0.1},
     "multi_label": {"labels": LABELS, "label_smoothing": 0.1},
     "regression": {"labels": ("score",)},
-    "tagging": {"labels": LABELS, "label_smoothing": 0.1},
+    "tagging": {
+        "labels": LABELS,
+        "label_smoothing": 0.1,
+        "with_predicates": True,
+    },
     "question_answering": {"null_threshold": 0.5},
     "embedding": {
         "pooling": "last",

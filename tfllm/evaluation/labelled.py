@@ -20,7 +20,7 @@ from tfllm.evaluation.label_figures import (
     NumberFigures,
     SeveralLabelFigures,
 )
-from tfllm.evaluation.pooling import POOLS, Arrays
+from tfllm.evaluation.pooling import POOLS, Arrays, Pool
 from tfllm.evaluation.predictions import Predictions
 from tfllm.evaluation.span_figures import AnswerFigures, TagFigures
 from tfllm.tasks import Task
@@ -159,6 +159,7 @@ def predict(
     data: LabelledData,
     max_steps: int | None = None,
     forward: ForwardPass | None = None,
+    make_pool: Callable[..., Pool] | None = None,
 ) -> Predictions:
     """Returns what a task says about the records of data.
 
@@ -167,9 +168,10 @@ def predict(
         data: With or without gold labels.
         max_steps: Batches at most.
         forward: Takes the place of the task's own forward pass.
+        make_pool: Takes the place of that in POOLS.
     """
     forward = forward or Forward.of(task)
-    pool = POOLS[task.kind](data.records, task.kind)
+    pool = (make_pool or POOLS[task.kind])(data.records, task.kind)
     losses = dict.fromkeys(task.objectives, 0.0)
     measures, totals = dict(losses), dict(losses)
     rows = data.evaluation_rows(max_steps=max_steps)

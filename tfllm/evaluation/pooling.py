@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tfllm.data.labelled.records.record import Record
-from tfllm.evaluation.answers import Window, best_answers
+from tfllm.evaluation.answers import MAX_ANSWER_TOKENS, Window, best_answers
 
 Arrays = dict[str, np.ndarray]
 
@@ -96,11 +96,17 @@ class AnswerPool:
     Args:
         records: The records, of a question and a context.
         name: Not used: there are two outputs, `start` and `end`.
+        max_tokens: Longest answer.
     """
 
-    def __init__(self, records: Sequence[Record], name: str) -> None:
+    def __init__(
+        self,
+        records: Sequence[Record],
+        name: str,
+        max_tokens: int = MAX_ANSWER_TOKENS,
+    ) -> None:
         """See the class."""
-        self._records = records
+        self._records, self._max_tokens = records, max_tokens
         self._windows: dict[int, list[Window]] = {}
 
     def add(self, outputs: Arrays, numbers: np.ndarray, marks: Arrays) -> None:
@@ -120,7 +126,11 @@ class AnswerPool:
     def results(self) -> dict[int, Any]:
         """See Pool: Answers."""
         return {
-            number: best_answers(windows, self._records[number].texts[1])
+            number: best_answers(
+                windows,
+                self._records[number].texts[1],
+                max_tokens=self._max_tokens,
+            )
             for number, windows in sorted(self._windows.items())
         }
 

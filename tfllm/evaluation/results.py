@@ -145,6 +145,8 @@ def _tagged(task: Any, record: Record, output: Any, _: int) -> Result:
         for one in word_tags(task, record, output)
     ]
     result: Result = {"text": record.texts[0], "words": words}
+    if record.predicate is not None:
+        result["predicate"] = record.predicate
     if are_entity_tags(task.labels):
         result["entities"] = entity_groups(task, record, output)
     return result

@@ -62,6 +62,7 @@ class ResumableLines:
         except BaseException:
             self._file.close()
             raise
+        self._has_lines = bool(self.num_done)
 
     def append(self, lines: Sequence[str]) -> None:
         """Writes a block.
@@ -73,6 +74,7 @@ class ResumableLines:
         data = "".join(line + "\n" for line in lines)
         self._file.write(data.encode("utf-8"))
         self._file.flush()
+        self._has_lines = True
 
     def __enter__(self) -> "ResumableLines":
         """Returns itself."""
@@ -81,13 +83,13 @@ class ResumableLines:
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
         """Gives the file its name, or leaves it for the next process.
 
-        After bad input (a ValueError) nothing stays: the same command would
-        meet it again. The file is closed last, since that frees the lock.
+        After bad input (a ValueError) whole blocks stay; where there is none,
+        nothing does. The file is closed last, since that frees the lock.
         """
         if kind is None:
             rename(self._partial, self.path)
             remove(self._sidecar)
-        elif issubclass(kind, ValueError):
+        elif issubclass(kind, ValueError) and not self._has_lines:
             remove(self._partial)
             remove(self._sidecar)
         self._file.close()

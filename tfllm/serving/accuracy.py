@@ -33,14 +33,6 @@ from tfllm.serving.served_task import (
 Values = dict[str, float]
 
 FLAG = "evaluation_files"
-# Tasks whose data lay windows over texts by the stride of the export.
-_STRIDING = (
-    "classification",
-    "multi_label",
-    "question_answering",
-    "regression",
-    "tagging",
-)
 # Lines of text that a language model answers, at most.
 MAX_TEXTS = 100
 _TEXTS_PER_REQUEST = 20
@@ -241,19 +233,15 @@ def labelled_accuracy(
         values: Settings of the run, and those that take their place.
         settings: Of the export: its rows are those of the evaluation.
     """
-    stride = settings.stride if task.kind in _STRIDING else None
-    config = named_settings.data_config(
-        {
-            **values,
-            "task": task.kind,
-            "labels": getattr(task, "labels", ()),
-            "seq_length": settings.seq_length,
-            "stride": stride,
-        }
-    )
-    data = open_labelled_data(
-        files, tokenizer, named_settings.evaluation_config(config), FLAG
-    )
+    rows = {
+        "seq_length": settings.seq_length,
+        # Texts to embed come in pairs here, which are cut.
+        "stride": None if task.kind == "embedding" else settings.stride,
+        "question_length": settings.question_length,
+    }
+    config = named_settings.task_config(task, {**values, **rows})
+    named_settings.check_label_column(task.kind, config.label_column)
+    data = open_labelled_data(files, tokenizer, config, FLAG)
     steps = values.get("eval_steps") or None
     return LabelledAccuracy(task, data, files, steps)
 

@@ -56,7 +56,7 @@ class FillMaskServing:
         self.task = task
         # The mask is read from text, whatever the folder says.
         self.tokenizer = tokenizer
-        self.length = windows.row_length(settings.seq_length, task.config)
+        self.length = task.row_length(settings.seq_length)
         self.room = self.length - 2
         self.stride = windows.stride_of(settings.stride, self.room)
         self.top_k = min(settings.top_k or TOP_K, tokenizer.vocab_size)

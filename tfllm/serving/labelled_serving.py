@@ -32,7 +32,8 @@ class LabelledServing:
     Args:
         task: The task.
         tokenizer: Its tokenizer.
-        settings: `seq_length` and `stride` count.
+        settings: What `signatures.as_in_run` returned; `seq_length`,
+            `stride` and `question_length` count.
         layout: The special tokens of its rows.
 
     Attributes:
@@ -56,6 +57,7 @@ class LabelledServing:
         """See the class."""
         self.task, self.tokenizer = task, tokenizer
         self.has_segments = layout.has_segments
+        self.question_length = settings.question_length
         self.rows = RowMaker(layout, settings.seq_length, settings.stride)
 
     def signatures(
@@ -154,4 +156,5 @@ class LabelledServing:
             groups,
             self.rows.seq_length,
             self.rows.stride,
+            self.question_length,
         )

@@ -17,9 +17,12 @@ def answers(
     texts: Sequence[tuple[bytes, ...]],
     seq_length: int,
     stride: int,
+    question_length: int = LabelledDataConfig.question_length,
 ) -> Predictions:
     """Returns what `tfllm.predict` works with; see `labelled_data`."""
-    data = labelled_data(task, tokenizer, texts, seq_length, stride)
+    data = labelled_data(
+        task, tokenizer, texts, seq_length, stride, question_length
+    )
     return predict(task, data)
 
 
@@ -29,6 +32,7 @@ def labelled_data(
     texts: Sequence[tuple[bytes, ...]],
     seq_length: int,
     stride: int,
+    question_length: int = LabelledDataConfig.question_length,
 ) -> LabelledData:
     """Returns texts as rows for a task, without gold labels.
 
@@ -38,7 +42,8 @@ def labelled_data(
         texts: The texts of each record; bytes that are not UTF-8 are read as
             U+FFFD.
         seq_length: Longest row.
-        stride: Tokens from one window to the next.
+        stride: Tokens from one window to the next; 0: texts are cut.
+        question_length: Tokens of a question at most.
     """
     records = []
     for number, group in enumerate(texts):
@@ -48,8 +53,8 @@ def labelled_data(
     config = LabelledDataConfig(
         task=task.kind,
         seq_length=seq_length,
-        # Of choices, what does not fit is cut.
-        stride=None if task.kind == "multiple_choice" else stride,
+        stride=stride or None,
+        question_length=question_length,
         batch_size=8,
         label_column="",
         labels=tuple(getattr(task, "labels", ())),

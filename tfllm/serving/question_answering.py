@@ -1,11 +1,11 @@
 """Question answering: the span of a context that answers, and its place."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tfllm.data.labelled.config import LabelledDataConfig
 from tfllm.data.labelled.rows.questions import question_layout
 from tfllm.evaluation.answers import MAX_ANSWER_TOKENS, N_BEST
 from tfllm.evaluation.results import results
@@ -49,7 +49,7 @@ class QuestionAnsweringServing(LabelledServing):
     Args:
         task: The task.
         tokenizer: Its tokenizer.
-        settings: `seq_length` and `stride` count.
+        settings: `seq_length`, `stride` and `question_length` count.
 
     Raises:
         ValueError: The settings do not fit the model.
@@ -63,6 +63,11 @@ class QuestionAnsweringServing(LabelledServing):
     ) -> None:
         """See the class."""
         layout = question_layout(tokenizer)
+        # As everywhere: less where a window holds less.
+        room = settings.seq_length - layout.num_special(1)
+        settings = dataclasses.replace(
+            settings, stride=min(settings.stride, room)
+        )
         super().__init__(task, tokenizer, settings, layout)
         names = ("question", "context")
         self.functions = self.signatures(names, OUTPUTS, ID_OUTPUTS)
@@ -77,8 +82,7 @@ class QuestionAnsweringServing(LabelledServing):
         last = characters.from_byte(texts, ends.flat_values)
         first = characters.holding(texts, starts.flat_values)
         first = tf.minimum(characters.filled(texts, first), last)
-        limit = LabelledDataConfig.question_length
-        rows = self.rows.behind(asked, ids, limit)
+        rows = self.rows.behind(asked, ids, self.question_length)
         shown = rows.shown()
         places = tf.gather(ids.row_starts(), tf.gather(rows.owners, shown.rows))
         places += shown.sources

@@ -98,7 +98,7 @@ class RowMaker:
     Attributes:
         layout: The special tokens.
         seq_length: Longest row.
-        stride: Tokens from one window to the next.
+        stride: Tokens from one window to the next; 0: the first only.
     """
 
     layout: RowLayout
@@ -199,7 +199,9 @@ class RowMaker:
             total = tf.where(second, texts[1].row_lengths(), total)
             size = tf.where(second, kept[1], size)
         step = tf.maximum(tf.minimum(tf.cast(self.stride, size.dtype), size), 1)
-        counts = 1 - (size - total) // step
+        counts = tf.ones_like(size)
+        if self.stride:
+            counts = 1 - (size - total) // step
         owners = tf.repeat(tf.range(tf.size(counts, tf.int64)), counts)
         before = tf.cumsum(counts, exclusive=True)
         number = tf.range(tf.size(owners, tf.int64)) - tf.gather(before, owners)

@@ -20,8 +20,10 @@ class ExportSettings:
 
     Attributes:
         seq_length: Longest row; 0 for the longest of the model.
-        stride: Tokens from one window of a long text to the next; 0 for half
-            of a row.
+        stride: Tokens from one window of a long text to the next; 0: as
+            `tfllm.predict` has them; in what `as_in_run` returns: texts are
+            cut.
+        question_length: Tokens of a question at most; 0 for those of the run.
         top_k: Candidates for each mask; or, of the sampling signature of a
             generator, tokens to draw from: 0 for all.
         max_new_tokens: Tokens to generate at most; 0 for those of the folder.
@@ -30,6 +32,7 @@ class ExportSettings:
 
     seq_length: int = 0
     stride: int = 0
+    question_length: int = 0
     top_k: int = 0
     max_new_tokens: int = 0
     pairs: bool = False

@@ -8,8 +8,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from tfllm.data.labelled.config import LabelledDataConfig
-from tfllm.serving import windows
+from tfllm.data.labelled import named_settings
 from tfllm.serving.choices import ChoiceServing
 from tfllm.serving.fill_mask import FillMaskServing
 from tfllm.serving.question_answering import QuestionAnsweringServing
@@ -81,15 +80,22 @@ def as_in_run(
             "`stride` does not go with multiple_choice. Received: "
             f"{settings.stride}. Leave it out: texts that are too long are cut."
         )
-    default = run.get("seq_length") or LabelledDataConfig.seq_length
-    longest = task.config.max_length or default
-    seq_length = settings.seq_length or min(default, longest)
-    seq_length = windows.row_length(seq_length, task.config)
-    stride = settings.stride or run.get("stride") or max(1, seq_length // 2)
+    if getattr(task, "with_predicates", False):
+        raise ValueError(
+            "`model_dir` must hold a task that reads texts alone to be "
+            f"exported. Received: {task.kind} that was trained with "
+            "predicates, which requests cannot name. Use tfllm.predict, or a "
+            "pipeline."
+        )
+    names = ("seq_length", "stride", "question_length")
+    asked = {name: getattr(settings, name) for name in names}
+    asked = {name: value for name, value in asked.items() if value}
+    config = named_settings.task_config(task, {**run, **asked})
     pairs = settings.pairs or bool(run.get("text_pair_column"))
     return dataclasses.replace(
         settings,
-        seq_length=seq_length,
-        stride=stride,
+        seq_length=config.seq_length,
+        stride=config.stride or 0,
+        question_length=config.question_length,
         pairs=pairs and task.kind in PAIRED,
     )

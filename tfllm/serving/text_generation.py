@@ -78,7 +78,7 @@ class TextGenerationServing:
         self.tokenizer = tokenizer
         assert task.text is not None
         self.greedy, self.sampling = configs_of(task.text.config, settings)
-        self.length = windows.row_length(settings.seq_length, task.config)
+        self.length = task.row_length(settings.seq_length)
         self.max_new_tokens = self.greedy.max_new_tokens
         self.room = self.length - self.max_new_tokens
         if self.room < 1:

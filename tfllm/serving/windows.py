@@ -4,7 +4,7 @@ Core ops only. The rule is that of `tfllm.data.labelled.rows.windows`: windows
 begin every `stride` tokens, and the last one is the first that reaches the end.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -28,30 +28,6 @@ class Windows(NamedTuple):
     starts: tf.Tensor
     firsts: tf.Tensor
     counts: tf.Tensor
-
-
-def row_length(seq_length: int, config: Any) -> int:
-    """Returns the longest row of a model that serves.
-
-    Args:
-        seq_length: What was asked for; 0 for the longest of the model.
-        config: TransformerConfig.
-
-    Raises:
-        ValueError: It is longer than the model's, or there is no limit.
-    """
-    limit = config.max_length
-    if not seq_length and limit is None:
-        raise ValueError(
-            "`seq_length` is needed for a model without a longest sequence. "
-            "Received: 0. Use that of its training."
-        )
-    if limit is not None and seq_length > limit:
-        raise ValueError(
-            f"`seq_length` must be at most {limit}, the longest of the "
-            f"model. Received: {seq_length}"
-        )
-    return seq_length or limit
 
 
 def stride_of(stride: int, room: int) -> int:

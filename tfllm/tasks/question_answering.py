@@ -42,6 +42,8 @@ class QuestionAnswering(Task):
 
     kind = "question_answering"
     objectives = ("start", "end")
+    # That of the reference's code.
+    usual_length = 384
 
     def __init__(
         self,

@@ -21,6 +21,9 @@ class Tagging(Task):
         labels: Names of the labels, in the order of their numbers.
         label_smoothing: Share of the target that goes to all labels alike,
             in training and in evaluation.
+        with_predicates: Whether tags are about a word of the text, its
+            predicate, as in semantic roles. The task only keeps it: rows
+            have to show that word.
         **kwargs: Keras' own `name`, `dtype` and `trainable`.
 
     Call args:
@@ -45,6 +48,7 @@ class Tagging(Task):
         config: TransformerConfig,
         labels: Sequence[str],
         label_smoothing: float = 0.0,
+        with_predicates: bool = False,
         **kwargs: Any,
     ) -> None:
         """See the class."""
@@ -52,6 +56,7 @@ class Tagging(Task):
         self.config = config
         self.labels = label_names.check_labels(labels, minimum=2)
         self.label_smoothing = check_smoothing(label_smoothing)
+        self.with_predicates = with_predicates
         self.model = TokenModel(
             config,
             num_labels=len(self.labels),
@@ -86,6 +91,7 @@ class Tagging(Task):
             **super().get_config(),
             "labels": list(self.labels),
             "label_smoothing": self.label_smoothing,
+            "with_predicates": self.with_predicates,
         }
 
     def to_published(self) -> dict[str, Any]:

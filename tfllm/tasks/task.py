@@ -37,6 +37,8 @@ class Task(keras.Model):
     kind: str = ""
     objectives: tuple[str, ...] = ()
     config: TransformerConfig
+    # Longest row where nobody says; None: that of the model.
+    usual_length: int | None = None
     # Arguments that config.json has under published keys.
     published_arguments: ClassVar[tuple[str, ...]] = ()
     # Keras sets them; their types are ours.
@@ -71,6 +73,32 @@ class Task(keras.Model):
     def default_weights(self, objective: str, y: tf.Tensor) -> tf.Tensor:
         """Returns the weights of an objective for which a batch has none."""
         return tf.ones(tf.shape(y), tf.float32)
+
+    def row_length(self, asked: int | None = None) -> int:
+        """Returns the longest row that the task reads after training.
+
+        Args:
+            asked: What a user asked for, else what training had; None or 0
+                where neither is known.
+
+        Raises:
+            ValueError: It is longer than the model's, or there is no limit.
+        """
+        limit = self.config.max_length
+        if not asked:
+            known = [n for n in (self.usual_length, limit) if n is not None]
+            if not known:
+                raise ValueError(
+                    "`seq_length` is needed for a model without a longest "
+                    "sequence. Received: 0. Use that of its training."
+                )
+            return min(known)
+        if limit is not None and asked > limit:
+            raise ValueError(
+                f"`seq_length` must be at most {limit}, the longest of the "
+                f"model. Received: {asked}"
+            )
+        return asked
 
     def to_published(self) -> dict[str, Any]:
         """Returns what a task adds to the published keys of config.json."""

@@ -7,6 +7,7 @@ import pytest
 from tfllm.data.labelled import named_settings
 from tfllm.data.labelled.config import LabelledDataConfig
 from tfllm.data.tables.config import TableConfig
+from tfllm.run_config import RunConfig
 
 
 def test_values_by_name() -> None:
@@ -33,13 +34,36 @@ def test_values_by_name() -> None:
         named_settings.data_config({"format": "xml"})
 
 
+def test_labels_are_needed() -> None:
+    named_settings.check_label_column("embedding", "")
+    named_settings.check_label_column("tagging", "1")
+    for task in ("regression", "tagging", "question_answering"):
+        with pytest.raises(ValueError, match=f"`label_column`.*{task}"):
+            named_settings.check_label_column(task, "")
+        with pytest.raises(ValueError, match=f"`label_column`.*{task}"):
+            RunConfig(
+                task=task,
+                label_column="",
+                model_dir="m",
+                train_files="f",
+                tokenizer="t",
+                epochs=1,
+            ).check()
+
+
 def test_held_out_files_are_read_plainly() -> None:
     config = LabelledDataConfig(seq_length=32, class_balanced=True)
     plain = named_settings.evaluation_config(config)
     assert plain == dataclasses.replace(config, class_balanced=False, stride=16)
-    # Their data lay windows, or cut, by themselves.
-    for task in ("tagging", "question_answering", "multiple_choice"):
+    for task, stride in (
+        ("tagging", 16),
+        ("question_answering", 128),
+        # What goes together is cut.
+        ("embedding", None),
+        ("multiple_choice", None),
+    ):
         config = LabelledDataConfig(task=task, seq_length=32)
-        assert named_settings.evaluation_config(config) == config
+        plain = named_settings.evaluation_config(config)
+        assert plain == dataclasses.replace(config, stride=stride)
     own = dataclasses.replace(config, stride=5)
     assert named_settings.evaluation_config(own).stride == 5

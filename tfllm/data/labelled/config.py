@@ -15,6 +15,10 @@ LABELLED_TASKS = (
     "multiple_choice",
 )
 
+# Tokens from one window of a context to the next: those of the code of Devlin
+# et al., 2019.
+QUESTION_STRIDE = 128
+
 # Formats of one task only.
 FORMAT_TASKS = {"conll": "tagging", "squad": "question_answering"}
 
@@ -49,7 +53,7 @@ class LabelledDataConfig:
         label_separator: Between the labels of a text, for multi_label.
         stride: Tokens from one window of a long text to the next; None cuts
             the text, but for tagging, where it is half the room, and for
-            question_answering, where it is 128.
+            question_answering, where it is QUESTION_STRIDE.
         pad_to_max: Pad each row to `seq_length`, for hardware that compiles
             each shape.
         max_widths: Different widths of batches at most.

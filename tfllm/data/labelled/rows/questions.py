@@ -10,7 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from tfllm.data.labelled.config import LabelledDataConfig
+from tfllm.data.labelled.config import (
+    QUESTION_STRIDE,
+    LabelledDataConfig,
+)
 from tfllm.data.labelled.gold import has_gold
 from tfllm.data.labelled.labels import Labels
 from tfllm.data.labelled.records.record import Record
@@ -21,7 +24,6 @@ from tfllm.data.labelled.rows.row_layout import Placed, RowLayout
 from tfllm.data.labelled.rows.token_table import TokenTable, tokenize
 from tfllm.data.labelled.rows.windows import Windows, windows_of_second
 
-DEFAULT_STRIDE = 128
 _CONTEXT = 1  # the second text of a row
 _NONE = -1
 
@@ -61,7 +63,7 @@ def question_rows(
         pairs,
         config.question_length,
         config.seq_length,
-        config.stride or DEFAULT_STRIDE,
+        config.stride or QUESTION_STRIDE,
     )
     answers = None
     if has_gold(records):
