@@ -55,6 +55,7 @@ def generate(
     token_bytes: Sequence[bytes] | None = None,
     stream: Stream | None = None,
     max_length: int | None = None,
+    draft_max_length: int | None = None,
     vocab_size: int | None = None,
     first_row: int = 0,
     compiled: bool = True,
@@ -72,7 +73,8 @@ def generate(
         stream: Called with new tokens as they come; not with beams, a draft
             or contrastive search.
         max_length: Longest sequence of the model.
-        vocab_size: Size of its vocabulary.
+        draft_max_length: Longest sequence of the draft.
+        vocab_size: Size of their vocabulary.
         first_row: Number of the first sequence, on which its draws depend;
             not 0 where the prompts are a part of more.
         compiled: Compile the loop; False runs it eagerly, to look inside.
@@ -84,7 +86,9 @@ def generate(
             go together.
     """
     config = config or GenerationConfig()
-    prompts = check_prompts(prompts, config, max_length, vocab_size)
+    prompts = check_prompts(
+        prompts, config, max_length, vocab_size, draft_max_length
+    )
     if (stream or draft) and (config.num_beams > 1 or config.penalty_alpha):
         raise ValueError(
             "`stream` and `draft` go with greedy search and sampling only. "
@@ -136,6 +140,7 @@ def check_prompts(
     config: GenerationConfig,
     max_length: int | None,
     vocab_size: int | None,
+    draft_max_length: int | None = None,
 ) -> list[list[int]]:
     """Returns the prompts as lists, with a token where one is empty.
 
@@ -160,13 +165,17 @@ def check_prompts(
                 f"Received: {wrong[0]} in prompt {number}. Is the tokenizer "
                 "that of the model?"
             )
-        if max_length and len(ids) + config.max_new_tokens > max_length:
-            raise ValueError(
-                f"prompt and `max_new_tokens` must fit into the {max_length} "
-                f"positions of the model. Received: prompt {number} of "
-                f"{len(ids)} tokens and max_new_tokens="
-                f"{config.max_new_tokens}. Shorten one of them."
-            )
+        for reader, length in (
+            ("model", max_length),
+            ("draft", draft_max_length),
+        ):
+            if length and len(ids) + config.max_new_tokens > length:
+                raise ValueError(
+                    f"prompt and `max_new_tokens` must fit into the {length} "
+                    f"positions of the {reader}. Received: prompt {number} of "
+                    f"{len(ids)} tokens and max_new_tokens="
+                    f"{config.max_new_tokens}. Shorten one of them."
+                )
         found.append(ids)
     for name in ("eos_token_id", "suppress_tokens", "begin_suppress_tokens"):
         wrong = [

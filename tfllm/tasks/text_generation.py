@@ -106,6 +106,7 @@ class TextGeneration:
             token_bytes=table,
             stream=None if stream is None else tell,
             max_length=task.config.max_length,
+            draft_max_length=None if draft is None else draft.config.max_length,
             vocab_size=task.config.vocab_size,
             first_row=first_row,
         )
