@@ -224,6 +224,22 @@ def test_contrastive_search_equals_a_loop(model: LanguageModel) -> None:
     assert flat(output) == [search(prompt) for prompt in PROMPTS]
 
 
+@pytest.mark.parametrize("k", [5, VOCAB + 1])
+def test_contrastive_search_keeps_to_what_is_allowed(
+    k: int, model: LanguageModel
+) -> None:
+    config = GenerationConfig(
+        max_new_tokens=7,
+        penalty_alpha=0.9,
+        top_k=k,
+        suppress_tokens=[i for i in range(VOCAB) if i not in (1, 3, 9)],
+        forced_eos_token_id=1,
+    )
+    for ids in flat(generate(model, PROMPTS, config)):
+        assert set(ids) <= {1, 3, 9}
+        assert ids[-1] == 1
+
+
 @pytest.mark.parametrize("ahead", [1, 3, 5])
 @pytest.mark.parametrize("options", [{}, {"repetition_penalty": 1.4}])
 def test_speculative_greedy_equals_greedy(
