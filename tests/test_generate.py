@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import time
 from typing import Any
@@ -210,3 +211,24 @@ def test_the_folders_own_config_is_the_default(
     model_folder.save(task, file.parent / "copy", task.text.tokenizer)
     again = model_folder.load(file.parent / "copy")
     assert again.text.config == task.text.config
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"do_sample": True, "temperature": "0.7"}, "temperature.*'0.7'"),
+        ({"eos_token_id": 1.5}, "eos_token_id.*1.5"),
+    ],
+)
+def test_a_bad_config_is_named(
+    folders: dict[str, str],
+    tmp_path: pathlib.Path,
+    values: dict[str, Any],
+    message: str,
+) -> None:
+    folder = shutil.copytree(folders["model"], tmp_path / "model")
+    (folder / "generation_config.json").write_text(json.dumps(values))
+    with pytest.raises(
+        ValueError, match=rf"generation_config\.json': `{message}"
+    ):
+        model_folder.load(folder)

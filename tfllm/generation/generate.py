@@ -149,6 +149,8 @@ def check_prompts(
     """
     if not len(prompts):
         raise ValueError("`prompts` must not be empty. Received: no prompt")
+    if vocab_size:
+        config.check_vocabulary(vocab_size)
     found = []
     for number, prompt in enumerate(prompts):
         ids = [int(i) for i in prompt]
@@ -177,15 +179,6 @@ def check_prompts(
                     f"{config.max_new_tokens}. Shorten one of them."
                 )
         found.append(ids)
-    for name in ("eos_token_id", "suppress_tokens", "begin_suppress_tokens"):
-        wrong = [
-            i for i in getattr(config, name) if vocab_size and i >= vocab_size
-        ]
-        if wrong:
-            raise ValueError(
-                f"`{name}` must be below {vocab_size}, the model's "
-                f"vocabulary. Received: {wrong[0]}"
-            )
     return found
 
 

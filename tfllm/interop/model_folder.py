@@ -244,7 +244,11 @@ def _text_generation(folder: pathlib.Path, config: TransformerConfig) -> Any:
     file = folder / GENERATION_CONFIG_FILE
     if file.is_file():
         values |= read_json(file)
-    return TextGeneration(tokenizer, GenerationConfig.from_published(values))
+    try:
+        generation = GenerationConfig.from_published(values)
+    except ValueError as error:
+        raise ValueError(f"'{file}': {error}. Correct the file.") from error
+    return TextGeneration(tokenizer, generation)
 
 
 @contextlib.contextmanager
