@@ -19,7 +19,7 @@ from tfllm.models import FAMILIES
 from tfllm.tasks import CausalLM
 from tfllm.tokenizers import ByteBPETokenizer
 
-PROMPTS = ["ba ba de", "ki", "lo mu na. po", "ri su", "ta ta ta ta ta ta"]
+PROMPTS = ["ba ba de", "  ki ", "lo mu na. po", "ri su", "ta ta ta ta ta ta"]
 
 
 def save(folder: pathlib.Path, tokenizer: ByteBPETokenizer, layers: int) -> str:
@@ -103,7 +103,10 @@ def test_a_draft_changes_nothing_but_the_report(
 def sample(folders: dict[str, str], path: pathlib.Path, **options: Any) -> Any:
     """Draws two continuations for each prompt of a file."""
     prompts = path.parent / "prompts.txt"
-    prompts.write_text("\n\n".join(PROMPTS) + "\n")
+    # The line ends are of both kinds.
+    prompts.write_bytes("\r\n".join(PROMPTS[:3]).encode() + b"\r\n")
+    with prompts.open("a") as file:
+        file.write("\n".join(PROMPTS[3:]) + "\n")
     return generate(
         folders,
         f"--prompt_file={prompts}",
@@ -188,6 +191,33 @@ def test_bad_input(
     assert done.status == 1
     assert not done.stdout
     assert re.search(message, done.errors[-1]), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "`prompt_file` must hold at least one prompt.*prompts.txt"),
+        (b"ba\n \nki\n", "Received: .*prompts.txt, line 2 is blank"),
+        (b"ba\n\xff\n", "prompts.txt, line 2 is not UTF-8"),
+    ],
+)
+def test_files_that_hold_no_prompts(
+    folders: dict[str, str],
+    tmp_path: pathlib.Path,
+    content: bytes,
+    message: str,
+) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_bytes(content)
+    done = generate(
+        folders,
+        f"--prompt_file={prompts}",
+        f"--output_file={tmp_path / 'out.jsonl'}",
+        "--batch_size=1",
+    )
+    assert done.status == 1
+    assert re.search(message, done.errors[-1]), done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["prompts.txt"]
 
 
 def test_an_empty_prompt_begins_a_text(

@@ -4,8 +4,8 @@ r"""Continues texts with a causal language model.
         --prompt="Returns the" --max_new_tokens=50 --do_sample --top_p=0.9
 
 A prompt from the command line is continued on standard output, token by token;
-prompts from a file, one per line, as JSON lines in --output_file. After a stop
-the same command continues the file.
+prompts from a file, one per line with all its spaces, as JSON lines in
+--output_file. After a stop the same command continues the file.
 """
 
 import codecs
@@ -27,7 +27,7 @@ from tfllm.evaluation.resumable_lines import ResumableLines
 from tfllm.file_access import match_files
 from tfllm.generation import GenerationConfig
 from tfllm.interop import model_folder
-from tfllm.prediction_jobs import in_batches, read_lines
+from tfllm.prediction_jobs import in_batches, numbered_lines
 from tfllm.tasks import CausalLM
 
 FLAGS = absl_flags.FLAGS
@@ -175,6 +175,28 @@ def show(
     return sum(len(c.token_ids) for c in found)
 
 
+def read_prompts() -> dict[str, str]:
+    """Returns the prompts of --prompt_file, by the lines they stand on.
+
+    Raises:
+        ValueError: There is none, or a line is blank or not UTF-8.
+    """
+    files = match_files(FLAGS.prompt_file, "prompt_file")
+    prompts = dict(numbered_lines(files))
+    if not prompts:
+        raise ValueError(
+            "`prompt_file` must hold at least one prompt. Received: no text "
+            f"in {', '.join(files)}"
+        )
+    for place, prompt in prompts.items():
+        if not prompt.strip():
+            raise ValueError(
+                "`prompt_file` must hold a prompt on each line. "
+                f"Received: {place} is blank. Delete it."
+            )
+    return prompts
+
+
 def write_file(
     task: CausalLM, draft: CausalLM | None, options: dict[str, Any]
 ) -> int:
@@ -183,7 +205,7 @@ def write_file(
     The same command goes on where a process stopped.
     """
     assert task.text is not None
-    prompts = list(read_lines(match_files(FLAGS.prompt_file, "prompt_file")))
+    prompts = list(read_prompts().values())
     copies = task.text.config.replace(**options).num_return_sequences
     settings = {
         **{name: FLAGS[name].value for name in ("model_dir", "draft_dir")},
