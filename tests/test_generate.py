@@ -199,9 +199,10 @@ def test_bad_input(
         (b"", "`prompt_file` must hold at least one prompt.*prompts.txt"),
         (b"ba\n \nki\n", "Received: .*prompts.txt, line 2 is blank"),
         (b"ba\n\xff\n", "prompts.txt, line 2 is not UTF-8"),
+        (b"ki\n" + b"ba " * 99, "64 positions.*prompts.txt, line 2 of"),
     ],
 )
-def test_files_that_hold_no_prompts(
+def test_files_of_prompts_that_cannot_be_continued(
     folders: dict[str, str],
     tmp_path: pathlib.Path,
     content: bytes,
@@ -209,6 +210,8 @@ def test_files_that_hold_no_prompts(
 ) -> None:
     prompts = tmp_path / "prompts.txt"
     prompts.write_bytes(content)
+    partial = tmp_path / "out.jsonl.partial"
+    partial.write_text("of an earlier run\n")
     done = generate(
         folders,
         f"--prompt_file={prompts}",
@@ -217,7 +220,8 @@ def test_files_that_hold_no_prompts(
     )
     assert done.status == 1
     assert re.search(message, done.errors[-1]), done.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["prompts.txt"]
+    assert partial.read_text() == "of an earlier run\n"
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_an_empty_prompt_begins_a_text(

@@ -205,7 +205,9 @@ def write_file(
     The same command goes on where a process stopped.
     """
     assert task.text is not None
-    prompts = list(read_prompts().values())
+    named = read_prompts()
+    task.text.check(task, named, draft, **options)
+    prompts = list(named.values())
     copies = task.text.config.replace(**options).num_return_sequences
     settings = {
         **{name: FLAGS[name].value for name in ("model_dir", "draft_dir")},

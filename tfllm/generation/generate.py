@@ -141,8 +141,17 @@ def check_prompts(
     max_length: int | None,
     vocab_size: int | None,
     draft_max_length: int | None = None,
+    names: Sequence[str] | None = None,
 ) -> list[list[int]]:
     """Returns the prompts as lists, with a token where one is empty.
+
+    Args:
+        prompts: As `generate` takes them, like what follows.
+        config: What to generate.
+        max_length: Longest sequence of the model.
+        vocab_size: Size of its vocabulary.
+        draft_max_length: Longest sequence of the draft.
+        names: What errors call the prompts; default: `prompt 0` and so on.
 
     Raises:
         ValueError: See `generate`.
@@ -153,18 +162,19 @@ def check_prompts(
         config.check_vocabulary(vocab_size)
     found = []
     for number, prompt in enumerate(prompts):
+        name = names[number] if names else f"prompt {number}"
         ids = [int(i) for i in prompt]
         if not ids and config.bos_token_id is None:
             raise ValueError(
                 "a prompt must hold a token, since there is no "
-                f"`bos_token_id`. Received: prompt {number} is empty"
+                f"`bos_token_id`. Received: {name} is empty"
             )
         ids = ids or [config.bos_token_id or 0]
         wrong = [i for i in ids if i < 0 or (vocab_size and i >= vocab_size)]
         if wrong:
             raise ValueError(
                 f"ids must be below {vocab_size}, the model's vocabulary. "
-                f"Received: {wrong[0]} in prompt {number}. Is the tokenizer "
+                f"Received: {wrong[0]} in {name}. Is the tokenizer "
                 "that of the model?"
             )
         for reader, length in (
@@ -174,7 +184,7 @@ def check_prompts(
             if length and len(ids) + config.max_new_tokens > length:
                 raise ValueError(
                     f"prompt and `max_new_tokens` must fit into the {length} "
-                    f"positions of the {reader}. Received: prompt {number} of "
+                    f"positions of the {reader}. Received: {name} of "
                     f"{len(ids)} tokens and max_new_tokens="
                     f"{config.max_new_tokens}. Shorten one of them."
                 )
