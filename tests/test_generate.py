@@ -157,9 +157,54 @@ def test_a_file_of_prompts_resumes(
     killed = sample(folders, tmp_path / "killed.jsonl", during=kill)
     assert killed.status == -signal.SIGKILL
     assert partial.stat().st_size
+    # Another model, for all that the file can know.
+    own = pathlib.Path(folders["model"]) / "generation_config.json"
+    before = own.stat().st_mtime_ns
+    os.utime(own, ns=(before, before + 1))
+    refused = sample(folders, tmp_path / "killed.jsonl")
+    assert refused.status == 1
+    assert "generation_config.json" in refused.errors[-1]
+    os.utime(own, ns=(before, before))
     done = sample(folders, tmp_path / "killed.jsonl")
     assert done.status == 0, done.stderr
     assert (tmp_path / "killed.jsonl").read_text() == whole
+
+
+def test_a_file_of_prompts_knows_its_draft(
+    folders: dict[str, str], tmp_path: pathlib.Path
+) -> None:
+    draft = shutil.copytree(folders["draft"], tmp_path / "draft")
+    output = tmp_path / "out.jsonl"
+    (tmp_path / "prompts.txt").write_text("ba\n")
+    found = []
+
+    def look(_: int) -> None:
+        sidecar = tmp_path / "out.jsonl.partial.json"
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and not sidecar.exists():
+            time.sleep(0.002)
+        found.append(json.loads(sidecar.read_text()))
+
+    done = generate(
+        folders,
+        f"--draft_dir={draft}",
+        f"--prompt_file={tmp_path / 'prompts.txt'}",
+        f"--output_file={output}",
+        "--max_new_tokens=2",
+        during=look,
+    )
+    assert done.status == 0, done.stderr
+    (settings,) = found
+    for name, folder in (("model", folders["model"]), ("draft", draft)):
+        stamps = {file: rest for file, *rest in settings[name]}
+        for file in (
+            "config.json",
+            "generation_config.json",
+            "model.safetensors",
+            "tokenizer.json",
+        ):
+            stat = (pathlib.Path(folder) / file).stat()
+            assert stamps[file] == [stat.st_size, stat.st_mtime_ns]
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ import tfllm.lean_keras  # noqa: F401
 from absl import flags as absl_flags
 from tqdm import tqdm
 
+import tfllm
 from tfllm import flags
 from tfllm.evaluation.resumable_lines import ResumableLines
 from tfllm.file_access import match_files
@@ -209,17 +210,11 @@ def write_file(
     task.text.check(task, named, draft, **options)
     prompts = list(named.values())
     copies = task.text.config.replace(**options).num_return_sequences
-    settings = {
-        **{name: FLAGS[name].value for name in ("model_dir", "draft_dir")},
-        "batch_size": FLAGS.batch_size,
-        "prompts": hashlib.sha256("\n".join(prompts).encode()).hexdigest(),
-        **options,
-    }
     count = 0
     with (
         ResumableLines(
             FLAGS.output_file,
-            settings,
+            settings(prompts, options),
             FLAGS.batch_size * copies,
             FLAGS.overwrite,
         ) as lines,
@@ -241,6 +236,20 @@ def write_file(
             done += len(batch)
             bar.update(len(batch))
     return count
+
+
+def settings(prompts: list[str], options: dict[str, Any]) -> dict[str, Any]:
+    """Returns what decides the results: flags, prompts, the models."""
+    draft = FLAGS.draft_dir
+    return {
+        "version": tfllm.__version__,
+        **{name: FLAGS[name].value for name in ("model_dir", "draft_dir")},
+        "model": model_folder.stamps(FLAGS.model_dir),
+        "draft": model_folder.stamps(draft) if draft else None,
+        "batch_size": FLAGS.batch_size,
+        "prompts": hashlib.sha256("\n".join(prompts).encode()).hexdigest(),
+        **options,
+    }
 
 
 def _rate(task: CausalLM) -> str:

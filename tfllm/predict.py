@@ -13,7 +13,6 @@ not finish.
 
 import itertools
 import json
-import os
 import sys
 from typing import Any
 
@@ -176,11 +175,7 @@ def settings(files: list[str]) -> dict[str, Any]:
     return {
         "version": tfllm.__version__,
         "model_dir": FLAGS.model_dir,
-        "model": [
-            stamp(path)
-            for pattern in ("config.json", "model*.safetensors")
-            for path in tf.io.gfile.glob(os.path.join(FLAGS.model_dir, pattern))
-        ],
+        "model": model_folder.stamps(FLAGS.model_dir),
         "inputs": [[path, *stamp(path)] for path in files] or "standard input",
         **{name: FLAGS[name].value for name in names},
         **labelled_flags.given(),

@@ -42,7 +42,19 @@ __all__ = [
     "read_config",
     "resolve_model",
     "save",
+    "stamps",
 ]
+
+# What decides the results of a model: its config, weights and tokenizer.
+_DECISIVE = (
+    CONFIG_FILE,
+    "generation_config.json",
+    "model*.safetensors",
+    "tokenizer*.json",
+    "special_tokens_map.json",
+    "vocab.*",
+    "merges.txt",
+)
 
 MAX_SHARD_BYTES = 5 * 10**9
 
@@ -200,6 +212,18 @@ def load(
         if isinstance(task, CausalLM):
             task.text = _text_generation(local, config)
     return task
+
+
+def stamps(folder: str) -> list[tuple[str, int, int]]:
+    """Returns what changes with the results of a folder's model.
+
+    Args:
+        folder: Local or remote; the files of a hub id are not looked at.
+
+    Returns:
+        See `tfllm.file_access.stamps`.
+    """
+    return file_access.stamps(folder, _DECISIVE)
 
 
 def _write_generation_config(
