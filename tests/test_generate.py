@@ -85,6 +85,25 @@ def test_prompt_and_continuation_are_printed(
     assert re.search(r"^12 tokens, [\d.]+ per second$", done.stderr, re.M)
 
 
+def test_what_is_streamed_is_the_text(task: CausalLM) -> None:
+    assert task.text is not None
+    options: dict[str, Any] = {"max_new_tokens": 9, "eos_token_id": ()}
+    ((plain,),) = task.text(task, ["ba de"], **options)
+    special = task.text.tokenizer.special_ids
+    # What ends the text is a token like others, not the tokenizer's own.
+    end = next(i for i in plain.token_ids if i not in special)
+    heard: list[bytes] = []
+    ((found,),) = task.text(
+        task,
+        ["ba de"],
+        stream=lambda _, new: heard.append(new),
+        **{**options, "eos_token_id": end},
+    )
+    assert found.finish_reason == "eos"
+    assert b"".join(heard).decode("utf-8", "replace") == found.text
+    assert b"".join(heard).endswith(task.text.tokenizer.token_bytes[end])
+
+
 def test_a_draft_changes_nothing_but_the_report(
     folders: dict[str, str], task: CausalLM
 ) -> None:

@@ -96,7 +96,7 @@ class TextGeneration:
             self._check_draft(draft)
         table = self.tokenizer.token_bytes
         config = self.config.replace(**options)
-        special = {config.pad_id, *config.eos_token_id}
+        special = self.tokenizer.special_ids
 
         def tell(row: int, ids: list[int]) -> None:
             assert stream is not None
