@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import time
 from typing import Any
@@ -18,7 +19,7 @@ from tfllm.models import FAMILIES
 from tfllm.tasks import CausalLM
 from tfllm.tokenizers import ByteBPETokenizer
 
-PROMPTS = ["ba ba de", "ki", "lo mu na. po", "ri su", "ta ta ta ta ta ta"]
+PROMPTS = ["ba ba de", "  ki ", "lo mu na. po", "ri su", "ta ta ta ta ta ta"]
 
 
 def save(folder: pathlib.Path, tokenizer: ByteBPETokenizer, layers: int) -> str:
@@ -84,6 +85,25 @@ def test_prompt_and_continuation_are_printed(
     assert re.search(r"^12 tokens, [\d.]+ per second$", done.stderr, re.M)
 
 
+def test_what_is_streamed_is_the_text(task: CausalLM) -> None:
+    assert task.text is not None
+    options: dict[str, Any] = {"max_new_tokens": 9, "eos_token_id": ()}
+    ((plain,),) = task.text(task, ["ba de"], **options)
+    special = task.text.tokenizer.special_ids
+    # What ends the text is a token like others, not the tokenizer's own.
+    end = next(i for i in plain.token_ids if i not in special)
+    heard: list[bytes] = []
+    ((found,),) = task.text(
+        task,
+        ["ba de"],
+        stream=lambda _, new: heard.append(new),
+        **{**options, "eos_token_id": end},
+    )
+    assert found.finish_reason == "eos"
+    assert b"".join(heard).decode("utf-8", "replace") == found.text
+    assert b"".join(heard).endswith(task.text.tokenizer.token_bytes[end])
+
+
 def test_a_draft_changes_nothing_but_the_report(
     folders: dict[str, str], task: CausalLM
 ) -> None:
@@ -102,7 +122,10 @@ def test_a_draft_changes_nothing_but_the_report(
 def sample(folders: dict[str, str], path: pathlib.Path, **options: Any) -> Any:
     """Draws two continuations for each prompt of a file."""
     prompts = path.parent / "prompts.txt"
-    prompts.write_text("\n\n".join(PROMPTS) + "\n")
+    # The line ends are of both kinds.
+    prompts.write_bytes("\r\n".join(PROMPTS[:3]).encode() + b"\r\n")
+    with prompts.open("a") as file:
+        file.write("\n".join(PROMPTS[3:]) + "\n")
     return generate(
         folders,
         f"--prompt_file={prompts}",
@@ -153,9 +176,54 @@ def test_a_file_of_prompts_resumes(
     killed = sample(folders, tmp_path / "killed.jsonl", during=kill)
     assert killed.status == -signal.SIGKILL
     assert partial.stat().st_size
+    # Another model, for all that the file can know.
+    own = pathlib.Path(folders["model"]) / "generation_config.json"
+    before = own.stat().st_mtime_ns
+    os.utime(own, ns=(before, before + 1))
+    refused = sample(folders, tmp_path / "killed.jsonl")
+    assert refused.status == 1
+    assert "generation_config.json" in refused.errors[-1]
+    os.utime(own, ns=(before, before))
     done = sample(folders, tmp_path / "killed.jsonl")
     assert done.status == 0, done.stderr
     assert (tmp_path / "killed.jsonl").read_text() == whole
+
+
+def test_a_file_of_prompts_knows_its_draft(
+    folders: dict[str, str], tmp_path: pathlib.Path
+) -> None:
+    draft = shutil.copytree(folders["draft"], tmp_path / "draft")
+    output = tmp_path / "out.jsonl"
+    (tmp_path / "prompts.txt").write_text("ba\n")
+    found = []
+
+    def look(_: int) -> None:
+        sidecar = tmp_path / "out.jsonl.partial.json"
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and not sidecar.exists():
+            time.sleep(0.002)
+        found.append(json.loads(sidecar.read_text()))
+
+    done = generate(
+        folders,
+        f"--draft_dir={draft}",
+        f"--prompt_file={tmp_path / 'prompts.txt'}",
+        f"--output_file={output}",
+        "--max_new_tokens=2",
+        during=look,
+    )
+    assert done.status == 0, done.stderr
+    (settings,) = found
+    for name, folder in (("model", folders["model"]), ("draft", draft)):
+        stamps = {file: rest for file, *rest in settings[name]}
+        for file in (
+            "config.json",
+            "generation_config.json",
+            "model.safetensors",
+            "tokenizer.json",
+        ):
+            stat = (pathlib.Path(folder) / file).stat()
+            assert stamps[file] == [stat.st_size, stat.st_mtime_ns]
 
 
 @pytest.mark.parametrize(
@@ -189,6 +257,37 @@ def test_bad_input(
     assert re.search(message, done.errors[-1]), done.stderr
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "`prompt_file` must hold at least one prompt.*prompts.txt"),
+        (b"ba\n \nki\n", "Received: .*prompts.txt, line 2 is blank"),
+        (b"ba\n\xff\n", "prompts.txt, line 2 is not UTF-8"),
+        (b"ki\n" + b"ba " * 99, "64 positions.*prompts.txt, line 2 of"),
+    ],
+)
+def test_files_of_prompts_that_cannot_be_continued(
+    folders: dict[str, str],
+    tmp_path: pathlib.Path,
+    content: bytes,
+    message: str,
+) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_bytes(content)
+    partial = tmp_path / "out.jsonl.partial"
+    partial.write_text("of an earlier run\n")
+    done = generate(
+        folders,
+        f"--prompt_file={prompts}",
+        f"--output_file={tmp_path / 'out.jsonl'}",
+        "--batch_size=1",
+    )
+    assert done.status == 1
+    assert re.search(message, done.errors[-1]), done.stderr
+    assert partial.read_text() == "of an earlier run\n"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_an_empty_prompt_begins_a_text(
     folders: dict[str, str], task: CausalLM
 ) -> None:
@@ -210,3 +309,24 @@ def test_the_folders_own_config_is_the_default(
     model_folder.save(task, file.parent / "copy", task.text.tokenizer)
     again = model_folder.load(file.parent / "copy")
     assert again.text.config == task.text.config
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"do_sample": True, "temperature": "0.7"}, "temperature.*'0.7'"),
+        ({"eos_token_id": 1.5}, "eos_token_id.*1.5"),
+    ],
+)
+def test_a_bad_config_is_named(
+    folders: dict[str, str],
+    tmp_path: pathlib.Path,
+    values: dict[str, Any],
+    message: str,
+) -> None:
+    folder = shutil.copytree(folders["model"], tmp_path / "model")
+    (folder / "generation_config.json").write_text(json.dumps(values))
+    with pytest.raises(
+        ValueError, match=rf"generation_config\.json': `{message}"
+    ):
+        model_folder.load(folder)

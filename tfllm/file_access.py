@@ -89,6 +89,30 @@ def _matches(pattern: str) -> list[str]:
     )
 
 
+def stamps(folder: str, patterns: Sequence[str]) -> list[tuple[str, int, int]]:
+    """Returns what tells files from others of their names.
+
+    Args:
+        folder: Local or remote; one that does not exist has no files.
+        patterns: Globs of names in it.
+
+    Returns:
+        Name, size and time of the last change, in nanoseconds.
+    """
+    found = []
+    for pattern in patterns:
+        for path in _matches(join(folder, pattern)):
+            if is_remote(path):
+                remote = _gfile().stat(path)
+                size, changed = remote.length, remote.mtime_nsec
+            else:
+                # Of a local file TensorFlow tells the second only.
+                local = os.stat(path)
+                size, changed = local.st_size, local.st_mtime_ns
+            found.append((os.path.basename(path), size, changed))
+    return found
+
+
 def match_files(patterns: str | Sequence[str], flag: str) -> list[str]:
     """The files that globs name, sorted within a glob, each file once.
 

@@ -4,8 +4,8 @@ r"""Continues texts with a causal language model.
         --prompt="Returns the" --max_new_tokens=50 --do_sample --top_p=0.9
 
 A prompt from the command line is continued on standard output, token by token;
-prompts from a file, one per line, as JSON lines in --output_file. After a stop
-the same command continues the file.
+prompts from a file, one per line with all its spaces, as JSON lines in
+--output_file. After a stop the same command continues the file.
 """
 
 import codecs
@@ -22,12 +22,13 @@ import tfllm.lean_keras  # noqa: F401
 from absl import flags as absl_flags
 from tqdm import tqdm
 
+import tfllm
 from tfllm import flags
 from tfllm.evaluation.resumable_lines import ResumableLines
 from tfllm.file_access import match_files
 from tfllm.generation import GenerationConfig
 from tfllm.interop import model_folder
-from tfllm.prediction_jobs import in_batches, read_lines
+from tfllm.prediction_jobs import in_batches, numbered_lines
 from tfllm.tasks import CausalLM
 
 FLAGS = absl_flags.FLAGS
@@ -175,6 +176,28 @@ def show(
     return sum(len(c.token_ids) for c in found)
 
 
+def read_prompts() -> dict[str, str]:
+    """Returns the prompts of --prompt_file, by the lines they stand on.
+
+    Raises:
+        ValueError: There is none, or a line is blank or not UTF-8.
+    """
+    files = match_files(FLAGS.prompt_file, "prompt_file")
+    prompts = dict(numbered_lines(files))
+    if not prompts:
+        raise ValueError(
+            "`prompt_file` must hold at least one prompt. Received: no text "
+            f"in {', '.join(files)}"
+        )
+    for place, prompt in prompts.items():
+        if not prompt.strip():
+            raise ValueError(
+                "`prompt_file` must hold a prompt on each line. "
+                f"Received: {place} is blank. Delete it."
+            )
+    return prompts
+
+
 def write_file(
     task: CausalLM, draft: CausalLM | None, options: dict[str, Any]
 ) -> int:
@@ -183,19 +206,15 @@ def write_file(
     The same command goes on where a process stopped.
     """
     assert task.text is not None
-    prompts = list(read_lines(match_files(FLAGS.prompt_file, "prompt_file")))
+    named = read_prompts()
+    task.text.check(task, named, draft, **options)
+    prompts = list(named.values())
     copies = task.text.config.replace(**options).num_return_sequences
-    settings = {
-        **{name: FLAGS[name].value for name in ("model_dir", "draft_dir")},
-        "batch_size": FLAGS.batch_size,
-        "prompts": hashlib.sha256("\n".join(prompts).encode()).hexdigest(),
-        **options,
-    }
     count = 0
     with (
         ResumableLines(
             FLAGS.output_file,
-            settings,
+            settings(prompts, options),
             FLAGS.batch_size * copies,
             FLAGS.overwrite,
         ) as lines,
@@ -217,6 +236,20 @@ def write_file(
             done += len(batch)
             bar.update(len(batch))
     return count
+
+
+def settings(prompts: list[str], options: dict[str, Any]) -> dict[str, Any]:
+    """Returns what decides the results: flags, prompts, the models."""
+    draft = FLAGS.draft_dir
+    return {
+        "version": tfllm.__version__,
+        **{name: FLAGS[name].value for name in ("model_dir", "draft_dir")},
+        "model": model_folder.stamps(FLAGS.model_dir),
+        "draft": model_folder.stamps(draft) if draft else None,
+        "batch_size": FLAGS.batch_size,
+        "prompts": hashlib.sha256("\n".join(prompts).encode()).hexdigest(),
+        **options,
+    }
 
 
 def _rate(task: CausalLM) -> str:

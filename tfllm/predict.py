@@ -13,7 +13,6 @@ not finish.
 
 import itertools
 import json
-import os
 import sys
 from typing import Any
 
@@ -187,11 +186,7 @@ def settings(files: list[str]) -> dict[str, Any]:
     return {
         "version": tfllm.__version__,
         "model_dir": FLAGS.model_dir,
-        "model": [
-            stamp(path)
-            for pattern in ("config.json", "model*.safetensors")
-            for path in tf.io.gfile.glob(os.path.join(FLAGS.model_dir, pattern))
-        ],
+        "model": model_folder.stamps(FLAGS.model_dir),
         "inputs": [[path, *stamp(path)] for path in files] or STANDARD_INPUT,
         **{name: FLAGS[name].value for name in names},
         **given,

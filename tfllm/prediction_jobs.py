@@ -182,23 +182,37 @@ def read_lines(paths: list[str]) -> Iterator[str]:
         ValueError: A line is not UTF-8; or there is none.
     """
     count = 0
-    for path in paths or [STANDARD_INPUT]:
-        with open_bytes(path) as file:
-            for number, line in enumerate(file, 1):
-                try:
-                    text = line.decode("utf-8").strip()
-                except UnicodeDecodeError as error:
-                    raise ValueError(
-                        f"{path}, line {number} is not UTF-8: {error.reason}"
-                    ) from error
-                if text:
-                    count += 1
-                    yield text
+    for _, line in numbered_lines(paths):
+        if text := line.strip():
+            count += 1
+            yield text
     if not count:
         raise ValueError(
             "`input_files` must hold at least one line of text. Received: "
             f"only blank text in {', '.join(paths) or STANDARD_INPUT}"
         )
+
+
+def numbered_lines(paths: list[str]) -> Iterator[tuple[str, str]]:
+    """Yields where each line stands, and the line without its end.
+
+    Args:
+        paths: Files; none: standard input.
+
+    Raises:
+        ValueError: A line is not UTF-8.
+    """
+    for path in paths or [STANDARD_INPUT]:
+        with open_bytes(path) as file:
+            for number, line in enumerate(file, 1):
+                place = f"{path}, line {number}"
+                try:
+                    text = line.decode("utf-8")
+                except UnicodeDecodeError as error:
+                    raise ValueError(
+                        f"{place} is not UTF-8: {error.reason}"
+                    ) from error
+                yield place, text.removesuffix("\n").removesuffix("\r")
 
 
 def in_batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:

@@ -1,8 +1,10 @@
 """GenerationConfig: what it refuses, and its JSON form."""
 
 import json
+import math
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tfllm.generation import GenerationConfig
@@ -24,11 +26,85 @@ from tfllm.generation import GenerationConfig
         ({"num_beams": 2, "early_stopping": "often"}, "'never'.*'often'"),
         ({"max_new_tokens": 0}, "at least 1. Received: 0"),
         ({"stop_strings": [""]}, "empty"),
+        ({"presence_penalty": math.nan}, "`presence_penalty`.*finite.*nan"),
+        ({"num_beams": 2, "length_penalty": math.nan}, "finite.*nan"),
+        ({"do_sample": True, "temperature": math.inf}, "finite.*inf"),
+        ({"do_sample": True, "temperature": "0.7"}, "finite number.*'0.7'"),
+        (
+            {"num_beams": 2, "num_beam_groups": 2, "diversity_penalty": -1.0},
+            "`diversity_penalty` must be at least 0. Received: -1",
+        ),
+        ({"max_new_tokens": 2.5}, "`max_new_tokens`.*integer.*2.5"),
+        ({"seed": True}, "`seed` must be an integer. Received: True"),
+        ({"do_sample": "yes"}, "true or false. Received: 'yes'"),
+        ({"eos_token_id": 1.5}, "`eos_token_id` must be an id.*1.5"),
+        ({"eos_token_id": "2"}, "`eos_token_id` must be an id.*'2'"),
+        ({"bad_words_ids": [1, 2]}, "list of lists of ids.*\\[1, 2\\]"),
+        ({"suppress_tokens": -1}, "`suppress_tokens`.*below 0.*-1"),
+        ({"bad_words_ids": [[3, -4]]}, "`bad_words_ids`.*below 0.*-4"),
+        ({"forced_eos_token_id": -2}, "`forced_eos_token_id`.*below 0.*-2"),
+        (
+            {"forced_eos_token_id": 2, "suppress_tokens": [2]},
+            "`forced_eos_token_id` must not be suppressed.*Received: 2",
+        ),
     ],
 )
 def test_contradictions(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         GenerationConfig(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({name: 9}, f"`{name}` must be below 9.*Received: 9")
+        for name in (
+            "suppress_tokens",
+            "begin_suppress_tokens",
+            "forced_bos_token_id",
+            "forced_eos_token_id",
+            "bos_token_id",
+            "eos_token_id",
+            "pad_token_id",
+        )
+    ]
+    + [
+        ({"bad_words_ids": [[1, 9]]}, "`bad_words_ids` must be below 9"),
+        ({"suppress_tokens": range(9)}, "must leave a token.*all 9"),
+        (
+            {
+                "suppress_tokens": range(6),
+                "begin_suppress_tokens": [6],
+                "bad_words_ids": [[7]],
+                "eos_token_id": 8,
+                "min_new_tokens": 1,
+            },
+            "must leave a token.*all 9",
+        ),
+    ],
+)
+def test_ids_outside_a_vocabulary(
+    options: dict[str, Any], message: str
+) -> None:
+    config = GenerationConfig(**options)
+    config.check_vocabulary(10)
+    with pytest.raises(ValueError, match=message):
+        config.check_vocabulary(9)
+
+
+def test_numbers_of_numpy_become_those_of_python() -> None:
+    config = GenerationConfig(
+        do_sample=True,
+        top_k=np.int64(4),
+        temperature=np.float64(0.5),
+        eos_token_id=np.array([1, 2]),
+    )
+    assert json.loads(config.to_json()) == {
+        "do_sample": True,
+        "top_k": 4,
+        "temperature": 0.5,
+        "eos_token_id": [1, 2],
+    }
 
 
 def test_an_unknown_option_gets_the_nearest_name() -> None:
@@ -59,7 +135,14 @@ def test_published_files_may_hold_what_is_not_used() -> None:
             "num_beams": None,
             "length_penalty": 2.0,
             "eos_token_id": [1, 2],
+            "forced_eos_token_id": [2],
+            "bos_token_id": [0],
+            "bad_words_ids": None,
+            "suppress_tokens": [],
+            "begin_suppress_tokens": None,
             "transformers_version": "5.0",
         }
     )
-    assert config == GenerationConfig(eos_token_id=(1, 2))
+    assert config == GenerationConfig(
+        eos_token_id=(1, 2), forced_eos_token_id=2, bos_token_id=0
+    )

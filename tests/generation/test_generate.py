@@ -18,7 +18,9 @@ VOCAB = 23
 PROMPTS = [[3, 4, 5], [6], [7, 8, 9, 10, 11, 12, 2], [13, 3]]
 
 
-def build(seed: int, layers: int = 2, vocab: int = VOCAB) -> LanguageModel:
+def build(
+    seed: int, layers: int = 2, vocab: int = VOCAB, positions: int = 96
+) -> LanguageModel:
     keras.utils.set_random_seed(seed)
     model = LanguageModel(
         FAMILIES["gpt2"].config(
@@ -26,7 +28,7 @@ def build(seed: int, layers: int = 2, vocab: int = VOCAB) -> LanguageModel:
             hidden_size=32,
             num_heads=2,
             vocab_size=vocab,
-            max_position_embeddings=96,
+            max_position_embeddings=positions,
             initializer_range=0.4,
         )
     )
@@ -222,6 +224,22 @@ def test_contrastive_search_equals_a_loop(model: LanguageModel) -> None:
     assert flat(output) == [search(prompt) for prompt in PROMPTS]
 
 
+@pytest.mark.parametrize("k", [5, VOCAB + 1])
+def test_contrastive_search_keeps_to_what_is_allowed(
+    k: int, model: LanguageModel
+) -> None:
+    config = GenerationConfig(
+        max_new_tokens=7,
+        penalty_alpha=0.9,
+        top_k=k,
+        suppress_tokens=[i for i in range(VOCAB) if i not in (1, 3, 9)],
+        forced_eos_token_id=1,
+    )
+    for ids in flat(generate(model, PROMPTS, config)):
+        assert set(ids) <= {1, 3, 9}
+        assert ids[-1] == 1
+
+
 @pytest.mark.parametrize("ahead", [1, 3, 5])
 @pytest.mark.parametrize("options", [{}, {"repetition_penalty": 1.4}])
 def test_speculative_greedy_equals_greedy(
@@ -241,6 +259,40 @@ def test_speculative_greedy_equals_greedy(
         assert found.acceptance_rate is not None
         if helper is model:
             assert found.acceptance_rate == 1.0
+
+
+@pytest.mark.parametrize(("ahead", "compiled"), [(8, True), (5, False)])
+def test_proposals_may_reach_past_the_last_position(
+    ahead: int, compiled: bool
+) -> None:
+    model = build(6, positions=32)
+    small = build(7, layers=1, positions=32)
+    prompts = [[2 + i % 20 for i in range(26)], [5, 6, 7]]
+    config = GenerationConfig(max_new_tokens=6, num_assistant_tokens=ahead)
+    expected = [greedy(model, prompt, 6) for prompt in prompts]
+    for helper in (small, model):
+        found = generate(
+            model,
+            prompts,
+            config,
+            draft=helper,
+            max_length=32,
+            draft_max_length=32,
+            compiled=compiled,
+        )
+        assert flat(found) == expected
+
+
+def test_a_prompt_must_fit_into_the_draft(model: LanguageModel) -> None:
+    with pytest.raises(ValueError, match="16 positions of the draft.*prompt 1"):
+        generate(
+            model,
+            [[2], [3] * 12],
+            GenerationConfig(max_new_tokens=5),
+            draft=build(8, layers=1, positions=16),
+            max_length=96,
+            draft_max_length=16,
+        )
 
 
 def test_speculative_draws_have_the_models_distribution() -> None:

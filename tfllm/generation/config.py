@@ -2,13 +2,15 @@
 
 import dataclasses
 import difflib
+import itertools
 import json
 import math
+from collections.abc import Iterator
 from typing import Any, Literal
 
-GENERATION_CONFIG_FILE = "generation_config.json"
+from tfllm.generation.field_types import TokenIds, typed
 
-TokenIds = tuple[int, ...]
+GENERATION_CONFIG_FILE = "generation_config.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,16 +97,9 @@ class GenerationConfig:
 
     def __post_init__(self) -> None:
         """Brings lists into one form; refuses what cannot be meant."""
-        for name in (
-            "suppress_tokens",
-            "begin_suppress_tokens",
-            "eos_token_id",
-            "stop_strings",
-            "bad_words_ids",
-        ):
-            object.__setattr__(self, name, _as_tuple(getattr(self, name)))
-        words = tuple(tuple(word) for word in self.bad_words_ids)
-        object.__setattr__(self, "bad_words_ids", words)
+        for field in dataclasses.fields(self):
+            value = typed(field.name, field.type, getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
         self._check_ranges()
         self._check_agreement()
 
@@ -121,7 +116,7 @@ class GenerationConfig:
             ("num_assistant_tokens", 1),
         ):
             value = getattr(self, name)
-            if isinstance(value, bool) or int(value) != value or value < least:
+            if value < least:
                 raise ValueError(
                     f"`{name}` must be an integer of at least {least}. "
                     f"Received: {value!r}"
@@ -133,7 +128,7 @@ class GenerationConfig:
             ("typical_p", 0.0, 1.0),
         ):
             value = getattr(self, name)
-            if not low < value <= high or math.isinf(value):
+            if not low < value <= high:
                 raise ValueError(
                     f"`{name}` must be above {low:g}"
                     + ("" if math.isinf(high) else f" and at most {high:g}")
@@ -150,11 +145,16 @@ class GenerationConfig:
                     f"`{name}` must be from 0 to 1. "
                     f"Received: {getattr(self, name)!r}"
                 )
-        if self.early_stopping not in (True, False, "never"):
+        if self.diversity_penalty < 0.0:
             raise ValueError(
-                "`early_stopping` must be true, false or 'never'. "
-                f"Received: {self.early_stopping!r}"
+                "`diversity_penalty` must be at least 0. "
+                f"Received: {self.diversity_penalty!r}"
             )
+        for name, ids in self._ids():
+            if min(ids, default=0) < 0:
+                raise ValueError(
+                    f"`{name}` must not be below 0. Received: {min(ids)}"
+                )
         if any(not word for word in (*self.bad_words_ids, *self.stop_strings)):
             raise ValueError(
                 "`bad_words_ids` and `stop_strings` must not hold empty "
@@ -208,6 +208,17 @@ class GenerationConfig:
                 "`num_beams` above 1 goes with neither `do_sample` nor "
                 f"`penalty_alpha`. Received: num_beams={self.num_beams}"
             )
+        first = {*self.suppress_tokens, *self.begin_suppress_tokens}
+        last = first if self.max_new_tokens == 1 else {*self.suppress_tokens}
+        for name, banned in (
+            ("forced_bos_token_id", first),
+            ("forced_eos_token_id", last),
+        ):
+            if getattr(self, name) in banned:
+                raise ValueError(
+                    f"`{name}` must not be suppressed as well. "
+                    f"Received: {getattr(self, name)}"
+                )
         if self.penalty_alpha and (self.do_sample or self.top_k < 2):
             raise ValueError(
                 "`penalty_alpha` needs `top_k` above 1 and no `do_sample`. "
@@ -220,6 +231,42 @@ class GenerationConfig:
                 "`do_sample` is set: the others would be equal. Received: "
                 f"{self.num_return_sequences} with num_beams={self.num_beams}"
             )
+
+    def check_vocabulary(self, vocab_size: int) -> None:
+        """Checks the ids against a model's vocabulary.
+
+        Raises:
+            ValueError: One is outside, or no token is left to choose.
+        """
+        for name, ids in self._ids():
+            if max(ids, default=0) >= vocab_size:
+                raise ValueError(
+                    f"`{name}` must be below {vocab_size}, the model's "
+                    f"vocabulary. Received: {max(ids)}"
+                )
+        banned = {*self.suppress_tokens, *self.begin_suppress_tokens}
+        banned |= {word[0] for word in self.bad_words_ids if len(word) == 1}
+        if self.min_new_tokens:
+            banned |= {*self.eos_token_id}
+        if len(banned) == vocab_size:
+            raise ValueError(
+                "`suppress_tokens`, `begin_suppress_tokens` and "
+                "`bad_words_ids` must leave a token to choose. Received: all "
+                f"{vocab_size} of the model's vocabulary"
+            )
+
+    def _ids(self) -> Iterator[tuple[str, TokenIds]]:
+        """Yields the fields that hold ids, and these."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.type == TokenIds:
+                yield field.name, value
+            elif field.type == int | None and value is not None:
+                yield field.name, (value,)
+        yield (
+            "bad_words_ids",
+            tuple(itertools.chain.from_iterable(self.bad_words_ids)),
+        )
 
     @property
     def pad_id(self) -> int:
@@ -259,19 +306,23 @@ class GenerationConfig:
     def from_published(cls, values: dict[str, Any]) -> "GenerationConfig":
         """Returns the config that a generation_config.json describes.
 
-        Null means the default. Fields that tfllm does not have are left out,
-        as are settings of a strategy that is not chosen: published files
-        hold a temperature or `top_k` without `do_sample`.
+        Null means the default, and a list of one id this id. Fields that
+        tfllm does not have are left out, as are settings of a strategy that
+        is not chosen: published files hold a temperature or `top_k` without
+        `do_sample`.
 
         Raises:
             ValueError: A field has an impossible value.
         """
-        names = {field.name for field in dataclasses.fields(cls)}
         known = {
-            name: value
-            for name, value in values.items()
-            if name in names and value is not None
+            field.name: values[field.name]
+            for field in dataclasses.fields(cls)
+            if values.get(field.name) is not None
         }
+        for field in dataclasses.fields(cls):
+            value = known.get(field.name)
+            if field.type == int | None and isinstance(value, list):
+                known[field.name] = value[0] if len(value) == 1 else value
         if not known.get("do_sample"):
             for name in ("temperature", "top_p", "min_p", "typical_p"):
                 known.pop(name, None)
@@ -281,12 +332,3 @@ class GenerationConfig:
             for name in ("length_penalty", "early_stopping"):
                 known.pop(name, None)
         return cls(**known)
-
-
-def _as_tuple(value: Any) -> tuple[Any, ...]:
-    """Returns one or several values as a tuple; none for None."""
-    if value is None:
-        return ()
-    if isinstance(value, (int, str)):
-        return (value,)
-    return tuple(value)

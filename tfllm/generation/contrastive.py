@@ -21,7 +21,7 @@ from tfllm.generation.decode import (
     put_column,
     take_rows,
 )
-from tfllm.generation.processors import History
+from tfllm.generation.processors import NEGATIVE_INFINITY, History
 
 
 class Contrast(NamedTuple):
@@ -106,13 +106,15 @@ class ContrastiveSearch(Steps):
 
     def _step(self, now: Contrast, width: int, limit: tf.Tensor) -> Contrast:
         """Reads the k best tokens of each row and keeps one of them."""
-        state, k = now.state, self.copies
+        state = now.state
+        k = min(self.copies, now.logits.shape[1])
         seen = filled(state.real, state.length)
         history = History(state.tokens, seen, state.length, width, limit - 1)
         scores = now.logits
         for processor in self.processors:
             scores = processor(history, scores)
-        best, tokens = tf.math.top_k(tf.nn.softmax(scores), k)  # [R, k]
+        best, tokens = tf.math.top_k(scores, k)  # [R, k]
+        chances = tf.gather(tf.nn.softmax(scores), tokens, batch_dims=1)
         copied = tf.repeat(tf.range(state.tokens.shape[0]), k)
         trial = tf.nest.map_structure(
             lambda part: take_rows(part, copied), state
@@ -129,7 +131,9 @@ class ContrastiveSearch(Steps):
         likeness = tf.matmul(hidden, now.hidden, transpose_b=True)  # [R, k, S]
         likeness = tf.where(seen[:, None], likeness, -1.0)
         alpha = self.config.penalty_alpha
-        worth = (1.0 - alpha) * best - alpha * tf.reduce_max(likeness, axis=2)
+        worth = (1.0 - alpha) * chances - alpha * tf.reduce_max(likeness, 2)
+        # Forbidden tokens are among the k best where fewer are allowed.
+        worth = tf.where(best > NEGATIVE_INFINITY, worth, NEGATIVE_INFINITY)
         choice = tf.argmax(worth, axis=1, output_type=tf.int32)
         rows = tf.range(state.tokens.shape[0]) * k + choice
         token = tf.gather(tokens, choice, batch_dims=1)

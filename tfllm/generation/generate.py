@@ -55,6 +55,7 @@ def generate(
     token_bytes: Sequence[bytes] | None = None,
     stream: Stream | None = None,
     max_length: int | None = None,
+    draft_max_length: int | None = None,
     vocab_size: int | None = None,
     first_row: int = 0,
     compiled: bool = True,
@@ -72,7 +73,8 @@ def generate(
         stream: Called with new tokens as they come; not with beams, a draft
             or contrastive search.
         max_length: Longest sequence of the model.
-        vocab_size: Size of its vocabulary.
+        draft_max_length: Longest sequence of the draft.
+        vocab_size: Size of their vocabulary.
         first_row: Number of the first sequence, on which its draws depend;
             not 0 where the prompts are a part of more.
         compiled: Compile the loop; False runs it eagerly, to look inside.
@@ -84,7 +86,9 @@ def generate(
             go together.
     """
     config = config or GenerationConfig()
-    prompts = check_prompts(prompts, config, max_length, vocab_size)
+    prompts = check_prompts(
+        prompts, config, max_length, vocab_size, draft_max_length
+    )
     if (stream or draft) and (config.num_beams > 1 or config.penalty_alpha):
         raise ValueError(
             "`stream` and `draft` go with greedy search and sampling only. "
@@ -136,47 +140,55 @@ def check_prompts(
     config: GenerationConfig,
     max_length: int | None,
     vocab_size: int | None,
+    draft_max_length: int | None = None,
+    names: Sequence[str] | None = None,
 ) -> list[list[int]]:
     """Returns the prompts as lists, with a token where one is empty.
+
+    Args:
+        prompts: As `generate` takes them, like what follows.
+        config: What to generate.
+        max_length: Longest sequence of the model.
+        vocab_size: Size of its vocabulary.
+        draft_max_length: Longest sequence of the draft.
+        names: What errors call the prompts; default: `prompt 0` and so on.
 
     Raises:
         ValueError: See `generate`.
     """
     if not len(prompts):
         raise ValueError("`prompts` must not be empty. Received: no prompt")
+    if vocab_size:
+        config.check_vocabulary(vocab_size)
     found = []
     for number, prompt in enumerate(prompts):
+        name = names[number] if names else f"prompt {number}"
         ids = [int(i) for i in prompt]
         if not ids and config.bos_token_id is None:
             raise ValueError(
                 "a prompt must hold a token, since there is no "
-                f"`bos_token_id`. Received: prompt {number} is empty"
+                f"`bos_token_id`. Received: {name} is empty"
             )
         ids = ids or [config.bos_token_id or 0]
         wrong = [i for i in ids if i < 0 or (vocab_size and i >= vocab_size)]
         if wrong:
             raise ValueError(
                 f"ids must be below {vocab_size}, the model's vocabulary. "
-                f"Received: {wrong[0]} in prompt {number}. Is the tokenizer "
+                f"Received: {wrong[0]} in {name}. Is the tokenizer "
                 "that of the model?"
             )
-        if max_length and len(ids) + config.max_new_tokens > max_length:
-            raise ValueError(
-                f"prompt and `max_new_tokens` must fit into the {max_length} "
-                f"positions of the model. Received: prompt {number} of "
-                f"{len(ids)} tokens and max_new_tokens="
-                f"{config.max_new_tokens}. Shorten one of them."
-            )
+        for reader, length in (
+            ("model", max_length),
+            ("draft", draft_max_length),
+        ):
+            if length and len(ids) + config.max_new_tokens > length:
+                raise ValueError(
+                    f"prompt and `max_new_tokens` must fit into the {length} "
+                    f"positions of the {reader}. Received: {name} of "
+                    f"{len(ids)} tokens and max_new_tokens="
+                    f"{config.max_new_tokens}. Shorten one of them."
+                )
         found.append(ids)
-    for name in ("eos_token_id", "suppress_tokens", "begin_suppress_tokens"):
-        wrong = [
-            i for i in getattr(config, name) if vocab_size and i >= vocab_size
-        ]
-        if wrong:
-            raise ValueError(
-                f"`{name}` must be below {vocab_size}, the model's "
-                f"vocabulary. Received: {wrong[0]}"
-            )
     return found
 
 

@@ -82,6 +82,9 @@ class SpeculativeDecoding(Steps):
         """Generates; arguments as in `Steps.start`."""
         width = prompts.shape[1]
         state = self.start(prompts, real, rows, seed, limit)
+        # What is proposed past the limit is not kept, and counts for no
+        # position: there may be no more of them.
+        state = state._replace(real=filled(state.real, width + limit))
         _, draft = prefill(self.draft, prompts, real, self.room)
         now = Speculation(state, draft.cache, tf.constant(0), tf.constant(0))
 

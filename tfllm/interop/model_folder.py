@@ -42,7 +42,19 @@ __all__ = [
     "read_config",
     "resolve_model",
     "save",
+    "stamps",
 ]
+
+# What decides the results of a model: its config, weights and tokenizer.
+_DECISIVE = (
+    CONFIG_FILE,
+    "generation_config.json",
+    "model*.safetensors",
+    "tokenizer*.json",
+    "special_tokens_map.json",
+    "vocab.*",
+    "merges.txt",
+)
 
 MAX_SHARD_BYTES = 5 * 10**9
 
@@ -202,6 +214,18 @@ def load(
     return task
 
 
+def stamps(folder: str) -> list[tuple[str, int, int]]:
+    """Returns what changes with the results of a folder's model.
+
+    Args:
+        folder: Local or remote; the files of a hub id are not looked at.
+
+    Returns:
+        See `tfllm.file_access.stamps`.
+    """
+    return file_access.stamps(folder, _DECISIVE)
+
+
 def _write_generation_config(
     model: Any, config: TransformerConfig, folder: pathlib.Path
 ) -> None:
@@ -244,7 +268,11 @@ def _text_generation(folder: pathlib.Path, config: TransformerConfig) -> Any:
     file = folder / GENERATION_CONFIG_FILE
     if file.is_file():
         values |= read_json(file)
-    return TextGeneration(tokenizer, GenerationConfig.from_published(values))
+    try:
+        generation = GenerationConfig.from_published(values)
+    except ValueError as error:
+        raise ValueError(f"'{file}': {error}. Correct the file.") from error
+    return TextGeneration(tokenizer, generation)
 
 
 @contextlib.contextmanager

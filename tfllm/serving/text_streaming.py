@@ -63,16 +63,10 @@ def so_far(rows: Sequence[Sequence[int]]) -> Arrays:
 
 def shown_bytes(tokenizer: ByteBPETokenizer) -> list[bytes]:
     """Returns the bytes of each token, none for the special ones."""
-    special = {
-        tokenizer.bos_token,
-        tokenizer.eos_token,
-        tokenizer.pad_token,
-    }
+    special = tokenizer.special_ids
     return [
-        b"" if token in special else content
-        for token, content in zip(
-            tokenizer.vocab, tokenizer.token_bytes, strict=True
-        )
+        b"" if i in special else content
+        for i, content in enumerate(tokenizer.token_bytes)
     ]
 
 

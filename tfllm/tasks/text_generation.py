@@ -1,16 +1,21 @@
 """Texts to continuations: a tokenizer around `tfllm.generation`."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from tfllm.generation import GenerationConfig, generate
+from tfllm.generation.generate import check_prompts
 from tfllm.tokenizers import ByteBPETokenizer
 
 # Called with the number of the row and the bytes that are new.
 Stream = Callable[[int, bytes], None]
+
+# Prompts whose ids are in memory together.
+_CHECKED_AT_ONCE = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +96,7 @@ class TextGeneration:
             self._check_draft(draft)
         table = self.tokenizer.token_bytes
         config = self.config.replace(**options)
-        special = {config.pad_id, *config.eos_token_id}
+        special = self.tokenizer.special_ids
 
         def tell(row: int, ids: list[int]) -> None:
             assert stream is not None
@@ -100,12 +105,13 @@ class TextGeneration:
 
         output = generate(
             task.model,
-            self.tokenizer.tokenize(tf.constant(list(prompts))).to_list(),
+            self._ids(prompts),
             config,
             draft=None if draft is None else draft.model,
             token_bytes=table,
             stream=None if stream is None else tell,
             max_length=task.config.max_length,
+            draft_max_length=_longest(draft),
             vocab_size=task.config.vocab_size,
             first_row=first_row,
         )
@@ -123,6 +129,42 @@ class TextGeneration:
             )
         ]
 
+    def check(
+        self,
+        task: Any,
+        prompts: Mapping[str, str],
+        draft: Any = None,
+        **options: Any,
+    ) -> None:
+        """Checks many prompts before work on the first of them.
+
+        Args:
+            task: A CausalLM.
+            prompts: The texts, by what errors call them.
+            draft: As for the call.
+            **options: Likewise.
+
+        Raises:
+            ValueError: See the call.
+        """
+        if draft is not None:
+            self._check_draft(draft)
+        config = self.config.replace(**options)
+        named = iter(prompts.items())
+        while some := dict(itertools.islice(named, _CHECKED_AT_ONCE)):
+            check_prompts(
+                self._ids(list(some.values())),
+                config,
+                task.config.max_length,
+                task.config.vocab_size,
+                _longest(draft),
+                list(some),
+            )
+
+    def _ids(self, prompts: Sequence[str]) -> list[list[int]]:
+        """Returns the ids of texts."""
+        return self.tokenizer.tokenize(tf.constant(list(prompts))).to_list()
+
     def _text(self, ids: list[int]) -> str:
         """Returns the text of ids, without special tokens."""
         text = self.tokenizer.detokenize(
@@ -139,3 +181,8 @@ class TextGeneration:
                 f"{self.tokenizer.vocab_size} tokens. Received: another, of "
                 f"{theirs.vocab_size}. Use a model of the same tokenizer."
             )
+
+
+def _longest(draft: Any) -> int | None:
+    """Returns the longest sequence of a CausalLM; None for none."""
+    return None if draft is None else draft.config.max_length

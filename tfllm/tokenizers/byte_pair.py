@@ -106,7 +106,6 @@ class ByteBPETokenizer(tf.Module):
                     f"{token!r}. Add it, or name another."
                 )
         spelled = byte_pair_model.token_bytes(self._vocab)
-        special = {bos_token, eos_token, pad_token} - {None}
         self._token_bytes = tuple(spelled)
         with tf.init_scope():
             self._symbols = tf.constant(
@@ -114,7 +113,10 @@ class ByteBPETokenizer(tf.Module):
             )
             self._spellings = tf.constant(spelled)
             self._lengths = tf.constant([len(s) for s in spelled], tf.int32)
-            self._skips = tf.constant([t in special for t in self._vocab])
+            special = self.special_ids
+            self._skips = tf.constant(
+                [i in special for i in range(len(self._vocab))]
+            )
             self._pieces = self._load_pieces()
 
     # Vocabulary.
@@ -198,6 +200,12 @@ class ByteBPETokenizer(tf.Module):
         if self.pad_token is not None:
             return self._ids[self.pad_token]
         return self.eos_id or 0
+
+    @property
+    def special_ids(self) -> frozenset[int]:
+        """The ids of special tokens, which texts can be shown without."""
+        tokens = (self.bos_token, self.eos_token, self.pad_token)
+        return frozenset(self._ids[t] for t in tokens if t is not None)
 
     @property
     def model_ids(self) -> dict[str, int | None]:
