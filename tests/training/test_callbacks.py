@@ -60,8 +60,8 @@ def run(callback: Any, losses: list[float], model: Any = None) -> Model:
     """Plays steps until one asks for a stop."""
     model = model or Model()
     callback.set_model(model)
-    callback.on_train_begin()
     try:
+        callback.on_train_begin()
         for batch, loss in enumerate(losses):
             callback.on_train_batch_end(batch, {"loss": loss})
             if model.stop_training:
@@ -201,6 +201,18 @@ def test_a_resumed_run_does_not_repeat_its_log(
         (8, 2.0),
         (12, 2.0),
     ]
+
+
+def test_a_log_that_cannot_be_opened_is_the_error(
+    tmp_path: pathlib.Path, checkpoints: Any
+) -> None:
+    """And not what closing does without it."""
+    (tmp_path / "logs").touch()
+    with pytest.raises(tf.errors.OpError, match="logs"):
+        run(bar(tmp_path / "logs", checkpoints), [1.0])
+    (tmp_path / "log.jsonl").write_text("no JSON\n")
+    with pytest.raises(json.JSONDecodeError):
+        run(bar(tmp_path, checkpoints), [1.0])
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])

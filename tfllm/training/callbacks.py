@@ -80,6 +80,8 @@ class ProgressBar(StepCallback):
         self.batch_size = batch_size
         self.checkpoints = checkpoints
         self.log_dir = log_dir
+        self.bar: Any = None
+        self.writer: Any = None
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Opens the bar and the writers."""
@@ -98,9 +100,10 @@ class ProgressBar(StepCallback):
         self._restart()
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Closes the bar and the writers."""
-        self.bar.close()
-        self.writer.close()
+        """Closes the bar and the writers, as far as they were opened."""
+        for opened in (self.bar, self.writer):
+            if opened is not None:
+                opened.close()
 
     def after_step(self, logs: dict[str, Any]) -> None:
         """Reports every `log_every` steps and at the last."""
