@@ -298,14 +298,17 @@ def measured_names(config: RunConfig, task: Task) -> list[str]:
 
 def evaluation(
     config: RunConfig, task: Task, held_out: Data
-) -> Callable[[], dict[str, float]]:
+) -> trainer.Evaluate:
     """Returns what measures the task on the held-out data."""
     if isinstance(held_out, LabelledData):
-        return lambda: evaluate_labelled(
-            task, held_out, config.eval_steps or None
+        return lambda before_batch: evaluate_labelled(
+            task,
+            held_out,
+            config.eval_steps or None,
+            before_batch=before_batch,
         )
     batches = held_out.evaluation_dataset(max_steps=config.eval_steps or None)
-    return lambda: evaluate(task, batches)
+    return lambda before_batch: evaluate(task, batches, before_batch)
 
 
 def text_measures(
