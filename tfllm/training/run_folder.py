@@ -4,6 +4,7 @@ import datetime
 import fcntl
 import importlib.metadata
 import json
+import logging
 import os
 import platform
 from typing import IO, Any
@@ -11,6 +12,8 @@ from typing import IO, Any
 import tensorflow as tf
 
 import tfllm
+
+logger = logging.getLogger(__name__)
 
 # What a run leaves in its folder; --overwrite deletes nothing else.
 OWN_FILES = (
@@ -94,17 +97,38 @@ class RunFolder:
             ValueError: The folder cannot be written.
         """
         if overwrite and self.writes:
-            for pattern in OWN_FILES:
-                for path in tf.io.gfile.glob(self._join(pattern)):
-                    _delete(path)
+            self._delete_run()
         if self.read("run.json") is None:
             self.write("run.json", settings)
         lines = [
             f"--{name}={value}"
             for name, value in sorted(flags.items())
-            if value is not None
+            # The flags of a run resume it, also where they began it anew.
+            if value is not None and name != "overwrite"
         ]
         self._write_text("flags.txt", "\n".join(lines) + "\n")
+
+    def _delete_run(self) -> None:
+        """Deletes what a run left, and says so."""
+        paths = [
+            path
+            for pattern in OWN_FILES
+            for path in tf.io.gfile.glob(self._join(pattern))
+        ]
+        if not paths:
+            return
+        saved = tf.io.gfile.glob(self._join("checkpoints/ckpt-*.index"))
+        steps = [
+            int(path.removesuffix(".index").rsplit("-", 1)[1]) for path in saved
+        ]
+        logger.warning(
+            "Deleting the run in %s%s: %s.",
+            self.path,
+            f", which was at step {max(steps)}" if steps else "",
+            ", ".join(map(os.path.basename, paths)),
+        )
+        for path in paths:
+            _delete(path)
 
     def close(self) -> None:
         """Lets other processes in."""
