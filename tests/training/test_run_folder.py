@@ -1,5 +1,6 @@
 """The records of a run, and what may not be resumed."""
 
+import json
 import logging
 import pathlib
 
@@ -46,3 +47,29 @@ def test_what_is_deleted_is_said(
     )
     present = {path.name for path in tmp_path.iterdir()}
     assert present == {"run.json", "flags.txt", "mine.txt"}
+
+
+def test_a_run_goes_on_with_what_it_began_with(
+    tmp_path: pathlib.Path, config: RunConfig
+) -> None:
+    inputs = {"train_files": {"a": "1", "b": "2"}, "tokenizer": {"v": "3"}}
+    folder = RunFolder(config.model_dir)
+    folder.check_inputs(inputs)  # nothing is there yet
+    folder.start(config.settings, config.values, False, inputs)
+    folder.open(config.settings, overwrite=False)
+    folder.check_inputs(inputs)
+    other = {"train_files": {"a": "9", "c": "2"}, "tokenizer": {"v": "4"}}
+    with pytest.raises(ValueError, match="--overwrite") as caught:
+        folder.check_inputs(other)
+    assert str(caught.value).endswith(
+        "Received: tokenizer: v has changed; train_files: a has changed; "
+        "train_files: b is gone; train_files: c is new"
+    )
+    # Several runs under one folder, and runs of earlier versions, have none.
+    values = json.loads((tmp_path / "run.json").read_text())
+    del values["inputs"]
+    (tmp_path / "run.json").write_text(json.dumps(values))
+    folder.check_inputs(other)
+    folder.start(config.settings, config.values, False, other)
+    assert json.loads((tmp_path / "run.json").read_text()) == values
+    folder.close()

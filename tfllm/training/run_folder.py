@@ -28,6 +28,8 @@ OWN_FILES = (
     "config.json",
     "model*.safetensors*",
 )
+# Where run.json has what the run reads: by name, fingerprints by file.
+INPUTS = "inputs"
 PACKAGES = ("tensorflow", "keras", "tensorflow-text", "numpy")
 
 
@@ -83,8 +85,24 @@ class RunFolder:
                     "--overwrite to delete it"
                 )
 
+    def check_inputs(self, inputs: dict[str, dict[str, str]]) -> None:
+        """Raises ValueError if the run here began with other inputs.
+
+        One that recorded none, as earlier versions did, goes on.
+
+        Args:
+            inputs: As in `start`.
+        """
+        found = (self.read("run.json") or {}).get(INPUTS)
+        if self.writes and found is not None:
+            _check_same_inputs(self.path, found, inputs)
+
     def start(
-        self, settings: dict[str, Any], flags: dict[str, Any], overwrite: bool
+        self,
+        settings: dict[str, Any],
+        flags: dict[str, Any],
+        overwrite: bool,
+        inputs: dict[str, dict[str, str]] | None = None,
     ) -> None:
         """Records the run, when all of its input was found to be right.
 
@@ -92,6 +110,7 @@ class RunFolder:
             settings: What decides the result of the run.
             flags: All flags, written to `flags.txt` as a flag file.
             overwrite: Delete a run that is there.
+            inputs: What the run reads: by name, fingerprints by file.
 
         Raises:
             ValueError: The folder cannot be written.
@@ -99,7 +118,8 @@ class RunFolder:
         if overwrite and self.writes:
             self._delete_run()
         if self.read("run.json") is None:
-            self.write("run.json", settings)
+            recorded = {} if inputs is None else {INPUTS: inputs}
+            self.write("run.json", {**settings, **recorded})
         lines = [
             f"--{name}={value}"
             for name, value in sorted(flags.items())
@@ -240,6 +260,7 @@ def _check_same(
     path: str, found: dict[str, Any], settings: dict[str, Any]
 ) -> None:
     """Raises ValueError naming the settings that differ."""
+    found = {name: value for name, value in found.items() if name != INPUTS}
     settings = json.loads(json.dumps(settings, default=str))
     differing = [
         f"{name} was {found.get(name)!r}, is {settings.get(name)!r}"
@@ -251,6 +272,30 @@ def _check_same(
             f"`model_dir` {path} holds a run with other settings; give "
             "another folder, or --overwrite to delete it. Received: "
             + "; ".join(differing)
+        )
+
+
+def _check_same_inputs(
+    path: str,
+    found: dict[str, dict[str, str]],
+    inputs: dict[str, dict[str, str]],
+) -> None:
+    """Raises ValueError naming the inputs that differ."""
+    differing = []
+    for name in sorted({*found, *inputs}):
+        before, now = found.get(name, {}), inputs.get(name, {})
+        for file in sorted({*before, *now}):
+            if file not in now:
+                differing.append(f"{name}: {file} is gone")
+            elif file not in before:
+                differing.append(f"{name}: {file} is new")
+            elif before[file] != now[file]:
+                differing.append(f"{name}: {file} has changed")
+    if differing:
+        raise ValueError(
+            f"`model_dir` {path} holds a run that began with other data, and "
+            "cannot go on with these; bring those back, give another folder, "
+            "or --overwrite to begin again. Received: " + "; ".join(differing)
         )
 
 
