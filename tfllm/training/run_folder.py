@@ -21,6 +21,7 @@ OWN_FILES = (
     "flags.txt",
     "train_results.json",
     "eval_results.json",
+    "eval_other",
     "seeds_results.json",
     "checkpoints",
     "logs",
