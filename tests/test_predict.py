@@ -152,7 +152,7 @@ def test_evaluate_reproduces_the_last_figures(work: Workplace) -> None:
     names = {"loss", "mlm_loss", "mlm_accuracy", "nsp_loss", "perplexity"}
     assert {n: after[n] for n in names} == {n: before[n] for n in names}
     assert f"mlm_loss: {before['mlm_loss']:.4f}" in done.stdout
-    # Another batch size: the same means, up to rounding; on other files.
+    # Another batch size: the same means, up to rounding.
     other = verbs.run(
         "evaluate",
         f"--model_dir={work.path('reference')}",
@@ -163,3 +163,19 @@ def test_evaluate_reproduces_the_last_figures(work: Workplace) -> None:
     assert other.status == 0, other.stderr
     again = work.json("evaluated/eval_results.json")
     assert again["loss"] == pytest.approx(before["loss"], rel=1e-5)
+
+
+def test_figures_of_other_files_leave_those_of_the_run(work: Workplace) -> None:
+    before = work.json("reference/eval_results.json")
+    done = verbs.run(
+        "evaluate",
+        f"--model_dir={work.path('reference')}",
+        f"--eval_files={work.path('train.txt')}",
+    )
+    assert done.status == 0, done.stderr
+    assert work.json("reference/eval_results.json") == before
+    path = "reference/eval_other/eval_results.json"
+    assert work.path(path) in done.stdout
+    other = work.json(path)
+    assert other["eval_files"] == work.path("train.txt")
+    assert other["loss"] != before["loss"]

@@ -188,6 +188,34 @@ def test_other_settings_are_refused_and_overwrite_starts_anew(
     assert work.weights("reference") == weights
 
 
+def test_other_data_or_another_vocabulary_are_refused(
+    work: Workplace, reference: Finished
+) -> None:
+    """The names of their files are the same, and so are their sizes."""
+    for name in ("train.txt", "vocab.txt"):
+        shutil.copy(work.path(name), work.path(f"own_{name}"))
+    flags = {
+        "tokenizer": work.path("own_vocab.txt"),
+        "train_files": work.path("own_train.txt"),
+        "train_steps": 1,
+    }
+    assert work.train("own", **flags).status == 0
+    for name, title in (("train.txt", "train_files"), ("vocab.txt", "token")):
+        file = work.folder / f"own_{name}"
+        lines = file.read_text().splitlines()
+        lines[-2:] = lines[-2:][::-1]
+        file.write_text("\n".join(lines) + "\n")
+        other = work.train("own", **flags)
+        assert other.status == 1
+        (line,) = other.errors
+        assert title in line
+        assert f"{file} has changed" in line
+        shutil.copy(work.path(name), file)
+    again = work.train("own", **flags)
+    assert again.status == 0, again.stderr
+    assert "This run was finished before, at step 1." in again.stdout
+
+
 def test_early_stopping_keeps_the_best_model(work: Workplace) -> None:
     finished = work.train(
         "best",

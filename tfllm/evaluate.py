@@ -51,7 +51,12 @@ def define() -> None:
     group.integer("seq_length", None, "Tokens per window [as in the run].")
     group.string("eval_files", "", "Text globs or shards [those of the run].")
     group.integer("batch_size", None, "Examples at a time [as in the run].")
-    group.string("output_dir", "", "For results and charts [--model_dir].")
+    group.string(
+        "output_dir",
+        "",
+        "For results and charts [--model_dir; its eval_other for files that "
+        "are not the run's].",
+    )
     group.integer(
         "bootstrap_samples",
         1000,
@@ -85,6 +90,10 @@ def main() -> None:
             "says which. Received: nothing"
         )
     output_dir = output_folder()
+    own_files = record.get("eval_files") or config.eval_files
+    # The figures in the folder itself are those of the run.
+    if not FLAGS.output_dir and config.eval_files != own_files:
+        output_dir = os.path.join(FLAGS.model_dir, "eval_other")
     task, tokenizer = load(config, FLAGS.model_dir)
     length = task.row_length(FLAGS.seq_length or record.get("seq_length"))
     config = dataclasses.replace(config, seq_length=length)

@@ -20,6 +20,7 @@ import keras
 import tensorflow as tf
 
 from tfllm import flags, starting_point, train_flags
+from tfllm.data import fingerprints
 from tfllm.data.corpus.builder import ensure_docstring_corpus
 from tfllm.data.labelled.batches import LabelledData
 from tfllm.data.labelled.config import LabelledDataConfig
@@ -124,6 +125,9 @@ def run_in(
     )
     with starting_point.opened(config) as start:
         tokenizer = start.tokenizer
+        inputs = fingerprints_of(config, start)
+        if not config.overwrite:
+            folder.check_inputs(inputs)
         # A task needs the names of its labels.
         opened = None
         if config.is_labelled:
@@ -143,7 +147,7 @@ def run_in(
         config.train_steps or data.steps(config.epochs or 1.0)
     )
     trainer.compile_task(task, settings)
-    folder.start(config.settings, config.values, config.overwrite)
+    folder.start(config.settings, config.values, config.overwrite, inputs)
     best = os.path.join(config.model_dir, "best")
     result = trainer.train(
         task,
@@ -195,6 +199,18 @@ def check_files(config: RunConfig) -> None:
             continue
         if config.is_labelled or not shards.is_shards_folder(files):
             match_files(files, flag)
+
+
+def fingerprints_of(
+    config: RunConfig, start: StartingPoint
+) -> dict[str, dict[str, str]]:
+    """Returns what tells whether a run goes on with what it began with."""
+    origin = config.tokenizer or config.init_from
+    found = {"tokenizer": {origin: start.tokenizer.vocab_hash()[:16]}}
+    for flag in ("train_files", "eval_files"):
+        if files := getattr(config, flag):
+            found[flag] = fingerprints.of_files(files, flag)
+    return found
 
 
 def ensure_text(config: RunConfig) -> None:
@@ -301,14 +317,17 @@ def measured_names(task: Task, held_out: LabelledData | None) -> list[str]:
 
 def evaluation(
     config: RunConfig, task: Task, held_out: Data
-) -> Callable[[], dict[str, float]]:
+) -> trainer.Evaluate:
     """Returns what measures the task on the held-out data."""
     if isinstance(held_out, LabelledData):
-        return lambda: evaluate_labelled(
-            task, held_out, config.eval_steps or None
+        return lambda before_batch: evaluate_labelled(
+            task,
+            held_out,
+            config.eval_steps or None,
+            before_batch=before_batch,
         )
     batches = held_out.evaluation_dataset(max_steps=config.eval_steps or None)
-    return lambda: evaluate(task, batches)
+    return lambda before_batch: evaluate(task, batches, before_batch)
 
 
 def text_measures(

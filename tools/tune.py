@@ -329,7 +329,9 @@ def _folder(config: RunConfig, number: str) -> str:
 def _best_step(config: RunConfig, number: str) -> int:
     """Returns the step of the model that a trial kept; 0 without one."""
     folder = run_folder.RunFolder(_folder(config, number))
-    return (folder.read("eval_results.json") or {}).get("steps", 0)
+    # Not eval_results.json, which the evaluate verb writes as well.
+    results = folder.read("train_results.json") or {}
+    return results.get("best_step") or results.get("steps", 0)
 
 
 def is_smaller_better(metric: str) -> bool:

@@ -91,6 +91,20 @@ def test_a_search_for_something_else_is_refused(work: Workplace) -> None:
     assert "learning_rates was [1.0]" in refused.errors[-1]
 
 
+def test_the_step_of_a_trial_outlives_an_evaluation(
+    tmp_path: pathlib.Path,
+) -> None:
+    (tmp_path / "trial_7").mkdir()
+    for name, values in (
+        ("train_results.json", {"steps": 9, "best_step": 4}),
+        ("eval_results.json", {"loss": 1.0}),
+    ):
+        (tmp_path / "trial_7" / name).write_text(json.dumps(values))
+    config = RunConfig(model_dir=str(tmp_path))
+    assert tune._best_step(config, "7") == 4
+    assert tune._best_step(config, "8") == 0  # one that diverged
+
+
 @pytest.mark.parametrize("search", ["random", "bayesian"])
 def test_rates_between_the_ends(
     search: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch

@@ -21,8 +21,9 @@ from tfllm.training.callbacks import (
 )
 from tfllm.training.checkpoints import Progress
 from tfllm.training.distribution import Workers
+from tfllm.training.stop_signals import StopSignals
 
-ALONE = Workers(tf.distribute.get_strategy())
+UNASKED = StopSignals(Workers(tf.distribute.get_strategy()))
 
 
 class Model:
@@ -60,8 +61,8 @@ def run(callback: Any, losses: list[float], model: Any = None) -> Model:
     """Plays steps until one asks for a stop."""
     model = model or Model()
     callback.set_model(model)
-    callback.on_train_begin()
     try:
+        callback.on_train_begin()
         for batch, loss in enumerate(losses):
             callback.on_train_batch_end(batch, {"loss": loss})
             if model.stop_training:
@@ -217,6 +218,18 @@ def test_a_resumed_run_does_not_repeat_its_log(
     ]
 
 
+def test_a_log_that_cannot_be_opened_is_the_error(
+    tmp_path: pathlib.Path, checkpoints: Any
+) -> None:
+    """And not what closing does without it."""
+    (tmp_path / "logs").touch()
+    with pytest.raises(tf.errors.OpError, match="logs"):
+        run(bar(tmp_path / "logs", checkpoints), [1.0])
+    (tmp_path / "log.jsonl").write_text("no JSON\n")
+    with pytest.raises(json.JSONDecodeError):
+        run(bar(tmp_path, checkpoints), [1.0])
+
+
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite(
     tmp_path: pathlib.Path, checkpoints: Any, loss: float
@@ -227,7 +240,7 @@ def test_a_loss_that_is_not_finite(
 
 
 def test_saves(checkpoints: Any) -> None:
-    run(Checkpointing(0, 7, 3, checkpoints, ALONE), [1.0] * 7)
+    run(Checkpointing(0, 7, 3, checkpoints, UNASKED), [1.0] * 7)
     assert checkpoints.saved == [3, 6, 7]
     assert checkpoints.progress.seconds > 0
 
@@ -238,48 +251,34 @@ def test_nothing_is_saved_that_no_run_can_go_on_from(
     """Between two reports as well: a bad save would replace a good one."""
     with pytest.raises(FloatingPointError, match="loss .* step 6"):
         run(
-            Checkpointing(0, 9, 3, checkpoints, ALONE),
+            Checkpointing(0, 9, 3, checkpoints, UNASKED),
             [1, 1, 1, 1, 1, math.nan],
         )
     assert checkpoints.saved == [3]
     model = Model()
     model.trainable_variables[0].assign([1.0, math.inf])
     with pytest.raises(FloatingPointError, match="a weight"):
-        run(Checkpointing(0, 9, 1, checkpoints, ALONE), [1.0], model)
+        run(Checkpointing(0, 9, 1, checkpoints, UNASKED), [1.0], model)
     assert checkpoints.saved == [3]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_stops(checkpoints: Any, number: int) -> None:
-    before = signal.getsignal(number)
-    callback = Checkpointing(0, 9, 100, checkpoints, ALONE)
+def test_a_signal_saves_and_stops(checkpoints: Any) -> None:
     model = Model()
-    callback.set_model(model)
-    callback.on_train_begin()
-    callback.on_train_batch_end(0, {})
-    signal.raise_signal(number)
-    assert not model.stop_training
-    callback.on_train_batch_end(1, {})
+    with StopSignals(Workers(tf.distribute.get_strategy())) as signals:
+        callback = Checkpointing(0, 9, 100, checkpoints, signals)
+        callback.set_model(model)
+        callback.on_train_begin()
+        callback.on_train_batch_end(0, {})
+        signal.raise_signal(signal.SIGTERM)
+        assert not model.stop_training
+        callback.on_train_batch_end(1, {})
     assert model.stop_training
-    assert callback.stop_signal == number
     assert checkpoints.saved == [2]
-    callback.on_train_end()
-    assert signal.getsignal(number) is before
-
-
-def test_a_second_ctrl_c_does_not_wait(checkpoints: Any) -> None:
-    callback = Checkpointing(0, 9, 100, checkpoints, ALONE)
-    callback.set_model(Model())
-    callback.on_train_begin()
-    signal.raise_signal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        signal.raise_signal(signal.SIGINT)
-    callback.on_train_end()
 
 
 def test_time_adds_up_over_restarts(checkpoints: Any) -> None:
     checkpoints.progress.seconds = 1000.0
-    callback = Checkpointing(5, 6, 1, checkpoints, ALONE)
+    callback = Checkpointing(5, 6, 1, checkpoints, UNASKED)
     callback.set_model(Model())
     callback.on_train_begin()
     time.sleep(0.01)

@@ -1,5 +1,6 @@
 """The evaluate loop."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -8,7 +9,11 @@ import tensorflow as tf
 from tfllm.tasks.batches import distribute
 
 
-def evaluate(task: keras.Model, dataset: tf.data.Dataset) -> dict[str, float]:
+def evaluate(
+    task: keras.Model,
+    dataset: tf.data.Dataset,
+    before_batch: Callable[[], None] = lambda: None,
+) -> dict[str, float]:
     """Returns the means of a task's metrics over a dataset.
 
     The training means are left as they were found reset: call it between
@@ -17,6 +22,7 @@ def evaluate(task: keras.Model, dataset: tf.data.Dataset) -> dict[str, float]:
     Args:
         task: A compiled task.
         dataset: Finite; batches of (x, y, sample_weight).
+        before_batch: Called before each; may raise to break off.
 
     Raises:
         ValueError: The dataset is empty.
@@ -31,14 +37,15 @@ def evaluate(task: keras.Model, dataset: tf.data.Dataset) -> dict[str, float]:
     task.reset_metrics()
     logs: dict[str, Any] = {}
     iterator = iter(distribute(strategy, dataset))
-    while True:
-        try:
+    try:
+        while True:
+            before_batch()
             logs = step(iterator)
-        except StopIteration:
-            break
-    values = {name: float(value) for name, value in logs.items()}
-    for variable, value in saved:
-        variable.assign(value)
+    except StopIteration:
+        values = {name: float(value) for name, value in logs.items()}
+    finally:
+        for variable, value in saved:
+            variable.assign(value)
     if not values:
         raise ValueError(
             "`eval_files` gave no batch. Received: an empty dataset"

@@ -230,6 +230,7 @@ def evaluate_labelled(
     data: LabelledData,
     max_steps: int | None = None,
     tune: bool = True,
+    before_batch: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
     """Returns the figures of a task on labelled data.
 
@@ -238,12 +239,18 @@ def evaluate_labelled(
         data: As in `measure`.
         max_steps: As in `measure`.
         tune: As in `measure`.
+        before_batch: Called before each; may raise to break off.
 
     Returns:
         The means of the task's own losses and measures, and the values of
         its Figures.
     """
-    return measure(task, data, max_steps, tune).values
+
+    def forward(*batch: Arrays) -> tuple[Arrays, Any, Any]:
+        before_batch()
+        return Forward.of(task)(*batch)
+
+    return measure(task, data, max_steps, tune, forward).values
 
 
 def metric_names(task: Task, records: Sequence[Record]) -> tuple[str, ...]:

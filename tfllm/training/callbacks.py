@@ -4,9 +4,7 @@ import contextlib
 import json
 import math
 import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,7 +15,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from tfllm.training.checkpoints import Checkpoints
-from tfllm.training.distribution import Workers
+from tfllm.training.stop_signals import Interrupted, StopSignals
 
 # Ends of the names of metrics; of all others more is better.
 LOWER_IS_BETTER = ("loss", "perplexity", "error", "mse", "mae", "ece")
@@ -80,6 +78,10 @@ class ProgressBar(StepCallback):
         self.batch_size = batch_size
         self.checkpoints = checkpoints
         self.log_dir = log_dir
+        self.bar: Any = None
+        self.writer: Any = None
+        # An evaluation may be repeated before the training begins.
+        self._start, self._waited, self._tokens = 0.0, 0.0, 0
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Opens the bar and the writers."""
@@ -98,9 +100,10 @@ class ProgressBar(StepCallback):
         self._restart()
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Closes the bar and the writers."""
-        self.bar.close()
-        self.writer.close()
+        """Closes the bar and the writers, as far as they were opened."""
+        for opened in (self.bar, self.writer):
+            if opened is not None:
+                opened.close()
 
     def after_step(self, logs: dict[str, Any]) -> None:
         """Reports every `log_every` steps and at the last."""
@@ -166,7 +169,8 @@ class Evaluation(StepCallback):
         start_step: Steps done before.
         total_steps: Steps of the whole run; the last is evaluated too.
         every: Steps between two evaluations.
-        evaluate: Returns the metrics on the held-out data.
+        evaluate: Returns the metrics on the held-out data; may raise
+            Interrupted, and is then called again by the run that resumes.
         best_metric: Metric that selects models.
         patience: Evaluations without a better value before stopping; 0 for
             never.
@@ -203,12 +207,28 @@ class Evaluation(StepCallback):
 
     def after_step(self, logs: dict[str, Any]) -> None:
         """Evaluates every `every` steps and after the last."""
-        if self.step % self.every and self.step != self.total_steps:
+        if self.step % self.every == 0 or self.step == self.total_steps:
+            self._evaluate()
+
+    def repeat(self) -> None:
+        """Evaluates before the first step: a stop broke it off after it."""
+        progress = self.checkpoints.progress
+        start = time.perf_counter()
+        truncate_log(self.log_dir, self.step, evaluated=False)
+        self._evaluate()
+        progress.seconds += time.perf_counter() - start
+
+    def _evaluate(self) -> None:
+        """Evaluates; records what came out, or that nothing did."""
+        try:
+            values = self.evaluate()
+        except Interrupted:
+            self.checkpoints.progress.evaluation_pending = True
             return
-        values = self.evaluate()
         text = "  ".join(f"{name} {v:.4f}" for name, v in values.items())
         tqdm.write(f"step {self.step}: held-out {text}", file=sys.stderr)
         self.checkpoints.progress.evaluation = values
+        self.checkpoints.progress.evaluation_pending = False
         writer = tf.summary.create_file_writer(self.log_dir)
         with writer.as_default(step=self.step):
             for name, value in values.items():
@@ -254,20 +274,12 @@ class Evaluation(StepCallback):
 class Checkpointing(StepCallback):
     """Saves the state of the run; stops at a signal after a last save.
 
-    SIGTERM and SIGINT (Ctrl-C) end the run after the step in progress; the
-    second Ctrl-C ends it at once. A signal to one of several workers ends
-    all of them.
-
     Args:
         start_step: Steps done before.
         total_steps: Steps of the whole run; the last is saved too.
         every: Steps between two checkpoints.
         checkpoints: Where to.
-        workers: Those that train together.
-
-    Attributes:
-        stop_signal: The signal that ended the run, or None; SIGTERM if it
-            came to another worker.
+        signals: Those that end the run after the step in progress.
 
     Raises:
         FloatingPointError: There is a value in the weights or the loss that
@@ -280,44 +292,26 @@ class Checkpointing(StepCallback):
         total_steps: int,
         every: int,
         checkpoints: Checkpoints,
-        workers: Workers,
+        signals: StopSignals,
     ) -> None:
         """See the class."""
         super().__init__(start_step)
         self.total_steps = total_steps
         self.every = every
         self.checkpoints = checkpoints
-        self.workers = workers
-        self.stop_signal: int | None = None
-        self._previous: dict[int, Any] = {}
+        self.signals = signals
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Takes over the signals."""
+        """Starts the clock."""
         self._start = time.perf_counter()
         self._seconds = self.checkpoints.progress.seconds
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._previous[number] = signal.signal(number, self._stop)
-
-    def on_train_end(self, logs: Any = None) -> None:
-        """Gives the signals back."""
-        while self._previous:
-            signal.signal(*self._previous.popitem())
-
-    def _stop(self, number: int, _: Any) -> None:
-        """Asks for a stop after the step in progress."""
-        if self.stop_signal == number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.stop_signal = number
 
     def after_step(self, logs: dict[str, Any]) -> None:
         """Saves every `every` steps, at the last, and when stopped."""
         progress = self.checkpoints.progress
         progress.step = self.step
         progress.seconds = self._seconds + time.perf_counter() - self._start
-        # The others would wait for one that ended by itself.
-        if self.workers.sum(bool(self.stop_signal)):
-            self.stop_signal = self.stop_signal or signal.SIGTERM
+        if self.signals.asked():
             self.model.stop_training = True
         if (
             self.step % self.every == 0
@@ -350,8 +344,14 @@ def is_better(metric: str, value: float, best: float | None) -> bool:
     return value < best if lower else value > best
 
 
-def truncate_log(log_dir: str, step: int) -> None:
-    """Drops the lines of `log.jsonl` after a step: they come again."""
+def truncate_log(log_dir: str, step: int, evaluated: bool = True) -> None:
+    """Drops the lines of `log.jsonl` after a step: they come again.
+
+    Args:
+        log_dir: Its folder.
+        step: The last step to keep.
+        evaluated: Whether to keep the evaluation of that step as well.
+    """
     path = os.path.join(log_dir, "log.jsonl")
     if not tf.io.gfile.exists(path):
         return
@@ -359,7 +359,13 @@ def truncate_log(log_dir: str, step: int) -> None:
     with tf.io.gfile.GFile(path) as file:
         for line in file:
             # A line that a kill cut off has no end, and may not be JSON.
-            if line.endswith("\n") and json.loads(line)["step"] <= step:
+            if not line.endswith("\n"):
+                continue
+            values = json.loads(line)
+            repeated = not evaluated and values["step"] == step
+            if values["step"] <= step and not (
+                repeated and any(name.startswith("eval_") for name in values)
+            ):
                 kept.append(line)
     with tf.io.gfile.GFile(f"{path}.tmp", "w") as file:
         file.write("".join(kept))

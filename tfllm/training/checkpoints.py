@@ -28,6 +28,7 @@ class Progress:
         report: The last means of the training, for the results.
         evaluation: Metrics of the last evaluation.
         best_evaluation: Metrics of the best one.
+        evaluation_pending: A stop broke off the evaluation at this step.
     """
 
     step: int = 0
@@ -38,6 +39,7 @@ class Progress:
     report: dict[str, float] = dataclasses.field(default_factory=dict)
     evaluation: dict[str, float] = dataclasses.field(default_factory=dict)
     best_evaluation: dict[str, float] = dataclasses.field(default_factory=dict)
+    evaluation_pending: bool = False
 
 
 class Checkpoints:
@@ -70,7 +72,7 @@ class Checkpoints:
         self.writes = writes
         self.progress = Progress()
         # Not the manager's newest: that may be one that cannot be read.
-        self._saved_step: int | None = None
+        self._saved: tuple[int, bool] | None = None
         # A string variable: asynchronous saves skip Python state.
         self._progress_json = tf.Variable("{}", dtype=tf.string)
         self._checkpoint = tf.train.Checkpoint(
@@ -92,7 +94,7 @@ class Checkpoints:
         Raises:
             OSError: The save before failed; or this one cannot begin.
         """
-        if not self.writes or self._saved_step == self.progress.step:
+        if not self.writes or self._saved == self._position():
             return
         text = json.dumps(dataclasses.asdict(self.progress))
         self._progress_json.assign(text)
@@ -100,7 +102,11 @@ class Checkpoints:
             self._manager.save(
                 checkpoint_number=self.progress.step, options=self._options
             )
-        self._saved_step = self.progress.step
+        self._saved = self._position()
+
+    def _position(self) -> tuple[int, bool]:
+        """Returns what two states of a run differ in."""
+        return self.progress.step, self.progress.evaluation_pending
 
     def wait(self) -> None:
         """Returns when everything saved is on disk.
@@ -168,7 +174,7 @@ class Checkpoints:
             values = json.loads(self._progress_json.numpy())
             for name, value in values.items():
                 setattr(self.progress, name, value)
-            self._saved_step = self.progress.step
+            self._saved = self._position()
             return True
         if paths:
             raise ValueError(

@@ -4,6 +4,7 @@ import datetime
 import fcntl
 import importlib.metadata
 import json
+import logging
 import os
 import platform
 from typing import IO, Any
@@ -12,12 +13,15 @@ import tensorflow as tf
 
 import tfllm
 
+logger = logging.getLogger(__name__)
+
 # What a run leaves in its folder; --overwrite deletes nothing else.
 OWN_FILES = (
     "run.json",
     "flags.txt",
     "train_results.json",
     "eval_results.json",
+    "eval_other",
     "seeds_results.json",
     "checkpoints",
     "logs",
@@ -25,6 +29,8 @@ OWN_FILES = (
     "config.json",
     "model*.safetensors*",
 )
+# Where run.json has what the run reads: by name, fingerprints by file.
+INPUTS = "inputs"
 PACKAGES = ("tensorflow", "keras", "tensorflow-text", "numpy")
 
 
@@ -80,8 +86,24 @@ class RunFolder:
                     "--overwrite to delete it"
                 )
 
+    def check_inputs(self, inputs: dict[str, dict[str, str]]) -> None:
+        """Raises ValueError if the run here began with other inputs.
+
+        One that recorded none, as earlier versions did, goes on.
+
+        Args:
+            inputs: As in `start`.
+        """
+        found = (self.read("run.json") or {}).get(INPUTS)
+        if self.writes and found is not None:
+            _check_same_inputs(self.path, found, inputs)
+
     def start(
-        self, settings: dict[str, Any], flags: dict[str, Any], overwrite: bool
+        self,
+        settings: dict[str, Any],
+        flags: dict[str, Any],
+        overwrite: bool,
+        inputs: dict[str, dict[str, str]] | None = None,
     ) -> None:
         """Records the run, when all of its input was found to be right.
 
@@ -89,21 +111,46 @@ class RunFolder:
             settings: What decides the result of the run.
             flags: All flags, written to `flags.txt` as a flag file.
             overwrite: Delete a run that is there.
+            inputs: What the run reads: by name, fingerprints by file.
 
         Raises:
             ValueError: The folder cannot be written.
         """
         if overwrite and self.writes:
-            for pattern in OWN_FILES:
-                for path in tf.io.gfile.glob(self._join(pattern)):
-                    _delete(path)
-        self.write("run.json", settings)
+            self._delete_run()
+        found = self.read("run.json")
+        recorded = inputs if found is None else found.get(INPUTS)
+        own = {} if recorded is None else {INPUTS: recorded}
+        self.write("run.json", {**settings, **own})
         lines = [
             f"--{name}={value}"
             for name, value in sorted(flags.items())
-            if value is not None
+            # The flags of a run resume it, also where they began it anew.
+            if value is not None and name != "overwrite"
         ]
         self._write_text("flags.txt", "\n".join(lines) + "\n")
+
+    def _delete_run(self) -> None:
+        """Deletes what a run left, and says so."""
+        paths = [
+            path
+            for pattern in OWN_FILES
+            for path in tf.io.gfile.glob(self._join(pattern))
+        ]
+        if not paths:
+            return
+        saved = tf.io.gfile.glob(self._join("checkpoints/ckpt-*.index"))
+        steps = [
+            int(path.removesuffix(".index").rsplit("-", 1)[1]) for path in saved
+        ]
+        logger.warning(
+            "Deleting the run in %s%s: %s.",
+            self.path,
+            f", which was at step {max(steps)}" if steps else "",
+            ", ".join(map(os.path.basename, paths)),
+        )
+        for path in paths:
+            _delete(path)
 
     def close(self) -> None:
         """Lets other processes in."""
@@ -230,6 +277,7 @@ def _check_same(
     path: str, found: dict[str, Any], settings: dict[str, Any]
 ) -> None:
     """Raises ValueError naming the settings that differ."""
+    found = {name: value for name, value in found.items() if name != INPUTS}
     before, now = (set(_seeds(values)) for values in (found, settings))
     if before and before <= now:
         found = {**found, "seeds": settings["seeds"]}
@@ -246,6 +294,30 @@ def _seeds(settings: dict[str, Any]) -> list[str]:
     """Returns the seeds of a run with several; else nothing."""
     parts = (settings.get("seeds") or "").split(",")
     return [part.strip() for part in parts if part.strip()]
+
+
+def _check_same_inputs(
+    path: str,
+    found: dict[str, dict[str, str]],
+    inputs: dict[str, dict[str, str]],
+) -> None:
+    """Raises ValueError naming the inputs that differ."""
+    differing = []
+    for name in sorted({*found, *inputs}):
+        before, now = found.get(name, {}), inputs.get(name, {})
+        for file in sorted({*before, *now}):
+            if file not in now:
+                differing.append(f"{name}: {file} is gone")
+            elif file not in before:
+                differing.append(f"{name}: {file} is new")
+            elif before[file] != now[file]:
+                differing.append(f"{name}: {file} has changed")
+    if differing:
+        raise ValueError(
+            f"`model_dir` {path} holds a run that began with other data, and "
+            "cannot go on with these; bring those back, give another folder, "
+            "or --overwrite to begin again. Received: " + "; ".join(differing)
+        )
 
 
 def _delete(path: str) -> None:

@@ -18,8 +18,13 @@ from tfllm.training.callbacks import Checkpointing, Evaluation, ProgressBar
 from tfllm.training.checkpoints import Checkpoints, Progress
 from tfllm.training.distribution import Workers
 from tfllm.training.schedules import ScheduleConfig, steps_of
+from tfllm.training.stop_signals import StopSignals
 
 logger = logging.getLogger(__name__)
+
+# Returns the metrics on held-out data. Before each batch it calls what it is
+# given, which raises to break it off.
+Evaluate = Callable[[Callable[[], None]], dict[str, float]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +159,7 @@ def train(
     task: keras.Model,
     config: TrainerConfig,
     data: Data,
-    evaluate: Callable[[], dict[str, float]] | None,
+    evaluate: Evaluate | None,
     save_best: Callable[[], None],
 ) -> RunResult:
     """Trains a task, from the newest checkpoint if there is one.
@@ -163,8 +168,8 @@ def train(
         task: Compiled by `compile_task`.
         config: TrainerConfig.
         data: Batches by step.
-        evaluate: Returns the metrics on held-out data; None for no
-            evaluation. `best_metric` is one of them.
+        evaluate: Returns the metrics on held-out data, see `Evaluate`; None
+            for no evaluation. `best_metric` is one of them.
         save_best: Writes the model folder of the best model.
 
     Returns:
@@ -180,32 +185,62 @@ def train(
     workers = Workers(task.distribute_strategy)
     checkpoints = _restore(task, config, workers)
     progress = checkpoints.progress
-    start = progress.step
-    if start >= config.total_steps or _stopped_early(config, progress):
+    if _is_over(config, progress):
         return _result(progress, already_finished=True)
-    callbacks = _callbacks(config, checkpoints, evaluate, save_best, workers)
-    batches = distribute(task.distribute_strategy, data.dataset(start))
-    try:
-        with workers.noticing_loss():
-            task.fit(
-                batches,
-                steps_per_epoch=config.total_steps - start,
-                epochs=1,
-                verbose=0,
-                shuffle=False,
-                callbacks=callbacks,
-            )
-    except BaseException:
-        # Keras does not tell the callbacks of a failure.
-        for callback in callbacks:
-            callback.on_train_end()
-        raise
-    finally:
-        checkpoints.wait()
-    number = callbacks[-1].stop_signal
-    if number and progress.step < config.total_steps:
-        raise Terminated(number, progress.step)
+    with StopSignals(workers) as signals:
+        callbacks = _callbacks(
+            config, checkpoints, evaluate, save_best, workers, signals
+        )
+        try:
+            with workers.noticing_loss():
+                if progress.evaluation_pending:
+                    _repeat_evaluation(task, callbacks, checkpoints)
+                if not progress.evaluation_pending:
+                    _fit(task, config, data, progress, callbacks)
+        except BaseException:
+            # Keras does not tell the callbacks of a failure.
+            for callback in callbacks:
+                callback.on_train_end()
+            raise
+        finally:
+            # Before a second signal can end the process.
+            checkpoints.wait()
+    if signals.number and (
+        progress.step < config.total_steps or progress.evaluation_pending
+    ):
+        raise Terminated(signals.number, progress.step)
     return _result(progress, already_finished=False)
+
+
+def _repeat_evaluation(
+    task: keras.Model, callbacks: list[Any], checkpoints: Checkpoints
+) -> None:
+    """Does the evaluation that a stop broke off, and saves what it found."""
+    bar, evaluation, _ = callbacks
+    for callback in (bar, evaluation):
+        callback.set_model(task)
+    evaluation.repeat()
+    checkpoints.save()
+
+
+def _fit(
+    task: keras.Model,
+    config: TrainerConfig,
+    data: Data,
+    progress: Progress,
+    callbacks: list[Any],
+) -> None:
+    """Does the steps that are left."""
+    if _is_over(config, progress):
+        return
+    task.fit(
+        distribute(task.distribute_strategy, data.dataset(progress.step)),
+        steps_per_epoch=config.total_steps - progress.step,
+        epochs=1,
+        verbose=0,
+        shuffle=False,
+        callbacks=callbacks,
+    )
 
 
 def _restore(
@@ -254,20 +289,23 @@ def check_metric(name: str, names: Sequence[str]) -> None:
         )
 
 
-def _stopped_early(config: TrainerConfig, progress: Progress) -> bool:
-    """Returns whether patience ended the run before."""
-    return bool(
-        config.early_stopping_patience
-        and progress.evaluations_without_gain >= config.early_stopping_patience
+def _is_over(config: TrainerConfig, progress: Progress) -> bool:
+    """Returns whether nothing is left to do: all steps, or patience ended."""
+    if progress.evaluation_pending:
+        return False
+    patience = config.early_stopping_patience
+    return progress.step >= config.total_steps or bool(
+        patience and progress.evaluations_without_gain >= patience
     )
 
 
 def _callbacks(
     config: TrainerConfig,
     checkpoints: Checkpoints,
-    evaluate: Callable[[], dict[str, float]] | None,
+    evaluate: Evaluate | None,
     save_best: Callable[[], None],
     workers: Workers,
+    signals: StopSignals,
 ) -> list[Any]:
     """Returns ProgressBar, Evaluation (where there is one), Checkpointing.
 
@@ -290,7 +328,7 @@ def _callbacks(
 
         def evaluate_aside() -> dict[str, float]:
             with bar.excluded():
-                return evaluate()
+                return evaluate(signals.check)
 
         callbacks.append(
             Evaluation(
@@ -313,7 +351,7 @@ def _callbacks(
             config.total_steps,
             config.steps_between(config.checkpoint_every),
             checkpoints,
-            workers,
+            signals,
         )
     )
     return callbacks

@@ -1,0 +1,53 @@
+"""What tells whether the files of a run are those that it began with."""
+
+import hashlib
+
+import tensorflow as tf
+
+from tfllm import file_access
+from tfllm.data.pretraining import shards
+from tfllm.data.tables.rows import TFDS_PREFIX
+
+_PIECE_BYTES = 1 << 16
+
+
+def of_files(files: str, flag: str) -> dict[str, str]:
+    """Returns a fingerprint by file, or one of a folder of shards.
+
+    It is that of the size, the beginning, the middle and the end: copies on
+    another machine have the same, and large files take no time.
+
+    Args:
+        files: Globs, comma-separated, or prepared shards. Data sets of
+            `tfds:NAME/SPLIT` have none.
+        flag: Name of the flag of `files`, for messages.
+
+    Raises:
+        ValueError: A pattern matches no file, or the shards are not finished.
+    """
+    if files.startswith(TFDS_PREFIX):
+        return {}
+    if shards.is_shards_folder(files):
+        count = len(shards.read_manifest(files).counts)
+        manifest = file_access.join(files, shards.MANIFEST_FILE)
+        parts = [shards.shard_path(files, index) for index in range(count)]
+        return {files: _digest([manifest, *parts])}
+    return {
+        path: _digest([path]) for path in file_access.match_files(files, flag)
+    }
+
+
+def _digest(paths: list[str]) -> str:
+    """Returns the fingerprint of files together."""
+    digest = hashlib.sha256()
+    for path in paths:
+        size = tf.io.gfile.stat(path).length
+        digest.update(f"{size}\n".encode())
+        with file_access.open_binary(path) as file:
+            if size <= 3 * _PIECE_BYTES:
+                digest.update(file.read())
+                continue
+            for start in (0, size // 2, size - _PIECE_BYTES):
+                file.seek(start)
+                digest.update(file.read(_PIECE_BYTES))
+    return digest.hexdigest()[:16]
