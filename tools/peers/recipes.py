@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 
 from tfllm.data.labelled.batches import open_labelled_data
-from tfllm.data.labelled.config import LabelledDataConfig
+from tfllm.data.labelled.config import QUESTION_STRIDE, LabelledDataConfig
 from tfllm.data.labelled.records.record import Record
-from tfllm.data.labelled.rows.questions import DEFAULT_STRIDE
 from tfllm.evaluation import metrics, squad
 from tfllm.evaluation.entities import entity_metrics
 from tfllm.run_config import RunConfig
@@ -75,7 +74,7 @@ def from_run(config: RunConfig) -> dict[str, Any]:
         "init_from": config.init_from,
         "seed": config.seed,
         "seq_length": config.seq_length,
-        "stride": config.stride or DEFAULT_STRIDE,
+        "stride": config.stride or QUESTION_STRIDE,
         "question_length": config.question_length,
         "label_scale": config.label_scale,
         "batch_size": config.batch_size,
