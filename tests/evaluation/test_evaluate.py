@@ -50,6 +50,25 @@ def test_the_means_of_the_training_are_left_alone() -> None:
     assert any(before)
 
 
+def test_an_evaluation_that_is_broken_off_leaves_the_means_alone() -> None:
+    task = MaskedLM(model_config())
+    task.compile("sgd")
+    task.fit(dataset(batches(1)), verbose=0, shuffle=False)
+    before = [v.numpy() for m in task.metrics for v in m.variables]
+    calls = []
+
+    def break_off() -> None:
+        calls.append(None)
+        if len(calls) == 2:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        evaluate(task, dataset(batches(3)), break_off)
+    after = [v.numpy() for m in task.metrics for v in m.variables]
+    assert before == after
+    assert any(before)
+
+
 def test_an_empty_dataset() -> None:
     task = MaskedLM(model_config())
     task.compile("sgd")

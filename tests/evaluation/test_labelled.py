@@ -121,7 +121,12 @@ def test_a_sample_of_all_is_all(example: Example) -> None:
 
 
 def test_twice_the_same(example: Example) -> None:
-    first = evaluate_labelled(example.task, example.data)
+    calls: list[int] = []
+    first = evaluate_labelled(
+        example.task, example.data, before_batch=lambda: calls.append(1)
+    )
+    # A stop is noticed before each batch.
+    assert len(calls) == len(list(example.data.evaluation_rows()))
     traces = [f.experimental_get_tracing_count() for f in functions(example)]
     assert evaluate_labelled(example.task, example.data) == first
     assert traces == [1]
