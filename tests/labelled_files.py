@@ -68,12 +68,17 @@ def squad(count: int, rng: random.Random) -> str:
     return json.dumps({"version": "v2.0", "data": [article]})
 
 
-def questions(count: int, rng: random.Random) -> str:
-    kinds = (["HUM", "HUM:ind"], ["LOC", "LOC:city"], [])
-    return "".join(
-        json.dumps({"text": sentence(rng), "label": kinds[i % 3]}) + "\n"
+def relations(count: int, rng: random.Random) -> str:
+    kinds = ([], ["related"], ["entails", "related"])
+    rows = [
+        {
+            "text": sentence(rng),
+            "other": sentence(rng),
+            "label": kinds[i % 3],
+        }
         for i in range(count)
-    )
+    ]
+    return "".join(json.dumps(row) + "\n" for row in rows)
 
 
 def continuation(count: int, rng: random.Random) -> str:
@@ -95,10 +100,10 @@ SETS: dict[str, Callable[[int, random.Random], str]] = {
     "stsb": stsb,
     "wnut17": wnut17,
     "squad": squad,
-    "questions": questions,
+    "relations": relations,
     "continuation": continuation,
 }
-_SUFFIXES = {"squad": ".json", "questions": ".jsonl", "continuation": ".jsonl"}
+_SUFFIXES = {"squad": ".json", "relations": ".jsonl", "continuation": ".jsonl"}
 
 
 def write(
