@@ -89,28 +89,38 @@ def _matches(pattern: str) -> list[str]:
     )
 
 
+def stamp(path: str) -> tuple[int, int]:
+    """Returns what tells a file from others of its name.
+
+    Args:
+        path: The file, local or remote.
+
+    Returns:
+        Size in bytes and time of the last change in nanoseconds.
+    """
+    if is_remote(path):
+        remote = _gfile().stat(path)
+        return remote.length, remote.mtime_nsec
+    # Of a local file TensorFlow tells the second only.
+    local = os.stat(path)
+    return local.st_size, local.st_mtime_ns
+
+
 def stamps(folder: str, patterns: Sequence[str]) -> list[tuple[str, int, int]]:
-    """Returns what tells files from others of their names.
+    """Returns the names and stamps of files.
 
     Args:
         folder: Local or remote; one that does not exist has no files.
         patterns: Globs of names in it.
 
     Returns:
-        Name, size and time of the last change, in nanoseconds.
+        Name, and what `stamp` returns.
     """
-    found = []
-    for pattern in patterns:
-        for path in _matches(join(folder, pattern)):
-            if is_remote(path):
-                remote = _gfile().stat(path)
-                size, changed = remote.length, remote.mtime_nsec
-            else:
-                # Of a local file TensorFlow tells the second only.
-                local = os.stat(path)
-                size, changed = local.st_size, local.st_mtime_ns
-            found.append((os.path.basename(path), size, changed))
-    return found
+    return [
+        (os.path.basename(path), *stamp(path))
+        for pattern in patterns
+        for path in _matches(join(folder, pattern))
+    ]
 
 
 def match_files(patterns: str | Sequence[str], flag: str) -> list[str]:

@@ -19,12 +19,11 @@ from typing import Any
 import tfllm.lean_keras  # noqa: F401
 
 # isort: split
-import tensorflow as tf
 from absl import flags as absl_flags
 from tqdm import tqdm
 
 import tfllm
-from tfllm import flags, labelled_flags, prediction_jobs
+from tfllm import file_access, flags, labelled_flags, prediction_jobs
 from tfllm.data.tables.rows import is_tfds
 from tfllm.evaluation.labelled import FIGURES
 from tfllm.evaluation.resumable_lines import ResumableLines
@@ -200,8 +199,7 @@ def stamp(path: str) -> tuple[int, ...]:
     """
     if is_tfds(path) or path == STANDARD_INPUT:
         return ()
-    found = tf.io.gfile.stat(path)
-    return found.length, found.mtime_nsec
+    return file_access.stamp(path)
 
 
 def line(result: dict[str, Any]) -> str:
