@@ -202,7 +202,7 @@ def test_files_are_read_as_in_the_run(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "test.tsv"
     path.write_text("good\tit was\nbad\tthe dog\n")
     run = {"has_header": False, "text_column": "1", "label_column": "0"}
-    settings = ExportSettings(LENGTH, STRIDE)
+    settings = ExportSettings(LENGTH, STRIDE, question_length=LENGTH)
     found = accuracy.labelled_accuracy(
         task, tokenizer, str(path), {**run, "batch_size": 1}, settings
     )
