@@ -19,7 +19,6 @@ from tfllm.data.labelled import named_settings
 from tfllm.data.labelled.batches import LabelledData
 from tfllm.data.labelled.records.questions import question_record
 from tfllm.data.labelled.records.record import Record
-from tfllm.data.labelled.records.word_spans import word_spans
 from tfllm.data.labelled.rows.row_layout import layout_of
 from tfllm.evaluation.answers import MAX_ANSWER_TOKENS
 from tfllm.evaluation.labelled import predict
@@ -31,6 +30,7 @@ from tfllm.evaluation.results import (
     word_tags,
 )
 from tfllm.interop import model_folder
+from tfllm.pipeline_inputs import pair_of, questions_of, sentence_of, text_of
 from tfllm.tasks import Task
 from tfllm.tasks.fill_mask import MASK, FillMask
 from tfllm.tokenizers import WordPieceTokenizer, load_tokenizer
@@ -127,7 +127,7 @@ class TextClassification(Pipeline):
         _check_count("top_k", top_k)
         several = isinstance(inputs, list)
         records = [
-            Record(str(i), f"input {i}", _pair(value), None)
+            Record(str(i), f"input {i}", pair_of(value), None)
             for i, value in enumerate(inputs if several else [inputs])
         ]
         if len({len(record.texts) for record in records}) > 1:
@@ -179,7 +179,7 @@ class TokenClassification(Pipeline):
             )
         several = isinstance(inputs, list)
         records = [
-            _sentence(value, i, self.task.with_predicates)
+            sentence_of(value, i, self.task.with_predicates)
             for i, value in enumerate(inputs if several else [inputs])
         ]
         by_word = aggregation_strategy == "none"
@@ -233,7 +233,7 @@ class QuestionAnswering(Pipeline):
         if handle_impossible_answer is not None:
             threshold = (threshold or 0.0) if handle_impossible_answer else None
         pool = functools.partial(AnswerPool, max_tokens=max_answer_len)
-        pairs, several = _questions(inputs, question, context)
+        pairs, several = questions_of(inputs, question, context)
         records = [
             question_record(*pair, id=str(i), where=f"input {i}")
             for i, pair in enumerate(pairs)
@@ -362,7 +362,7 @@ class FeatureExtraction(Pipeline):
         texts = inputs if isinstance(inputs, list) else [inputs]
         if self.task.kind == "embedding":
             records = [
-                Record(str(i), f"input {i}", (_text(value),))
+                Record(str(i), f"input {i}", (text_of(value),))
                 for i, value in enumerate(texts)
             ]
             found = [output.tolist() for _, output in self.predict(records)]
@@ -382,7 +382,7 @@ class FeatureExtraction(Pipeline):
         rows = [
             [*layout.opens, *ids[:room], *layout.closes]
             for ids in self.tokenizer.tokenize(
-                tf.constant([_text(text) for text in texts])
+                tf.constant([text_of(text) for text in texts])
             ).to_list()
         ]
         ids = tf.ragged.constant(rows, tf.int32)
@@ -436,71 +436,3 @@ def _joined(before: str, token: str, after: str) -> str:
     if is_continuation(token) and before:
         return before.rstrip() + word_text(token) + after
     return before + token + after
-
-
-def _text(value: Any) -> str:
-    """Returns a text; ValueError for what is none, or is blank."""
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"`inputs` must be texts. Received: {value!r}")
-    return value
-
-
-def _pair(value: Any) -> tuple[str, ...]:
-    """Returns one text or two."""
-    if not isinstance(value, dict):
-        return (_text(value),)
-    pair = value.get("text_pair")
-    texts = (_text(value.get("text")),)
-    return texts if pair is None else (*texts, _text(pair))
-
-
-def _sentence(value: Any, number: int, with_predicate: bool) -> Record:
-    """Returns a text with its words, and with its predicate if it has one."""
-    given = value if isinstance(value, dict) else {"text": value}
-    text, predicate = _text(given.get("text")), given.get("predicate")
-    spans = word_spans(text)
-    if not with_predicate and predicate is not None:
-        raise ValueError(
-            "`inputs` have a `predicate` for models that were trained with "
-            f"predicates. Received: {value!r}"
-        )
-    if with_predicate and not (
-        isinstance(predicate, int) and 0 <= predicate < len(spans)
-    ):
-        raise ValueError(
-            "`inputs` must be dicts of `text` and `predicate`, the number of "
-            f"one of its words, here 0 to {len(spans) - 1}, for a model that "
-            f"was trained with predicates. Received: {value!r}"
-        )
-    return Record(
-        str(number), f"input {number}", (text,), None, spans, predicate
-    )
-
-
-def _questions(
-    inputs: Any, question: Any, context: Any
-) -> tuple[list[tuple[str, str]], bool]:
-    """Returns questions with their contexts, and whether a list was given."""
-    if inputs is not None:
-        several = isinstance(inputs, list)
-        given = inputs if several else [inputs]
-        for one in given:
-            if not isinstance(one, dict):
-                raise ValueError(
-                    "`inputs` must be dicts of `question` and `context`; or "
-                    f"give these two by name. Received: {one!r}"
-                )
-        pairs = [(one.get("question"), one.get("context")) for one in given]
-    else:
-        several = isinstance(question, list)
-        asked = question if isinstance(question, list) else [question]
-        contexts = (
-            context if isinstance(context, list) else [context] * len(asked)
-        )
-        if len(contexts) != len(asked):
-            raise ValueError(
-                "`context` must be one text, or one per question. Received: "
-                f"{len(contexts)} for {len(asked)} questions"
-            )
-        pairs = list(zip(asked, contexts, strict=True))
-    return [(_text(q), _text(c)) for q, c in pairs], several
