@@ -1,5 +1,6 @@
 """Gradients written by hand against finite differences in float64."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -78,7 +79,9 @@ KEEP = RNG.rand(4, 6) < 0.7
 
 def attend_with_dropout(scores: Any, values: Any) -> Any:
     mask = ops.convert_to_tensor(KEEP, "bool")
-    return hand_gradients.attend_with_dropout(scores, values, mask, 0.3)
+    return hand_gradients.attend_with_dropout(
+        scores, values, lambda x: ops.cast(mask, x.dtype) * x / 0.7
+    )
 
 
 def numpy_attend_with_dropout(
@@ -96,17 +99,23 @@ CASES: list[Any] = [
         [RNG.randn(4, 6) * 2.0, RNG.randn(6, 5)],
         id="attend_with_dropout",
     ),
-    pytest.param(
-        hand_gradients.gelu,
-        numpy_gelu,
-        [np.linspace(-5.0, 5.0, 21).reshape(3, 7)],
-        id="gelu",
+    *(
+        pytest.param(
+            functools.partial(hand_gradients.gelu, training=training),
+            numpy_gelu,
+            [np.linspace(-5.0, 5.0, 21).reshape(3, 7)],
+            id=f"gelu, training={training}",
+        )
+        for training in (False, True)
     ),
-    pytest.param(
-        hand_gradients.gelu_tanh,
-        numpy_gelu_tanh,
-        [np.linspace(-5.0, 5.0, 21).reshape(3, 7)],
-        id="gelu_tanh",
+    *(
+        pytest.param(
+            functools.partial(hand_gradients.gelu_tanh, training=training),
+            numpy_gelu_tanh,
+            [np.linspace(-5.0, 5.0, 21).reshape(3, 7)],
+            id=f"gelu_tanh, training={training}",
+        )
+        for training in (False, True)
     ),
     pytest.param(
         lambda x, s, b: hand_gradients.layer_norm(x, s, b, 1e-3),

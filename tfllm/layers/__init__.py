@@ -1,5 +1,7 @@
 """Keras layers for transformer blocks: pure `keras.ops`, any backend.
 
+Only `fused.py` asks for the backend: it hands elementwise work to XLA.
+
 Axis legend, used in every shape comment and einsum:
     B batch            T query length      S key length
     N query heads      K key/value heads   G = N / K

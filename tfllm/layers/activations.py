@@ -7,10 +7,11 @@ from keras import ops
 
 from tfllm.layers.hand_gradients import gelu, gelu_tanh
 
-ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
+# Of x and whether a gradient will be asked for.
+ACTIVATIONS: dict[str, Callable[..., Any]] = {
     "gelu": gelu,
     "gelu_tanh": gelu_tanh,
-    "relu": ops.relu,
-    "silu": ops.silu,
-    "tanh": ops.tanh,
+    "relu": lambda x, training=False: ops.relu(x),
+    "silu": lambda x, training=False: ops.silu(x),
+    "tanh": lambda x, training=False: ops.tanh(x),
 }

@@ -157,9 +157,8 @@ class Attention(ConfiguredLayer):
 
     def _weighted_sum(self, scores: Any, values: Any, training: bool) -> Any:
         """Returns softmax(scores) @ values, with dropout in training."""
-        rate = self.dropout.rate
-        if training and rate > 0.0:
+        if training and self.dropout.rate > 0.0:
             return attend_with_dropout(
-                scores, values, self.dropout.keep_mask(scores), rate
+                scores, values, self.dropout.draw(scores)
             )
         return ops.matmul(ops.cast(softmax(scores), values.dtype), values)

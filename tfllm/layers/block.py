@@ -95,6 +95,8 @@ class TransformerBlock(ConfiguredLayer):
         x = x + self.attention_dropout(y, training=training)
         if not pre:
             x = self.attention_norm(x)
-        y = self.feed_forward(self.feed_forward_norm(x) if pre else x)
+        y = self.feed_forward(
+            self.feed_forward_norm(x) if pre else x, training=training
+        )
         x = x + self.feed_forward_dropout(y, training=training)
         return (x if pre else self.feed_forward_norm(x)), cache

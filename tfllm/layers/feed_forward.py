@@ -16,6 +16,7 @@ class FeedForward(ConfiguredLayer):
 
     Call args:
         x: float [B, T, D], compute dtype.
+        training: A gradient will be asked for.
 
     Returns:
         float [B, T, D].
@@ -53,9 +54,9 @@ class FeedForward(ConfiguredLayer):
         self.down.build()
         self.built = True
 
-    def call(self, x: Any) -> Any:
+    def call(self, x: Any, training: bool = False) -> Any:
         """See the class."""
         inner = self.up(x)
         if self.gate is None:
-            return self.down(self.activation(inner))
-        return self.down(self.activation(self.gate(x)) * inner)
+            return self.down(self.activation(inner, training))
+        return self.down(self.activation(self.gate(x), training) * inner)

@@ -6,9 +6,12 @@ passes are a gain in time as well as in space.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from keras import ops
+
+from tfllm.layers.fused import fused
 
 _SQRT_HALF = math.sqrt(0.5)
 _INVERSE_SQRT_2_PI = 1.0 / math.sqrt(2.0 * math.pi)
@@ -21,43 +24,105 @@ def _upstream(args: tuple[Any, ...], upstream: Any) -> Any:
     return args[0] if upstream is None else upstream
 
 
-@ops.custom_gradient
-def gelu(x: Any) -> Any:
+def gelu(x: Any, training: bool = False) -> Any:
     """Returns x * Phi(x) with the exact normal distribution function.
 
-    d/dx = Phi(x) + x * phi(x), of which the forward pass keeps nothing else:
-    neither x nor Phi(x). Where no gradient is asked for, graphs leave it out.
+    d/dx = Phi(x) + x * phi(x), computed from x, which alone is kept.
+
+    Args:
+        x: float, any shape.
+        training: A gradient will be asked for, see `fused`.
 
     Reference: Hendrycks and Gimpel, 2016, section 2.
     """
-    cdf = ops.erf(x * _SQRT_HALF) * 0.5 + 0.5
+    return _elementwise(_gelu, _gelu_gradient, training)(x)
+
+
+def _gelu(x: Any) -> Any:
+    return x * _cdf(x)
+
+
+def _gelu_gradient(x: Any, dy: Any) -> Any:
     density = ops.exp(ops.square(x) * -0.5) * _INVERSE_SQRT_2_PI
-    slope = density * x + cdf
-
-    def gradient(*args: Any, upstream: Any = None) -> Any:
-        return slope * _upstream(args, upstream)
-
-    return x * cdf, gradient
+    return (density * x + _cdf(x)) * dy
 
 
-@ops.custom_gradient
-def gelu_tanh(x: Any) -> Any:
+def _cdf(x: Any) -> Any:
+    """Returns Phi(x)."""
+    return ops.erf(x * _SQRT_HALF) * 0.5 + 0.5
+
+
+def gelu_tanh(x: Any, training: bool = False) -> Any:
     """Returns GELU with the tanh approximation of Phi.
 
     (1 + tanh(u)) / 2 is s = sigmoid(2 u), which takes fewer passes. With
-    2 u = x (a + b x^2), y is x s and dy/dx is s + y (1 - s) (a + 3 b x^2);
-    s is kept from the forward pass.
+    2 u = x (a + b x^2), y is x s and dy/dx is s + y (1 - s) (a + 3 b x^2).
+
+    Args:
+        x: float, any shape.
+        training: A gradient will be asked for, see `fused`.
 
     Reference: Hendrycks and Gimpel, 2016, section 2.
     """
-    s = ops.sigmoid(x * (ops.square(x) * _TANH_B + _TANH_A))
-    y = x * s
+    return _elementwise(_gelu_tanh, _gelu_tanh_gradient, training)(x)
 
-    def gradient(*args: Any, upstream: Any = None) -> Any:
-        slope = ops.square(x) * (3.0 * _TANH_B) + _TANH_A
-        return (y * (1.0 - s) * slope + s) * _upstream(args, upstream)
 
-    return y, gradient
+def _gelu_tanh(x: Any) -> Any:
+    return x * _gate(x)
+
+
+def _gelu_tanh_gradient(x: Any, dy: Any) -> Any:
+    s = _gate(x)
+    slope = ops.square(x) * (3.0 * _TANH_B) + _TANH_A
+    return (x * s * (1.0 - s) * slope + s) * dy
+
+
+def _gate(x: Any) -> Any:
+    """Returns s of `gelu_tanh`."""
+    return ops.sigmoid(x * (ops.square(x) * _TANH_B + _TANH_A))
+
+
+def _elementwise(
+    function: Callable[[Any], Any],
+    gradient: Callable[[Any, Any], Any],
+    training: bool,
+) -> Callable[[Any], Any]:
+    """Returns `function` with its gradient, fused for training.
+
+    Args:
+        function: Of x.
+        gradient: Of x and the gradient of the value.
+        training: As in `gelu`.
+    """
+    forward = fused(function) if training else function
+
+    @ops.custom_gradient
+    def call(x: Any) -> Any:
+        def backward(*args: Any, upstream: Any = None) -> Any:
+            back = fused(gradient) if training else gradient
+            return back(x, _upstream(args, upstream))
+
+        return forward(x), backward
+
+    return call
+
+
+def linear_map(function: Callable[[Any], Any], x: Any) -> Any:
+    """Returns the function of x, which is its own gradient's as well.
+
+    Args:
+        function: A product with a diagonal matrix: dropout.
+        x: float, any shape.
+    """
+
+    @ops.custom_gradient
+    def call(x: Any) -> Any:
+        def backward(*args: Any, upstream: Any = None) -> Any:
+            return function(_upstream(args, upstream))
+
+        return function(x), backward
+
+    return call(x)
 
 
 def softmax(scores: Any) -> Any:
@@ -74,43 +139,38 @@ def softmax(scores: Any) -> Any:
 
 
 def attend_with_dropout(
-    scores: Any, values: Any, keep_mask: Any, rate: float
+    scores: Any, values: Any, drop: Callable[[Any], Any]
 ) -> Any:
     """Returns softmax(scores), with dropout, times the values.
 
-    With p the softmax, m the mask over what is left, and d = m * p, the
-    gradient of the scores is t - p * sum(t), where t = d * (upstream @
-    values^T). Only p and the boolean mask are kept, not d.
+    With p the softmax and m the scaled mask of the dropout, the gradient of
+    the scores is t - p * sum(t), where t = p * m * (upstream @ values^T).
+    Only p is kept.
 
     Args:
         scores: float32 [..., T, S].
         values: float [..., S, H].
-        keep_mask: bool, as scores: what is left.
-        rate: Share of elements that were dropped, in [0, 1).
+        drop: Multiplies a tensor like scores with m; see `Dropout.draw`.
 
     Returns:
         float [..., T, H], as values.
 
     Reference: Srivastava et al., 2014; Vaswani et al., 2017, section 5.4.
     """
-    scale = 1.0 / (1.0 - rate)
 
     @ops.custom_gradient
     def attend(scores: Any, values: Any) -> Any:
         p = softmax(scores)
-        zero = ops.zeros((), dtype=p.dtype)
-        d = ops.where(keep_mask, p, zero) * scale
+        left = ops.cast(drop(p), values.dtype)
 
         def gradient(*args: Any, upstream: Any = None) -> Any:
             dy = _upstream(args, upstream)
-            # NOTE: not as above, or graphs would find that it is the same,
-            # and keep it after all.
-            d = p * (ops.cast(keep_mask, p.dtype) * scale)
-            d_values = ops.matmul(_turned(ops.cast(d, dy.dtype)), dy)
-            t = d * ops.cast(ops.matmul(dy, _turned(values)), p.dtype)
-            return t - p * ops.sum(t, axis=-1, keepdims=True), d_values
+            d_left = ops.cast(ops.matmul(dy, _turned(values)), p.dtype)
+            t = drop(p * d_left)
+            d_scores = t - p * ops.sum(t, axis=-1, keepdims=True)
+            return d_scores, ops.matmul(_turned(left), dy)
 
-        return ops.matmul(ops.cast(d, values.dtype), values), gradient
+        return ops.matmul(left, values), gradient
 
     return attend(scores, values)
 
