@@ -19,6 +19,8 @@ from tests.tasks.tiny_task import batches, model_config
 from tests.verbs import Finished, Workplace
 from tfllm.data.pretraining.prepare import PrepareConfig, prepare
 from tfllm.tasks import MaskedLM
+from tfllm.tokenizers import ByteBPETokenizer
+from tfllm.tokenizers.byte_pair_model import byte_symbols
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +36,7 @@ def work() -> Workplace:
     (folder / "few.txt").write_text("ba de.\nki lo.\n")
     (folder / "binary_vocab.txt").write_bytes(b"\x80\x81\n" * 9)
     (folder / "no_specials.txt").write_text("ba\nde\n")
+    ByteBPETokenizer(byte_symbols(), []).save(str(folder / "byte_bpe"))
     (folder / "file").touch()
     (folder / "broken.json").write_text('{"model_type": "bert"')
     (folder / "list.json").write_text("[]")
@@ -72,7 +75,10 @@ def work() -> Workplace:
 
 
 # What a run says before it fails.
-PROGRESS = re.compile(r"\d+ training examples, |step \d+: held-out ")
+PROGRESS = re.compile(
+    r"\d+ training examples, |step \d+: held-out |.*Compiled cluster using XLA"
+    r"|WARNING: All log messages before absl|normalizer.cc"
+)
 
 
 def says(finished: Finished, *parts: str) -> None:
@@ -102,6 +108,10 @@ FILES = [
     ({"tokenizer": "{}/empty.txt"}, ["{}/empty.txt"]),
     ({"tokenizer": "{}/binary_vocab.txt"}, ["{}/binary_vocab.txt"]),
     ({"tokenizer": "{}/no_specials.txt"}, ["{}/no_specials.txt"]),
+    (
+        {"tokenizer": "{}/byte_bpe", "model": "bert:tiny"},
+        ["`tokenizer`", "family bert", "Received: 'byte_bpe'"],
+    ),
     ({"model": "{}/small.json"}, ["`tokenizer`", "50", "227"]),
     ({"model": "{}/none.json"}, ["{}/none.json"]),
     ({"model": "{}/broken.json"}, ["{}/broken.json"]),

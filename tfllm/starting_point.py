@@ -10,11 +10,12 @@ from tfllm import tasks
 from tfllm.interop import model_folder
 from tfllm.interop.config_file import (
     CONFIG_FILE,
+    check_kind,
     check_vocabulary,
     read_json,
     resolve_model,
 )
-from tfllm.models import TransformerConfig
+from tfllm.models import FAMILIES, TransformerConfig
 from tfllm.run_config import RunConfig
 from tfllm.tasks import Task
 from tfllm.tokenizers import Tokenizer, load_tokenizer
@@ -107,6 +108,9 @@ def _model(
     # A size takes the vocabulary it is given; a config.json says its own.
     own = {}
     if not os.path.exists(name):
+        family = name.partition(":")[0]
+        if family in FAMILIES:
+            check_kind(tokenizer, family)
         own = {"vocab_size": tokenizer.vocab_size, **tokenizer.model_ids}
     model = resolve_model(name, **own)
     shown = config.model or config.init_from or name

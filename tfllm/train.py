@@ -25,7 +25,7 @@ from tfllm.data.corpus.builder import ensure_docstring_corpus
 from tfllm.data.labelled.batches import LabelledData
 from tfllm.data.labelled.config import LabelledDataConfig
 from tfllm.data.open_data import Data, open_data
-from tfllm.data.pretraining import shards
+from tfllm.data.pretraining import prepared_folder
 from tfllm.data.pretraining.causal import CausalData
 from tfllm.data.tables.rows import TFDS_PREFIX
 from tfllm.data.vocabularies import byte_bpe, wordpiece
@@ -197,7 +197,7 @@ def check_files(config: RunConfig) -> None:
         files = getattr(config, flag)
         if not files or files.startswith(TFDS_PREFIX):
             continue
-        if config.is_labelled or not shards.is_shards_folder(files):
+        if config.is_labelled or not prepared_folder.is_prepared(files):
             match_files(files, flag)
 
 

@@ -5,7 +5,11 @@ r"""Prepares training shards from text and a vocabulary.
 
 The files are the same for any number of workers. A run that was stopped
 continues when the same command is given again. Train on the folder with
-`--train_files=shards`.
+`--train_files=shards`. For causal language models, text is only tokenized;
+rows of any length are cut in training:
+
+    python -m tools.prepare_data --task=causal_lm --workers=8 \
+        --input_files=corpus/train.txt --tokenizer=vocab --output_dir=shards
 """
 
 from absl import flags as absl_flags
@@ -15,15 +19,22 @@ import tfllm.lean_keras  # noqa: F401
 
 # isort: split
 from tfllm import flags
+from tfllm.data.corpus.sources import DOCUMENT_PER
+from tfllm.data.pretraining import shards, tokenize_files
 from tfllm.data.pretraining.instances import PAIR_OBJECTIVES, InstanceSettings
 from tfllm.data.pretraining.masking import MASKING_UNITS, MaskingConfig
 from tfllm.data.pretraining.prepare import PrepareConfig, prepare
+from tfllm.data.pretraining.tokenize_files import (
+    TokenizeConfig,
+    prepare_stream,
+)
 
 _INPUT_FILES = absl_flags.DEFINE_string(
     "input_files",
     None,
-    "Text files: globs, comma-separated; one sentence per line, documents "
-    "separated by blank lines; .gz is read too.",
+    "Text files: globs, comma-separated; .gz is read too. masked_lm: one "
+    "sentence per line, documents separated by blank lines. causal_lm: see "
+    "--document_per; JSONL with a field `text` as well.",
     required=True,
 )
 _TOKENIZER = absl_flags.DEFINE_string(
@@ -36,7 +47,16 @@ _OUTPUT_DIR = absl_flags.DEFINE_string(
     "output_dir", None, "Folder for the shards.", required=True
 )
 _TASK = absl_flags.DEFINE_enum(
-    "task", "masked_lm", ["masked_lm"], "What the shards are for."
+    "task",
+    shards.TASK,
+    [shards.TASK, tokenize_files.TASK],
+    "What the shards are for.",
+)
+_DOCUMENT_PER = absl_flags.DEFINE_enum(
+    "document_per",
+    "blank_line",
+    DOCUMENT_PER,
+    "What a document of a text file is, for causal_lm.",
 )
 _PAIR_OBJECTIVE = absl_flags.DEFINE_enum(
     "pair_objective",
@@ -71,7 +91,9 @@ _SHORT_SEQ_PROB = absl_flags.DEFINE_float(
 )
 _SEED = absl_flags.DEFINE_integer("seed", 0, "Seed of all choices.")
 _BLOCK_BYTES = absl_flags.DEFINE_integer(
-    "block_bytes", 1 << 20, "Text per shard, which bounds the memory."
+    "block_bytes",
+    1 << 20,
+    "Text per shard, which bounds the memory, for masked_lm.",
 )
 _WORKERS = absl_flags.DEFINE_integer("workers", 1, "Processes.")
 _OVERWRITE = absl_flags.DEFINE_bool(
@@ -79,8 +101,46 @@ _OVERWRITE = absl_flags.DEFINE_bool(
 )
 
 
-def read_config() -> PrepareConfig:
-    """The flags as a typed config."""
+# What is decided for one of the tasks alone.
+_OF_ONE_TASK = {
+    shards.TASK: (
+        _PAIR_OBJECTIVE,
+        _SEQ_LENGTH,
+        _MASK_RATE,
+        _MAX_PREDICTIONS,
+        _MASKING,
+        _STATIC_MASKS,
+        _DUPE_FACTOR,
+        _SHORT_SEQ_PROB,
+        _SEED,
+        _BLOCK_BYTES,
+    ),
+    tokenize_files.TASK: (_DOCUMENT_PER,),
+}
+
+
+def read_config() -> PrepareConfig | TokenizeConfig:
+    """The flags as the typed config of the task.
+
+    Raises:
+        ValueError: A flag of another task was given.
+    """
+    for task, holders in _OF_ONE_TASK.items():
+        for holder in holders:
+            if task != _TASK.value and holder.present:
+                raise ValueError(
+                    f"`{holder.name}` is of --task={task}. Received: it with "
+                    f"--task={_TASK.value}."
+                )
+    if _TASK.value == tokenize_files.TASK:
+        return TokenizeConfig(
+            input_files=_INPUT_FILES.value,
+            tokenizer=_TOKENIZER.value,
+            output_dir=_OUTPUT_DIR.value,
+            document_per=_DOCUMENT_PER.value,
+            workers=_WORKERS.value,
+            overwrite=_OVERWRITE.value,
+        )
     return PrepareConfig(
         input_files=_INPUT_FILES.value,
         tokenizer=_TOKENIZER.value,
@@ -106,7 +166,17 @@ def read_config() -> PrepareConfig:
 
 def main() -> None:
     """Prepares shards as the flags say."""
-    manifest = prepare(read_config())
+    config = read_config()
+    if isinstance(config, TokenizeConfig):
+        counts = prepare_stream(config)
+        logging.info(
+            "%d tokens of %d words: %s",
+            counts.tokens,
+            counts.words,
+            config.output_dir,
+        )
+        return
+    manifest = prepare(config)
     logging.info(
         "%d examples in %d shards: %s",
         sum(manifest.counts),

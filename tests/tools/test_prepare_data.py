@@ -5,6 +5,9 @@ import pathlib
 import subprocess
 import sys
 
+from tfllm.tokenizers.byte_pair import END_OF_TEXT, ByteBPETokenizer
+from tfllm.tokenizers.byte_pair_model import byte_symbols
+
 _ROOT = pathlib.Path(__file__).parents[2]
 _VOCAB = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "c", "##a"]
 
@@ -50,6 +53,35 @@ def test_shards_are_prepared(tmp_path: pathlib.Path) -> None:
     assert made["static_masks"]["unit"] == "span"
     assert made["static_masks"]["max_predictions"] == 5
     assert content["num_examples"] > 0
+
+
+def test_text_is_tokenized_for_causal_models(tmp_path: pathlib.Path) -> None:
+    _write_inputs(tmp_path)
+    flags = "--task=causal_lm", "--document_per=line"
+    refused = _run(tmp_path, *flags)
+    assert refused.returncode == 1
+    assert "Received: 'wordpiece'" in refused.stderr
+    (tmp_path / "vocab").unlink()
+    ByteBPETokenizer(
+        [*byte_symbols(), END_OF_TEXT], [], eos_token=END_OF_TEXT
+    ).save(str(tmp_path / "vocab"))
+    done = _run(tmp_path, *flags)
+    assert done.returncode == 0, done.stderr
+    content = json.loads((tmp_path / "shards/manifest.json").read_text())
+    lines = ["a b c", "b a", "c aa", "a b"] * 20
+    assert content["words"] == sum(len(line.split()) for line in lines)
+    assert content["text_bytes"] == sum(map(len, lines))
+    # Of one byte each, and one token between two lines.
+    assert content["tokens"] == sum(map(len, lines)) + len(lines) - 1
+    assert content["settings"]["document_per"] == "line"
+
+
+def test_flags_of_the_other_task_are_refused(tmp_path: pathlib.Path) -> None:
+    _write_inputs(tmp_path)
+    done = _run(tmp_path, "--task=causal_lm", "--mask_rate=0.2")
+    assert done.returncode == 1
+    assert "`mask_rate` is of --task=masked_lm" in done.stderr
+    assert not (tmp_path / "shards").exists()
 
 
 def test_bad_input_is_one_line(tmp_path: pathlib.Path) -> None:

@@ -5,7 +5,7 @@ import hashlib
 import tensorflow as tf
 
 from tfllm import file_access
-from tfllm.data.pretraining import shards
+from tfllm.data.pretraining import prepared_folder
 from tfllm.data.tables.rows import TFDS_PREFIX
 
 _PIECE_BYTES = 1 << 16
@@ -27,11 +27,11 @@ def of_files(files: str, flag: str) -> dict[str, str]:
     """
     if files.startswith(TFDS_PREFIX):
         return {}
-    if shards.is_shards_folder(files):
-        count = len(shards.read_manifest(files).counts)
-        manifest = file_access.join(files, shards.MANIFEST_FILE)
-        parts = [shards.shard_path(files, index) for index in range(count)]
-        return {files: _digest([manifest, *parts])}
+    if prepared_folder.is_prepared(files):
+        shards = prepared_folder.read(files)["shards"]
+        names = [prepared_folder.MANIFEST_FILE, *(s["file"] for s in shards)]
+        paths = [file_access.join(files, name) for name in names]
+        return {files: _digest(paths)}
     return {
         path: _digest([path]) for path in file_access.match_files(files, flag)
     }

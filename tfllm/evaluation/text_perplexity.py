@@ -2,7 +2,7 @@
 
 import math
 
-from tfllm.data.pretraining.token_stream import TextCounts
+from tfllm.data.pretraining.tokenize_files import TextCounts
 
 
 def text_perplexities(loss: float, counts: TextCounts) -> dict[str, float]:

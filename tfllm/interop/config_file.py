@@ -116,6 +116,23 @@ def _override(
     return config
 
 
+def check_kind(tokenizer: Any, family: str, source: str = "tokenizer") -> None:
+    """Raises ValueError if a tokenizer is not of the kind of a family.
+
+    Args:
+        tokenizer: Has a `kind`.
+        family: Name of the family.
+        source: The flag or file that the tokenizer came from.
+    """
+    kind = FAMILIES[family].tokenizer
+    if tokenizer.kind != kind:
+        raise ValueError(
+            f"`{source}` must be of the kind that the family {family} "
+            f"reads, {kind!r}. Received: {tokenizer.kind!r}. Use the "
+            "tokenizer that belongs to the model."
+        )
+
+
 def check_vocabulary(
     tokenizer: Any, config: TransformerConfig, source: str = "tokenizer"
 ) -> None:
@@ -126,13 +143,7 @@ def check_vocabulary(
         config: The model's.
         source: The flag or file that the tokenizer came from.
     """
-    kind = FAMILIES[config.family].tokenizer
-    if tokenizer.kind != kind:
-        raise ValueError(
-            f"`{source}` must be of the kind that the family {config.family} "
-            f"reads, {kind!r}. Received: {tokenizer.kind!r}. Use the "
-            "tokenizer that belongs to the model."
-        )
+    check_kind(tokenizer, config.family, source)
     if tokenizer.vocab_size > config.vocab_size:
         raise ValueError(
             f"`{source}` must not have more tokens than the model has rows, "

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from tfllm.data.pretraining import shards
+from tfllm.data.pretraining import prepared_folder, shards
 from tfllm.data.pretraining.instances import Examples, StaticMasks
 
 
@@ -92,12 +92,12 @@ def test_unwritable_folder(tmp_path: pathlib.Path) -> None:
 
 def test_manifest(tmp_path: pathlib.Path) -> None:
     folder = str(tmp_path)
-    assert not shards.is_shards_folder(folder)
+    assert not prepared_folder.is_prepared(folder)
     with pytest.raises(ValueError, match=r"must hold manifest\.json"):
         shards.read_manifest(folder)
-    settings = {"format_version": shards.FORMAT_VERSION}
-    shards.write_json(str(tmp_path / "settings.json"), settings)
-    assert shards.is_shards_folder(folder)
+    settings = {"format_version": prepared_folder.FORMAT_VERSION}
+    prepared_folder.write_json(str(tmp_path / "settings.json"), settings)
+    assert prepared_folder.is_prepared(folder)
     with pytest.raises(ValueError, match="not finished"):
         shards.read_manifest(folder)
     shards.write_manifest(folder, settings, [5])

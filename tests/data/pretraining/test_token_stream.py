@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfllm.data.pretraining import token_stream
-from tfllm.data.pretraining.token_stream import cut, open_stream
+from tfllm.data.pretraining import tokenize_files
+from tfllm.data.pretraining.token_stream import open_stream
+from tfllm.data.pretraining.tokenize_files import cut
 
 EOS = 256
 TEXT = "One.\nTwo words.\n\nSecond döcument\n\n\n\nThird.\n"
@@ -81,8 +82,8 @@ def test_jsonl_gzip_and_several_files(tmp_path: pathlib.Path) -> None:
 def test_any_slice_across_parts(
     file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(token_stream, "PART_BYTES", 7)
-    monkeypatch.setattr(token_stream, "_PIECE_BYTES", 3)
+    monkeypatch.setattr(tokenize_files, "SHARD_BYTES", 7)
+    monkeypatch.setattr(tokenize_files, "_PIECE_BYTES", 3)
     stream = open_stream(file, Bytes())
     whole = joined(DOCUMENTS)
     for start in range(len(whole) + 1):
@@ -94,16 +95,16 @@ def test_any_slice_across_parts(
 def test_ids_are_kept_and_a_killed_run_continues(
     file: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(token_stream, "PART_BYTES", 7)
-    monkeypatch.setattr(token_stream, "_PIECE_BYTES", 3)
+    monkeypatch.setattr(tokenize_files, "SHARD_BYTES", 7)
+    monkeypatch.setattr(tokenize_files, "_PIECE_BYTES", 3)
     index = str(tmp_path / "index")
     first = Bytes()
     expected = open_stream(file, first, index_dir=index)
     (folder,) = pathlib.Path(index).iterdir()
-    parts = sorted(folder.glob("part-*.npy"))
+    parts = sorted(folder.glob("shard-*.npy"))
     assert len(parts) > 2
     # As if killed before the last part and the index were written.
-    (folder / "index.json").unlink()
+    (folder / "manifest.json").unlink()
     parts[-1].unlink()
     again = Bytes()
     found = open_stream(file, again, index_dir=index)

@@ -15,12 +15,8 @@ import tensorflow as tf
 from tfllm.data.batched_data import BatchedData, finish, num_batches
 from tfllm.data.corpus.sources import DOCUMENT_PER
 from tfllm.data.epochs import Epochs
-from tfllm.data.pretraining.token_stream import (
-    StreamTokenizer,
-    TextCounts,
-    TokenStream,
-    open_stream,
-)
+from tfllm.data.pretraining.token_stream import TokenStream, open_stream
+from tfllm.data.pretraining.tokenize_files import StreamTokenizer, TextCounts
 
 Batch = tuple[dict[str, tf.Tensor], dict[str, tf.Tensor], dict[str, tf.Tensor]]
 
@@ -84,10 +80,11 @@ def open_causal_data(
     index_dir: str | None = None,
     flag: str = "train_files",
 ) -> "CausalData":
-    """Opens text files.
+    """Opens text files, or what was prepared of them.
 
     Args:
-        files: text or JSONL, plain or gzip: paths and globs, comma-separated.
+        files: a folder that `tools.prepare_data` wrote, or text or JSONL,
+            plain or gzip: paths and globs, comma-separated.
         tokenizer: the tokenizer of the run.
         config: how they become batches.
         index_dir: where the ids are kept between runs.

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfllm.data.batched_data import BatchedData, finish, num_batches
 from tfllm.data.epochs import Epochs
-from tfllm.data.pretraining import shards
+from tfllm.data.pretraining import prepared_folder
 from tfllm.data.pretraining.instances import (
     Examples,
     InstanceSettings,
@@ -109,7 +109,7 @@ def open_training_data(
             the tokenizer or the settings.
     """
     source: UnitSource
-    if shards.is_shards_folder(files):
+    if prepared_folder.is_prepared(files):
         source = open_shards(
             files,
             tokenizer,

@@ -7,13 +7,6 @@ Memory is that of one block per worker.
 """
 
 import dataclasses
-import itertools
-import multiprocessing
-import os
-import threading
-from collections.abc import Iterator
-from concurrent import futures
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +15,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from tfllm import file_access
-from tfllm.data.pretraining import shards
+from tfllm.data.pretraining import prepared_folder, shards, worker_pool
 from tfllm.data.pretraining.instances import (
     Examples,
     InstanceSettings,
@@ -166,16 +159,6 @@ def draw_static_masks(
     return StaticMasks(positions, counts, put)
 
 
-def describe_sources(blocks: list[Block]) -> list[dict[str, Any]]:
-    """Files and sizes behind the blocks, in order."""
-    paths = dict.fromkeys(
-        piece.path for block in blocks for piece in block.pieces
-    )
-    return [
-        {"file": path, "bytes": tf.io.gfile.stat(path).length} for path in paths
-    ]
-
-
 def _settings(
     config: PrepareConfig, tokenizer: Tokenizer, blocks: list[Block]
 ) -> dict[str, Any]:
@@ -186,13 +169,15 @@ def _settings(
             config.instances.seq_length
         )
     return {
-        "format_version": shards.FORMAT_VERSION,
-        "task": "masked_lm",
+        "format_version": prepared_folder.FORMAT_VERSION,
+        "task": shards.TASK,
         "instances": dataclasses.asdict(config.instances),
         "static_masks": masking,
         "block_bytes": config.block_bytes,
         "num_shards": len(blocks),
-        "sources": describe_sources(blocks),
+        "sources": prepared_folder.describe_sources(
+            [piece.path for block in blocks for piece in block.pieces]
+        ),
         "vocab_size": tokenizer.vocab_size,
         "vocab_hash": tokenizer.vocab_hash(),
     }
@@ -215,7 +200,11 @@ def prepare(config: PrepareConfig) -> shards.Manifest:
     tokenizer = WordPieceTokenizer.from_file(config.tokenizer)
     blocks = find_blocks(config.input_files, config.block_bytes)
     settings = _settings(config, tokenizer, blocks)
-    counts = _start_or_resume(config, settings, tokenizer.vocab_size)
+    counts: dict[int, int] = {}
+    if prepared_folder.begin(config.output_dir, settings, config.overwrite):
+        counts = _finished_shards(
+            config.output_dir, len(blocks), tokenizer.vocab_size
+        )
     todo = [i for i in range(len(blocks)) if i not in counts]
     progress = tqdm(
         total=sum(block.num_bytes for block in blocks),
@@ -225,7 +214,13 @@ def prepare(config: PrepareConfig) -> shards.Manifest:
         desc="preparing",
     )
     with progress:
-        for index, count in _run(config, blocks, todo):
+        for index, count in worker_pool.run(
+            _work,
+            [(index, blocks[index]) for index in todo],
+            min(config.workers, len(todo)),
+            _start_worker,
+            (config,),
+        ):
             counts[index] = count
             progress.update(blocks[index].num_bytes)
             progress.set_postfix(examples=sum(counts.values()), refresh=False)
@@ -240,68 +235,12 @@ def prepare(config: PrepareConfig) -> shards.Manifest:
     return shards.read_manifest(config.output_dir)
 
 
-def _start_or_resume(
-    config: PrepareConfig, settings: dict[str, Any], vocab_size: int
-) -> dict[int, int]:
-    """Makes the folder ready; returns the counts of finished shards."""
-    folder = config.output_dir
-    path = file_access.join(folder, shards.SETTINGS_FILE)
-    file_access.make_folder(folder)
-    if file_access.exists(path):
-        found = shards.read_json(path)
-        different = sorted(
-            name
-            for name in settings.keys() | found.keys()
-            if settings.get(name) != found.get(name)
-        )
-        if not different:
-            return _finished_shards(folder, settings, vocab_size)
-        if not config.overwrite:
-            raise ValueError(
-                "`output_dir` must be new or hold shards of the same "
-                f"settings. Received: {folder}, where these differ: "
-                f"{_differences(found, settings, different)}. Give another "
-                "folder, or --overwrite to delete these shards."
-            )
-        for name in tf.io.gfile.listdir(folder):
-            if name.startswith("shard-"):
-                file_access.remove(file_access.join(folder, name))
-        file_access.remove(file_access.join(folder, shards.MANIFEST_FILE))
-    shards.write_json(path, settings)
-    return {}
-
-
-def _differences(
-    found: dict[str, Any], wanted: dict[str, Any], names: list[str]
-) -> str:
-    def show(value: Any) -> str:
-        text = str(value)
-        return text if len(text) <= 60 else text[:57] + "..."
-
-    parts = []
-    for name in names:
-        old, new = found.get(name), wanted.get(name)
-        if isinstance(old, dict) and isinstance(new, dict):
-            for inner in sorted(old.keys() | new.keys()):
-                if old.get(inner) != new.get(inner):
-                    parts.append((inner, old.get(inner), new.get(inner)))
-        else:
-            parts.append((name, old, new))
-    return ", ".join(
-        f"{name} (there {show(old)}, asked {show(new)})"
-        for name, old, new in parts
-    )
-
-
 def _finished_shards(
-    folder: str, settings: dict[str, Any], vocab_size: int
+    folder: str, num_shards: int, vocab_size: int
 ) -> dict[int, int]:
-    """Counts of the shards that are there; removes temporary files."""
-    for name in tf.io.gfile.listdir(folder):
-        if name.endswith(shards.TEMPORARY_SUFFIX):
-            file_access.remove(file_access.join(folder, name))
+    """Counts of the shards that are there."""
     counts = {}
-    for index in range(settings["num_shards"]):
+    for index in range(num_shards):
         path = shards.shard_path(folder, index)
         if not file_access.exists(path):
             continue
@@ -316,24 +255,12 @@ def _finished_shards(
 _worker: tuple[PrepareConfig, BlockBuilder, int] | None = None
 
 
-def _start_worker(config: PrepareConfig, in_child: bool = True) -> None:
+def _start_worker(config: PrepareConfig) -> None:
     global _worker
-    if in_child:
-        tf.config.threading.set_intra_op_parallelism_threads(1)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-        threading.Thread(target=_exit_with_parent, daemon=True).start()
     tokenizer = WordPieceTokenizer.from_file(config.tokenizer)
     masking = config.masking if config.static_masks else None
     builder = BlockBuilder(tokenizer, config.instances, masking)
     _worker = (config, builder, tokenizer.vocab_size)
-
-
-def _exit_with_parent() -> None:
-    # A killed parent leaves its workers waiting for work forever.
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _work(index: int, block: Block) -> tuple[int, int]:
@@ -343,45 +270,3 @@ def _work(index: int, block: Block) -> tuple[int, int]:
     path = shards.shard_path(config.output_dir, index)
     shards.write_shard(path, examples, vocab_size)
     return index, examples.count
-
-
-def _run(
-    config: PrepareConfig, blocks: list[Block], todo: list[int]
-) -> Iterator[tuple[int, int]]:
-    """Yields (block index, examples) as blocks are finished."""
-    workers = min(config.workers, len(todo))
-    if workers <= 1:
-        _start_worker(config, in_child=False)
-        for index in todo:
-            yield _work(index, blocks[index])
-        return
-    # Spawned, as a forked TensorFlow hangs.
-    pool = futures.ProcessPoolExecutor(
-        workers,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-        initargs=(config,),
-    )
-    waiting = iter(todo)
-    try:
-        # Few tasks at a time: the list of blocks may be long.
-        running = {
-            pool.submit(_work, index, blocks[index])
-            for index in itertools.islice(waiting, 2 * workers)
-        }
-        while running:
-            done, running = futures.wait(
-                running, return_when=futures.FIRST_COMPLETED
-            )
-            for future in done:
-                for index in itertools.islice(waiting, 1):
-                    running.add(pool.submit(_work, index, blocks[index]))
-                yield future.result()
-    except BrokenProcessPool as error:
-        raise OSError(
-            "A worker died (killed, or out of memory). Finished shards are "
-            "kept: run the same command again, with fewer --workers if "
-            "memory was short."
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)

@@ -14,14 +14,8 @@ little-endian columns, so that a shard loads with one parse and no loop:
 where ids are uint16 for vocabularies below 65,536 and int32 above. Examples
 overlap (dupe_factor passes over the same text), so spans take about a tenth
 of what padded rows would. Rows are laid out by `instances.assemble`.
-
-The folder also holds `settings.json`, written first (what the shards are made
-of and with), and `manifest.json`, written last: settings and counts per shard.
-A folder without a manifest is not finished.
 """
 
-import hashlib
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,12 +23,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfllm import file_access
+from tfllm.data.pretraining import prepared_folder
 from tfllm.data.pretraining.instances import Examples, StaticMasks
 
-FORMAT_VERSION = 1
-MANIFEST_FILE = "manifest.json"
-SETTINGS_FILE = "settings.json"
-TEMPORARY_SUFFIX = ".tmp"
+TASK = "masked_lm"
 
 
 @dataclass(frozen=True)
@@ -54,20 +46,12 @@ class Manifest:
 
 def shard_name(index: int) -> str:
     """File name of a shard."""
-    return f"shard-{index:06d}.tfrecord"
+    return prepared_folder.shard_name(index, ".tfrecord")
 
 
 def shard_path(folder: str, index: int) -> str:
     """Path of a shard."""
     return file_access.join(folder, shard_name(index))
-
-
-def is_shards_folder(path: str) -> bool:
-    """Whether a path is a folder that `tools.prepare_data` wrote to."""
-    return any(
-        file_access.exists(file_access.join(path, name))
-        for name in (MANIFEST_FILE, SETTINGS_FILE)
-    )
 
 
 def _id_dtype(vocab_size: int) -> np.dtype:
@@ -103,7 +87,7 @@ def write_shard(path: str, examples: Examples, vocab_size: int) -> None:
         features["mask_counts"] = _column(masks.counts, "<u2")
         features["mask_ids"] = _column(masks.ids, ids)
     record = tf.train.Example(features=tf.train.Features(feature=features))
-    temporary = path + TEMPORARY_SUFFIX
+    temporary = path + prepared_folder.TEMPORARY_SUFFIX
     try:
         with tf.io.TFRecordWriter(temporary) as writer:
             writer.write(record.SerializeToString(deterministic=True))
@@ -186,101 +170,29 @@ def _parse(record: bytes, ids: np.dtype) -> Examples:
     return Examples(token_ids, spans, labels, masks)
 
 
-def write_json(path: str, content: dict[str, Any]) -> None:
-    """Writes a JSON file, complete or not at all."""
-    with file_access.write_atomically(path) as file:
-        json.dump(content, file, indent=2, sort_keys=True)
-        file.write("\n")
-
-
-def read_json(path: str) -> dict[str, Any]:
-    """Reads a JSON object.
-
-    Raises:
-        ValueError: the file does not hold one.
-    """
-    with file_access.open_binary(path) as file:
-        data = file.read()
-    try:
-        content = json.loads(data)
-    except ValueError as error:
-        raise ValueError(
-            f"A JSON file cannot be read. Received: {path} ({error})."
-        ) from error
-    if not isinstance(content, dict):
-        raise ValueError(f"A JSON file must hold an object. Received: {path}.")
-    return content
-
-
 def write_manifest(
     folder: str, settings: dict[str, Any], counts: list[int]
 ) -> None:
     """Marks a folder as finished."""
-    content = {
-        "settings": settings,
-        "num_examples": sum(counts),
-        "shards": [
-            {"file": shard_name(i), "examples": count}
-            for i, count in enumerate(counts)
-        ],
-    }
-    write_json(file_access.join(folder, MANIFEST_FILE), content)
+    listed = [
+        {"file": shard_name(i), "examples": count}
+        for i, count in enumerate(counts)
+    ]
+    prepared_folder.finish(folder, settings, listed, num_examples=sum(counts))
 
 
 def read_manifest(folder: str) -> Manifest:
     """Reads and checks the manifest of a folder.
 
     Args:
-        folder: what `tools.prepare_data` wrote.
+        folder: what `tools.prepare_data --task=masked_lm` wrote.
 
     Returns:
         The manifest; every shard it names exists.
 
     Raises:
-        ValueError: the folder is not finished, of another format version, or
-            lacks shards.
+        ValueError: see `prepared_folder.read`.
     """
-    path = file_access.join(folder, MANIFEST_FILE)
-    if not file_access.exists(path):
-        started = file_access.exists(file_access.join(folder, SETTINGS_FILE))
-        raise ValueError(
-            (
-                "The preparation of these shards was not finished. "
-                f"Received: {folder}. Run tools.prepare_data again with the "
-                "same flags; finished shards are kept."
-            )
-            if started
-            else (
-                f"A folder of shards must hold {MANIFEST_FILE}. Received: "
-                f"{folder}. Make it with tools.prepare_data."
-            )
-        )
-    content = read_json(path)
-    try:
-        settings = content["settings"]
-        version = settings["format_version"]
-        counts = tuple(int(s["examples"]) for s in content["shards"])
-    except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"A manifest is damaged. Received: {path} (no {error}). Run "
-            "tools.prepare_data again with --overwrite."
-        ) from error
-    if version != FORMAT_VERSION:
-        raise ValueError(
-            f"Shards must have format version {FORMAT_VERSION}. Received: "
-            f"{version} in {path}. Prepare them again with --overwrite."
-        )
-    for index in range(len(counts)):
-        shard = shard_path(folder, index)
-        if not file_access.exists(shard):
-            raise ValueError(
-                f"A shard is missing. Received: {shard}. Run "
-                "tools.prepare_data again with the same flags."
-            )
-    return Manifest(folder, counts, settings)
-
-
-def settings_key(settings: dict[str, Any]) -> str:
-    """A short name that is equal for equal settings."""
-    text = json.dumps(settings, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    content = prepared_folder.read(folder, TASK)
+    counts = tuple(int(shard["examples"]) for shard in content["shards"])
+    return Manifest(folder, counts, content["settings"])

@@ -13,7 +13,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from tfllm import file_access
-from tfllm.data.pretraining import shards
+from tfllm.data.pretraining import prepared_folder, shards
 from tfllm.data.pretraining.instances import (
     Examples,
     InstanceSettings,
@@ -91,14 +91,9 @@ def open_shards(
     """
     manifest = shards.read_manifest(folder)
     made = manifest.settings
-    if made["vocab_hash"] != tokenizer.vocab_hash():
-        raise ValueError(
-            "Shards must be made with the tokenizer of the run. Received: "
-            f"{folder}, made with a vocabulary of {made['vocab_size']} "
-            f"tokens and hash {made['vocab_hash'][:12]}, and a tokenizer of "
-            f"{tokenizer.vocab_size} and {tokenizer.vocab_hash()[:12]}. "
-            "Prepare the shards again, or give their tokenizer."
-        )
+    prepared_folder.check_vocabulary(
+        folder, made, tokenizer.vocab_size, tokenizer.vocab_hash()
+    )
     for name in ("seq_length", "pair_objective"):
         wanted = getattr(instances, name)
         if made["instances"][name] != wanted:
@@ -167,9 +162,9 @@ class TextSource:
                 "instances": asdict(instances),
                 "block_bytes": block_bytes,
                 "vocab_hash": tokenizer.vocab_hash(),
-                "format_version": shards.FORMAT_VERSION,
+                "format_version": prepared_folder.FORMAT_VERSION,
             }
-            name = f"text-index-{shards.settings_key(key)}.json"
+            name = f"text-index-{prepared_folder.settings_key(key)}.json"
             index_path = os.path.join(index_dir, name)
             if file_access.exists(index_path):
                 self._blocks, self.counts = _read_index(index_path)
@@ -207,11 +202,11 @@ def _write_index(
     path: str, blocks: list[Block], counts: tuple[int, ...]
 ) -> None:
     pieces = [[[p.path, p.start, p.end] for p in b.pieces] for b in blocks]
-    shards.write_json(path, {"blocks": pieces, "counts": list(counts)})
+    prepared_folder.write_json(path, {"blocks": pieces, "counts": list(counts)})
 
 
 def _read_index(path: str) -> tuple[list[Block], tuple[int, ...]]:
-    content = shards.read_json(path)
+    content = prepared_folder.read_json(path)
     blocks = [
         Block(tuple(Piece(*piece) for piece in pieces))
         for pieces in content["blocks"]
