@@ -80,7 +80,7 @@ KEEP = RNG.rand(4, 6) < 0.7
 def attend_with_dropout(scores: Any, values: Any) -> Any:
     mask = ops.convert_to_tensor(KEEP, "bool")
     return hand_gradients.attend_with_dropout(
-        scores, values, lambda x: ops.cast(mask, x.dtype) * x / 0.7
+        scores, values, lambda x, again=False: ops.cast(mask, x.dtype) * x / 0.7
     )
 
 

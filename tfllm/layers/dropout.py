@@ -91,7 +91,7 @@ class Dropout(keras.layers.Layer):
             return x
         return linear_map(self.draw(x), x)
 
-    def draw(self, x: Any) -> Callable[[Any], Any]:
+    def draw(self, x: Any) -> Callable[..., Any]:
         """Chooses what is dropped of tensors of the shape of x.
 
         Args:
@@ -99,15 +99,22 @@ class Dropout(keras.layers.Layer):
 
         Returns:
             A function that drops the same elements of every tensor that it
-            is given, without a gradient of its own.
+            is given, without a gradient of its own. With `again=True` it
+            gives a result once more that need not be kept meanwhile.
         """
         assert self.seed_generator is not None
         if on_cpu():
             seed = ops.cast(self.seed_generator.next(), "uint32")
-            return lambda x: fused(drop_by_hash)(x, seed, self.rate)
+            return lambda x, again=False: fused(
+                drop_by_hash_again if again else drop_by_hash
+            )(x, seed, self.rate)
         mask = self._random_mask(x)
         scale = 1.0 / (1.0 - self.rate)
-        return lambda x: ops.where(mask, x, ops.zeros((), x.dtype)) * scale
+        return lambda x, again=False: (
+            x * (ops.cast(mask, x.dtype) * scale)
+            if again
+            else ops.where(mask, x, ops.zeros((), x.dtype)) * scale
+        )
 
     def _random_mask(self, x: Any) -> Any:
         """Returns a boolean mask of the shape of x: what is not dropped."""
@@ -153,6 +160,15 @@ def drop_by_hash(x: Any, seed: Any, rate: Any) -> Any:
     )
     scale = ops.cast(1.0 / (1.0 - rate), x.dtype)
     return ops.where(kept, x * scale, ops.zeros((), x.dtype))
+
+
+def drop_by_hash_again(x: Any, seed: Any, rate: Any) -> Any:
+    """Returns what `drop_by_hash` does.
+
+    Graphs do equal calls once, and keep the result until its last use. A call
+    by another name is done again.
+    """
+    return drop_by_hash(x, seed, rate)
 
 
 def _hash(x: Any) -> Any:

@@ -139,7 +139,7 @@ def softmax(scores: Any) -> Any:
 
 
 def attend_with_dropout(
-    scores: Any, values: Any, drop: Callable[[Any], Any]
+    scores: Any, values: Any, drop: Callable[..., Any]
 ) -> Any:
     """Returns softmax(scores), with dropout, times the values.
 
@@ -161,16 +161,16 @@ def attend_with_dropout(
     @ops.custom_gradient
     def attend(scores: Any, values: Any) -> Any:
         p = softmax(scores)
-        left = ops.cast(drop(p), values.dtype)
 
         def gradient(*args: Any, upstream: Any = None) -> Any:
             dy = _upstream(args, upstream)
             d_left = ops.cast(ops.matmul(dy, _turned(values)), p.dtype)
             t = drop(p * d_left)
             d_scores = t - p * ops.sum(t, axis=-1, keepdims=True)
+            left = ops.cast(drop(p, again=True), dy.dtype)
             return d_scores, ops.matmul(_turned(left), dy)
 
-        return ops.matmul(left, values), gradient
+        return ops.matmul(ops.cast(drop(p), values.dtype), values), gradient
 
     return attend(scores, values)
 
