@@ -101,19 +101,14 @@ CASES: list[Any] = [
     ),
     *(
         pytest.param(
-            functools.partial(hand_gradients.gelu, training=training),
-            numpy_gelu,
+            functools.partial(function, training=training),
+            reference,
             [np.linspace(-5.0, 5.0, 21).reshape(3, 7)],
-            id=f"gelu, training={training}",
+            id=f"{function.__name__}, training={training}",
         )
-        for training in (False, True)
-    ),
-    *(
-        pytest.param(
-            functools.partial(hand_gradients.gelu_tanh, training=training),
-            numpy_gelu_tanh,
-            [np.linspace(-5.0, 5.0, 21).reshape(3, 7)],
-            id=f"gelu_tanh, training={training}",
+        for function, reference in (
+            (hand_gradients.gelu, numpy_gelu),
+            (hand_gradients.gelu_tanh, numpy_gelu_tanh),
         )
         for training in (False, True)
     ),

@@ -58,5 +58,6 @@ class FeedForward(ConfiguredLayer):
         """See the class."""
         inner = self.up(x)
         if self.gate is None:
-            return self.down(self.activation(inner, training))
-        return self.down(self.activation(self.gate(x), training) * inner)
+            return self.down(self.activation(inner, training=training))
+        gate = self.activation(self.gate(x), training=training)
+        return self.down(gate * inner)

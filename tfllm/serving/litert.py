@@ -7,7 +7,6 @@ a number), so the weights become constants of the graph.
 
 import contextlib
 import dataclasses
-import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -25,9 +24,9 @@ MAX_WEIGHT_BYTES = 2**31 - 2**24
 PRECISIONS = ("float32", "float16")
 
 # The converter knows GELU by the ops of Keras' own; erf it does not have.
-_CONVERTIBLE: dict[str, Callable[[Any], Any]] = {
-    "gelu": functools.partial(ops.gelu, approximate=False),
-    "gelu_tanh": functools.partial(ops.gelu, approximate=True),
+_CONVERTIBLE: dict[str, Callable[..., Any]] = {
+    "gelu": lambda x, training=False: ops.gelu(x, approximate=False),
+    "gelu_tanh": lambda x, training=False: ops.gelu(x, approximate=True),
 }
 
 

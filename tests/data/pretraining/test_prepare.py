@@ -4,16 +4,13 @@ import dataclasses
 import json
 import os
 import pathlib
-import signal
-import subprocess
-import sys
-import time
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.data.pretraining.killed import kill_at
 from tfllm.data.pretraining import instances, prepare, shards
 from tfllm.data.pretraining.instances import InstanceSettings
 from tfllm.data.pretraining.masking import Masker, MaskingConfig
@@ -94,6 +91,7 @@ def test_same_files_for_any_number_of_workers(
 
 _KILLED = """
 import sys, time
+from tests.data.pretraining.killed import kill_at
 from tfllm.data.pretraining import prepare
 from tfllm.data.pretraining.instances import InstanceSettings
 
@@ -118,21 +116,13 @@ def test_killed_run_continues(
     prepare.prepare(whole)
     expected = _tree(whole.output_dir)
     folder = pathlib.Path(config.output_dir)
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-c", _KILLED),
-            *(config.input_files, config.tokenizer, config.output_dir),
-        ],
-        cwd=_ROOT,
-        stderr=subprocess.DEVNULL,
+    kill_at(
+        folder / shards.shard_name(2),
+        _KILLED,
+        config.input_files,
+        config.tokenizer,
+        config.output_dir,
     )
-    deadline = time.monotonic() + 60
-    while not (folder / shards.shard_name(2)).exists():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
     kept = folder / shards.shard_name(0)
     made_at = kept.stat().st_mtime_ns
     assert len(list(folder.glob("*.tfrecord"))) < len(expected) - 2

@@ -3,15 +3,12 @@
 import dataclasses
 import os
 import pathlib
-import signal
-import subprocess
-import sys
-import time
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.data.pretraining.killed import kill_at
 from tfllm.data.pretraining import prepared_folder, tokenize_files
 from tfllm.data.pretraining.causal import CausalDataConfig, open_causal_data
 from tfllm.data.pretraining.prepare import PrepareConfig, prepare
@@ -89,6 +86,7 @@ def test_same_files_for_any_number_of_workers(
 
 _KILLED = """
 import sys, time
+from tests.data.pretraining.killed import kill_at
 from tfllm.data.pretraining import tokenize_files
 
 tokenize_files.SHARD_BYTES = 4000
@@ -108,21 +106,13 @@ def test_killed_run_continues(
     prepare_stream(whole)
     expected = _tree(whole.output_dir)
     folder = pathlib.Path(config.output_dir)
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-c", _KILLED),
-            *(config.input_files, config.tokenizer, config.output_dir),
-        ],
-        cwd=_ROOT,
-        stderr=subprocess.DEVNULL,
+    kill_at(
+        folder / tokenize_files.shard_name(2),
+        _KILLED,
+        config.input_files,
+        config.tokenizer,
+        config.output_dir,
     )
-    deadline = time.monotonic() + 60
-    while not (folder / tokenize_files.shard_name(2)).exists():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
     kept = folder / tokenize_files.shard_name(0)
     made_at = kept.stat().st_mtime_ns
     assert len(list(folder.glob("*.npy"))) < len(expected) - 2
