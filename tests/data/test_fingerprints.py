@@ -48,7 +48,10 @@ def test_shards_have_one_together(tmp_path: pathlib.Path) -> None:
     folder = str(tmp_path)
     for index in range(2):
         pathlib.Path(shards.shard_path(folder, index)).write_bytes(b"x")
-    settings = {"format_version": prepared_folder.FORMAT_VERSION}
+    settings = {
+        "format_version": prepared_folder.FORMAT_VERSION,
+        "task": shards.TASK,
+    }
     shards.write_manifest(folder, settings, [1, 1])
     first = fingerprints.of_files(folder, "train_files")
     assert list(first) == [folder]

@@ -95,7 +95,10 @@ def test_manifest(tmp_path: pathlib.Path) -> None:
     assert not prepared_folder.is_prepared(folder)
     with pytest.raises(ValueError, match=r"must hold manifest\.json"):
         shards.read_manifest(folder)
-    settings = {"format_version": prepared_folder.FORMAT_VERSION}
+    settings = {
+        "format_version": prepared_folder.FORMAT_VERSION,
+        "task": shards.TASK,
+    }
     prepared_folder.write_json(str(tmp_path / "settings.json"), settings)
     assert prepared_folder.is_prepared(folder)
     with pytest.raises(ValueError, match="not finished"):

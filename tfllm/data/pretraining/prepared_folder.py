@@ -145,8 +145,7 @@ def read(folder: str, task: str | None = None) -> dict[str, Any]:
     content = read_json(path)
     try:
         version = content["settings"]["format_version"]
-        # Before other tasks, folders did not name theirs.
-        made_for = content["settings"].get("task", task)
+        made_for = content["settings"].get("task")
         files = [shard["file"] for shard in content["shards"]]
     except (KeyError, TypeError) as error:
         raise ValueError(

@@ -125,13 +125,12 @@ def _through_index(
     )
     folder = os.path.join(index_dir, f"tokens-{key}")
     try:
-        parts, counts = _load(folder)
-    except ValueError:  # not finished, or damaged
+        return _load(folder, files)
+    except ValueError:  # not finished, or damaged: what is missing is made
         tokenize_files.tokenize_files(
             paths, tokenizer, document_per, folder, sources
         )
-        parts, counts = _load(folder)
-    return TokenStream(parts, counts, files)
+        return _load(folder, files)
 
 
 def _read_prepared(
@@ -148,11 +147,11 @@ def _read_prepared(
             f"{settings['document_per']}. Received: {document_per} for "
             f"{folder}. Change the flag, or prepare the shards again."
         )
-    return TokenStream(*_load(folder), folder)
+    return _load(folder, folder)
 
 
-def _load(folder: str) -> tuple[list[np.ndarray], TextCounts]:
-    """Returns the shards of a finished folder and how much text they are."""
+def _load(folder: str, files: str) -> TokenStream:
+    """Returns the shards of a finished folder as one."""
     content = prepared_folder.read(folder, tokenize_files.TASK)
     parts = []
     for shard in content["shards"]:
@@ -165,4 +164,4 @@ def _load(folder: str) -> tuple[list[np.ndarray], TextCounts]:
             )
         parts.append(ids)
     counts = (content[name] for name in ("tokens", "words", "text_bytes"))
-    return parts, TextCounts(*counts)
+    return TokenStream(parts, TextCounts(*counts), files)
