@@ -115,13 +115,7 @@ def _through_index(
     """Finds the shards of files in a folder of the run, or makes them."""
     sources = [file_state(path) for path in paths]
     key = prepared_folder.settings_key(
-        {
-            "files": sources,
-            "vocab_hash": tokenizer.vocab_hash(),
-            "document_per": document_per,
-            "shard_bytes": tokenize_files.SHARD_BYTES,
-            "format_version": prepared_folder.FORMAT_VERSION,
-        }
+        tokenize_files.settings_of(tokenizer, document_per, sources)
     )
     folder = os.path.join(index_dir, f"tokens-{key}")
     try:

@@ -171,15 +171,7 @@ def tokenize_files(
         ValueError: as `prepare_stream`.
         OSError: as `prepare_stream`.
     """
-    settings = {
-        "format_version": prepared_folder.FORMAT_VERSION,
-        "task": TASK,
-        "document_per": document_per,
-        "shard_bytes": SHARD_BYTES,
-        "sources": sources,
-        "vocab_size": tokenizer.vocab_size,
-        "vocab_hash": tokenizer.vocab_hash(),
-    }
+    settings = settings_of(tokenizer, document_per, sources)
     resumed = prepared_folder.begin(folder, settings, overwrite)
     counts: dict[int, TextCounts] = {}
 
@@ -225,6 +217,21 @@ def tokenize_files(
     return total
 
 
+def settings_of(
+    tokenizer: StreamTokenizer, document_per: str, sources: list[Any]
+) -> dict[str, Any]:
+    """Returns what shards are made of and with; see `tokenize_files`."""
+    return {
+        "format_version": prepared_folder.FORMAT_VERSION,
+        "task": TASK,
+        "document_per": document_per,
+        "shard_bytes": SHARD_BYTES,
+        "sources": sources,
+        "vocab_size": tokenizer.vocab_size,
+        "vocab_hash": tokenizer.vocab_hash(),
+    }
+
+
 # The tokenizer of a worker process.
 _tokenizer: StreamTokenizer | None = None
 
@@ -267,7 +274,12 @@ def load_shard(path: str) -> np.ndarray | None:
             return np.load(path, mmap_mode="r")
         with file_access.open_binary(path) as file:
             return np.load(io.BytesIO(file.read()))
-    except (OSError, ValueError, EOFError, tf.errors.OpError):
+    except (
+        FileNotFoundError,
+        tf.errors.NotFoundError,
+        ValueError,
+        EOFError,
+    ):
         return None
 
 
