@@ -71,7 +71,9 @@ def test_one_draw_drops_the_same_of_all() -> None:
     layer = Dropout(0.5)
     drop = layer.draw(x)
     np.testing.assert_allclose(drop(x), drop(3.0 * x) / 3.0, rtol=1e-6)
-    np.testing.assert_allclose(drop(x), drop(x, again=True), rtol=1e-6)
+    np.testing.assert_allclose(
+        drop(x, x, followed_by=ops.add), drop(x) + x, rtol=1e-6
+    )
     assert np.any(layer.draw(x)(x) != drop(x))
 
 

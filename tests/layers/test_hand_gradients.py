@@ -79,9 +79,12 @@ KEEP = RNG.rand(4, 6) < 0.7
 
 def attend_with_dropout(scores: Any, values: Any) -> Any:
     mask = ops.convert_to_tensor(KEEP, "bool")
-    return hand_gradients.attend_with_dropout(
-        scores, values, lambda x, again=False: ops.cast(mask, x.dtype) * x / 0.7
-    )
+
+    def drop(x: Any, *others: Any, followed_by: Any = None) -> Any:
+        left = ops.cast(mask, x.dtype) * x / 0.7
+        return followed_by(left, *others) if followed_by else left
+
+    return hand_gradients.attend_with_dropout(scores, values, drop)
 
 
 def numpy_attend_with_dropout(
@@ -117,6 +120,12 @@ CASES: list[Any] = [
         numpy_layer_norm,
         [RNG.randn(2, 3, 5), RNG.randn(5), RNG.randn(5)],
         id="layer_norm",
+    ),
+    pytest.param(
+        hand_gradients.wide_product,
+        lambda x, kernel: x @ kernel,
+        [RNG.randn(4, 3), RNG.randn(3, 6)],
+        id="wide_product",
     ),
     pytest.param(
         hand_gradients.tied_logits,

@@ -1,22 +1,26 @@
 """Cross-entropy sums against TensorFlow's own op and an argmax."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tfllm.tasks.cross_entropy import cross_entropy_sums
 
 
-def test_equals_the_op_and_its_gradient() -> None:
+@pytest.mark.parametrize("classes", [11, 1100])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_equals_the_op_and_its_gradient(classes: int, smoothing: float) -> None:
     rng = np.random.RandomState(0)
-    logits = tf.constant(8.0 * rng.randn(2, 5, 11), tf.float32)
-    labels = tf.constant(rng.randint(0, 11, (2, 5)), tf.int32)
+    logits = tf.constant(8.0 * rng.randn(2, 5, classes), tf.float32)
+    labels = tf.constant(rng.randint(0, classes, (2, 5)), tf.int32)
     weights = tf.constant(rng.rand(2, 5), tf.float32)
+    targets = tf.one_hot(labels, classes) * (1.0 - smoothing)
+    targets += smoothing / classes
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(logits)
-        loss, hits = cross_entropy_sums(labels, logits, weights)
+        loss, hits = cross_entropy_sums(labels, logits, weights, smoothing)
         expected = tf.reduce_sum(
-            weights
-            * tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+            weights * tf.nn.softmax_cross_entropy_with_logits(targets, logits)
         )
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
     np.testing.assert_allclose(

@@ -2,6 +2,7 @@
 
 import contextlib
 import contextvars
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -99,22 +100,24 @@ class Dropout(keras.layers.Layer):
 
         Returns:
             A function that drops the same elements of every tensor that it
-            is given, without a gradient of its own. With `again=True` it
-            gives a result once more that need not be kept meanwhile.
+            is given, without a gradient of its own. Given a function
+            `followed_by` and more tensors, it applies that to the result and
+            to them, in the same pass where it can.
         """
         assert self.seed_generator is not None
         if on_cpu():
             seed = ops.cast(self.seed_generator.next(), "uint32")
-            return lambda x, again=False: fused(
-                drop_by_hash_again if again else drop_by_hash
-            )(x, seed, self.rate)
+            return lambda x, *others, followed_by=None: fused(
+                _drop_by_hash_and(followed_by)
+            )(x, seed, self.rate, *others)
         mask = self._random_mask(x)
         scale = 1.0 / (1.0 - self.rate)
-        return lambda x, again=False: (
-            x * (ops.cast(mask, x.dtype) * scale)
-            if again
-            else ops.where(mask, x, ops.zeros((), x.dtype)) * scale
-        )
+
+        def drop(x: Any, *others: Any, followed_by: Any = None) -> Any:
+            left = ops.where(mask, x, ops.zeros((), x.dtype)) * scale
+            return followed_by(left, *others) if followed_by else left
+
+        return drop
 
     def _random_mask(self, x: Any) -> Any:
         """Returns a boolean mask of the shape of x: what is not dropped."""
@@ -162,13 +165,16 @@ def drop_by_hash(x: Any, seed: Any, rate: Any) -> Any:
     return ops.where(kept, x * scale, ops.zeros((), x.dtype))
 
 
-def drop_by_hash_again(x: Any, seed: Any, rate: Any) -> Any:
-    """Returns what `drop_by_hash` does.
+@functools.cache
+def _drop_by_hash_and(function: Callable[..., Any] | None) -> Any:
+    """Returns `drop_by_hash` and, after it, a function of what is left."""
+    if function is None:
+        return drop_by_hash
 
-    Graphs do equal calls once, and keep the result until its last use. A call
-    by another name is done again.
-    """
-    return drop_by_hash(x, seed, rate)
+    def drop(x: Any, seed: Any, rate: Any, *others: Any) -> Any:
+        return function(drop_by_hash(x, seed, rate), *others)
+
+    return drop
 
 
 def _hash(x: Any) -> Any:

@@ -17,7 +17,7 @@ import keras
 def fused(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compiles a function of tensors with XLA where `on_cpu`.
 
-    NOTE: for training alone: an exported program must not need XLA.
+    NOTE: never in what is exported: a served program must not need XLA.
 
     Args:
         function: From tensors, and numbers that become float32 scalars, to

@@ -143,9 +143,9 @@ def attend_with_dropout(
 ) -> Any:
     """Returns softmax(scores), with dropout, times the values.
 
-    With p the softmax and m the scaled mask of the dropout, the gradient of
-    the scores is t - p * sum(t), where t = p * m * (upstream @ values^T).
-    Only p is kept.
+    With p the softmax, m the scaled mask of the dropout, c the result and dy
+    its gradient, that of the scores is p * (m * (dy @ values^T) - sum(dy * c)).
+    Only p and c are kept.
 
     Args:
         scores: float32 [..., T, S].
@@ -155,24 +155,40 @@ def attend_with_dropout(
     Returns:
         float [..., T, H], as values.
 
-    Reference: Srivastava et al., 2014; Vaswani et al., 2017, section 5.4.
+    Reference: Srivastava et al., 2014; Vaswani et al., 2017, section 5.4;
+    Dao et al., 2022, appendix B.4 (the sum).
     """
 
     @ops.custom_gradient
     def attend(scores: Any, values: Any) -> Any:
         p = softmax(scores)
+        context = ops.matmul(ops.cast(drop(p), values.dtype), values)
 
         def gradient(*args: Any, upstream: Any = None) -> Any:
             dy = _upstream(args, upstream)
+            total = ops.sum(
+                ops.cast(dy * context, p.dtype), axis=-1, keepdims=True
+            )
             d_left = ops.cast(ops.matmul(dy, _turned(values)), p.dtype)
-            t = drop(p * d_left)
-            d_scores = t - p * ops.sum(t, axis=-1, keepdims=True)
-            left = ops.cast(drop(p, again=True), dy.dtype)
+            d_scores = drop(d_left, p, total, followed_by=_softmax_gradient)
+            # By another name than in `attend`: graphs do equal calls once,
+            # and would keep what is left of p until now.
+            left = drop(p, followed_by=_unchanged)
+            left = ops.cast(left, dy.dtype)
             return d_scores, ops.matmul(_turned(left), dy)
 
-        return ops.matmul(ops.cast(drop(p), values.dtype), values), gradient
+        return context, gradient
 
     return attend(scores, values)
+
+
+def _softmax_gradient(d_p: Any, p: Any, total: Any) -> Any:
+    """Returns the gradient of the scores of `attend_with_dropout`."""
+    return p * (d_p - total)
+
+
+def _unchanged(x: Any) -> Any:
+    return x
 
 
 def _turned(x: Any) -> Any:
@@ -226,6 +242,39 @@ def layer_norm(x: Any, scale: Any, bias: Any, epsilon: float) -> Any:
         return z * scale + bias, gradient
 
     return normalize(x, scale, bias)
+
+
+def wide_product(x: Any, kernel: Any) -> Any:
+    """Returns x @ kernel, for a kernel with wide rows, on CPU.
+
+    The product of the gradient with kernel^T reads the kernel by columns.
+    Where its rows are a multiple of 2 KiB long, a column falls into few sets
+    of the cache, and a copy that is turned around first is faster.
+
+    Args:
+        x: float32 [P, D].
+        kernel: float32 [D, F].
+
+    Returns:
+        float32 [P, F].
+    """
+
+    @ops.custom_gradient
+    def product(x: Any, kernel: Any) -> Any:
+        def gradient(*args: Any, upstream: Any = None) -> Any:
+            dy = _upstream(args, upstream)
+            rows, columns = kernel.shape
+            # NOTE: of a tensor with three axes. A matrix that is turned
+            # around TensorFlow makes a part of the product again.
+            turned = ops.reshape(
+                _turned(ops.reshape(kernel, (1, rows, columns))),
+                (columns, rows),
+            )
+            return ops.matmul(dy, turned), ops.matmul(ops.transpose(x), dy)
+
+        return ops.matmul(x, kernel), gradient
+
+    return product(x, kernel)
 
 
 def tied_logits(x: Any, table: Any, bias: Any = None) -> Any:

@@ -6,6 +6,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfllm.layers.fused import on_cpu
+from tfllm.layers.hand_gradients import wide_product
+
 
 class Linear(keras.layers.Layer):
     """Affine map of the last axis: `x @ kernel + bias`.
@@ -24,6 +27,7 @@ class Linear(keras.layers.Layer):
     Call args:
         x: float [..., input_size].
         columns: (start, stop) to compute only these outputs, or None.
+        training: A gradient will be asked for; Keras fills it in.
 
     Returns:
         float [..., output_size or stop - start], compute dtype.
@@ -62,15 +66,22 @@ class Linear(keras.layers.Layer):
         )
         self.built = True
 
-    def call(self, x: Any, columns: tuple[int, int] | None = None) -> Any:
+    def call(
+        self,
+        x: Any,
+        columns: tuple[int, int] | None = None,
+        training: bool = False,
+    ) -> Any:
         """See the class."""
         start, stop = columns or (0, self.output_size)
         part = (stop - start) < self.output_size
         shape = x.shape
         flat = ops.reshape(x, (-1, self.input_size)) if len(shape) != 2 else x
-        y = ops.matmul(
-            flat, self.kernel[:, start:stop] if part else self.kernel
-        )
+        kernel = self.kernel[:, start:stop] if part else self.kernel
+        product = ops.matmul
+        if training and on_cpu() and _has_slow_columns(kernel):
+            product = wide_product
+        y = product(flat, kernel)
         if self.bias is not None:
             y = ops.add(y, self.bias[start:stop] if part else self.bias)
         if len(shape) == 2:
@@ -86,6 +97,11 @@ class Linear(keras.layers.Layer):
             "use_bias": self.use_bias,
             "initializer_range": self.initializer_range,
         }
+
+
+def _has_slow_columns(kernel: Any) -> bool:
+    """Returns whether `wide_product` is for this kernel."""
+    return kernel.dtype == "float32" and kernel.shape[1] % 512 == 0
 
 
 def leading_shape(x: Any) -> tuple[Any, ...]:

@@ -4,6 +4,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfllm.layers.fused import fused, on_cpu
+
 
 def check_smoothing(share: float) -> float:
     """Returns a share of label smoothing; raises ValueError outside [0, 1)."""
@@ -38,13 +40,17 @@ def cross_entropy_sums(
         logits.
     """
     num_classes = logits.shape[-1] or tf.shape(logits)[-1]
+    # Compiling takes time for each shape, which few classes do not give back.
+    fuses = on_cpu() and (logits.shape[-1] or 0) >= 1024
     flat_labels = tf.reshape(labels, [-1])
     flat_weights = tf.reshape(weights, [-1])
 
     @tf.custom_gradient
     def sums(flat: tf.Tensor) -> Any:
         largest = tf.reduce_max(flat, axis=-1, keepdims=True)
-        exponentials = tf.exp(flat - largest)
+        exponentials = (fused(_exponentials) if fuses else _exponentials)(
+            flat, largest
+        )
         totals = tf.reduce_sum(exponentials, axis=-1, keepdims=True)
         chosen = tf.gather(flat, flat_labels, batch_dims=1)
         losses = tf.math.log(totals[:, 0]) + largest[:, 0] - chosen
@@ -55,15 +61,24 @@ def cross_entropy_sums(
 
         def gradient(d_loss: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
             scale = flat_weights * d_loss
-            softmax = exponentials * (scale[:, tf.newaxis] / totals)
-            rows = tf.range(tf.shape(flat_labels)[0])
+            factors = scale[:, tf.newaxis] / totals
+            share = label_smoothing / tf.cast(num_classes, tf.float32)
+            uniform = (share * scale)[:, tf.newaxis]
+            chosen = (1.0 - label_smoothing) * scale
+            if fuses:
+                return fused(_gradient_of_many)(
+                    exponentials,
+                    factors,
+                    uniform,
+                    chosen[:, tf.newaxis],
+                    flat_labels[:, tf.newaxis],
+                )
+            softmax = exponentials * factors
             if label_smoothing:
-                share = label_smoothing / tf.cast(num_classes, tf.float32)
-                softmax -= share * scale[:, tf.newaxis]
+                softmax -= uniform
+            rows = tf.range(tf.shape(flat_labels)[0])
             return tf.tensor_scatter_nd_sub(
-                softmax,
-                tf.stack([rows, flat_labels], axis=1),
-                (1.0 - label_smoothing) * scale,
+                softmax, tf.stack([rows, flat_labels], axis=1), chosen
             )
 
         return (
@@ -72,3 +87,20 @@ def cross_entropy_sums(
         ), gradient
 
     return sums(tf.reshape(tf.cast(logits, tf.float32), [-1, num_classes]))
+
+
+def _exponentials(logits: tf.Tensor, largest: tf.Tensor) -> tf.Tensor:
+    return tf.exp(logits - largest)
+
+
+def _gradient_of_many(
+    exponentials: tf.Tensor,
+    factors: tf.Tensor,
+    uniform: tf.Tensor,
+    chosen: tf.Tensor,
+    labels: tf.Tensor,
+) -> tf.Tensor:
+    """Returns the gradient by the logits; all but the first are [N, 1]."""
+    classes = tf.range(tf.shape(exponentials)[1], dtype=labels.dtype)
+    targets = tf.where(classes == labels, chosen, 0.0)
+    return exponentials * factors - uniform - targets
