@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import ops
 
 from tfllm.layers import Linear
@@ -15,6 +16,26 @@ def test_equals_numpy(shape: tuple[int, ...]) -> None:
     expected = x @ np.asarray(layer.kernel.value) + np.asarray(layer.bias.value)
     y = ops.convert_to_numpy(layer(x))
     np.testing.assert_allclose(y, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("width", [7, 512])
+def test_gradients_in_training_equal_numpy(width: int) -> None:
+    layer = Linear(3, width)
+    layer.build()
+    rng = np.random.default_rng(0)
+    x, dy = (rng.normal(size=(2, 5, n)).astype("float32") for n in (3, width))
+    inputs = tf.constant(x)
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        value = tf.reduce_sum(layer(inputs, training=True) * dy)
+    sources = [inputs, layer.kernel.value, layer.bias.value]
+    d_x, d_kernel, d_bias = tape.gradient(value, sources)
+    kernel = np.asarray(layer.kernel.value)
+    np.testing.assert_allclose(d_x, dy @ kernel.T, atol=1e-4)
+    np.testing.assert_allclose(
+        d_kernel, np.einsum("bti,bto->io", x, dy), atol=1e-4
+    )
+    np.testing.assert_allclose(d_bias, dy.sum((0, 1)), atol=1e-4)
 
 
 def test_config_round_trip() -> None:

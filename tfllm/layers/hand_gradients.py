@@ -274,7 +274,8 @@ def wide_product(x: Any, kernel: Any) -> Any:
 
         return ops.matmul(x, kernel), gradient
 
-    return product(x, kernel)
+    # Reshaped, a variable becomes a tensor, which has a gradient.
+    return product(x, ops.reshape(kernel, kernel.shape))
 
 
 def tied_logits(x: Any, table: Any, bias: Any = None) -> Any:
