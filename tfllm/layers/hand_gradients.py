@@ -171,9 +171,9 @@ def attend_with_dropout(
             )
             d_left = ops.cast(ops.matmul(dy, _turned(values)), p.dtype)
             d_scores = drop(d_left, p, total, followed_by=_softmax_gradient)
-            # By another name than in `attend`: graphs do equal calls once,
-            # and would keep what is left of p until now.
-            left = drop(p, followed_by=_unchanged)
+            # Again, and not before the gradient: what is left of p is not
+            # kept, as it would be if the call were that of `attend`.
+            left = drop(p, total, followed_by=_first)
             left = ops.cast(left, dy.dtype)
             return d_scores, ops.matmul(_turned(left), dy)
 
@@ -187,7 +187,7 @@ def _softmax_gradient(d_p: Any, p: Any, total: Any) -> Any:
     return p * (d_p - total)
 
 
-def _unchanged(x: Any) -> Any:
+def _first(x: Any, _: Any) -> Any:
     return x
 
 
