@@ -114,8 +114,11 @@ class Dropout(keras.layers.Layer):
         scale = 1.0 / (1.0 - self.rate)
 
         def drop(x: Any, *others: Any, followed_by: Any = None) -> Any:
-            left = ops.where(mask, x, ops.zeros((), x.dtype)) * scale
-            return followed_by(left, *others) if followed_by else left
+            if followed_by is None:
+                return ops.where(mask, x, ops.zeros((), x.dtype)) * scale
+            # By other operations: graphs do equal ones once, and keep the
+            # result until its last use.
+            return followed_by(x * (ops.cast(mask, x.dtype) * scale), *others)
 
         return drop
 

@@ -79,7 +79,7 @@ class Linear(keras.layers.Layer):
         flat = ops.reshape(x, (-1, self.input_size)) if len(shape) != 2 else x
         kernel = self.kernel[:, start:stop] if part else self.kernel
         product = ops.matmul
-        if training and on_cpu() and _has_slow_columns(kernel):
+        if training and _has_slow_columns(kernel) and on_cpu():
             product = wide_product
         y = product(flat, kernel)
         if self.bias is not None:

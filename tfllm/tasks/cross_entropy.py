@@ -64,13 +64,13 @@ def cross_entropy_sums(
             factors = scale[:, tf.newaxis] / totals
             share = label_smoothing / tf.cast(num_classes, tf.float32)
             uniform = (share * scale)[:, tf.newaxis]
-            chosen = (1.0 - label_smoothing) * scale
+            at_labels = (1.0 - label_smoothing) * scale
             if fuses:
                 return fused(_gradient_of_many)(
                     exponentials,
                     factors,
                     uniform,
-                    chosen[:, tf.newaxis],
+                    at_labels[:, tf.newaxis],
                     flat_labels[:, tf.newaxis],
                 )
             softmax = exponentials * factors
@@ -78,7 +78,7 @@ def cross_entropy_sums(
                 softmax -= uniform
             rows = tf.range(tf.shape(flat_labels)[0])
             return tf.tensor_scatter_nd_sub(
-                softmax, tf.stack([rows, flat_labels], axis=1), chosen
+                softmax, tf.stack([rows, flat_labels], axis=1), at_labels
             )
 
         return (
@@ -97,10 +97,10 @@ def _gradient_of_many(
     exponentials: tf.Tensor,
     factors: tf.Tensor,
     uniform: tf.Tensor,
-    chosen: tf.Tensor,
+    at_labels: tf.Tensor,
     labels: tf.Tensor,
 ) -> tf.Tensor:
     """Returns the gradient by the logits; all but the first are [N, 1]."""
     classes = tf.range(tf.shape(exponentials)[1], dtype=labels.dtype)
-    targets = tf.where(classes == labels, chosen, 0.0)
+    targets = tf.where(classes == labels, at_labels, 0.0)
     return exponentials * factors - uniform - targets
