@@ -392,6 +392,25 @@ def test_stop_strings_across_tokens(model: LanguageModel) -> None:
         generate(model, PROMPTS, config)
 
 
+def test_stop_strings_are_found_in_the_bytes_of_the_call(
+    model: LanguageModel,
+) -> None:
+    plain = flat(generate(model, PROMPTS, GenerationConfig(max_new_tokens=9)))
+    stop = plain[0][2]
+    config = GenerationConfig(max_new_tokens=9, stop_strings=("!",))
+
+    def lengths(mark: int) -> list[int]:
+        # A list that is gone after the call, whose place the next may have.
+        table = [b"!" if i == mark else b"." for i in range(VOCAB)]
+        found = generate(model, PROMPTS, config, token_bytes=table)
+        return [len(ids) for ids in flat(found)]
+
+    for mark in (stop, 0, stop, *plain[2][:3]):
+        assert lengths(mark) == [
+            ids.index(mark) + 1 if mark in ids else 9 for ids in plain
+        ]
+
+
 def test_streaming_tells_every_token_in_order(model: LanguageModel) -> None:
     config = GenerationConfig(max_new_tokens=6, eos_token_id=1)
     heard: dict[int, list[int]] = {}

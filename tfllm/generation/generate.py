@@ -224,7 +224,7 @@ def _functions(
         dataclasses.astuple(static),
         config.min_new_tokens,
         None if draft is None else id(draft),
-        None if not config.stop_strings else id(token_bytes),
+        _table(config, token_bytes),
         compiled,
         jit_compile,
     )
@@ -234,6 +234,15 @@ def _functions(
             model, config, draft, token_bytes, room, compiled, jit_compile
         )
     return known[key]
+
+
+def _table(
+    config: GenerationConfig, token_bytes: Sequence[bytes] | None
+) -> tuple[bytes, ...] | None:
+    """Returns the bytes of the tokens, if a function depends on them."""
+    if not config.stop_strings or token_bytes is None:
+        return None
+    return tuple(token_bytes)
 
 
 def _create(
