@@ -426,6 +426,13 @@ def test_streaming_tells_every_token_in_order(model: LanguageModel) -> None:
     assert output.sequences == generate(model, PROMPTS, config).sequences
 
 
+def test_a_draft_cannot_be_streamed(
+    model: LanguageModel, draft: LanguageModel
+) -> None:
+    with pytest.raises(ValueError, match="`stream` does not go with `draft`"):
+        generate(model, PROMPTS, draft=draft, stream=lambda row, ids: None)
+
+
 @pytest.mark.parametrize(
     ("prompts", "options", "message"),
     [

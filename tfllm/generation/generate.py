@@ -95,6 +95,10 @@ def generate(
             f"Received: num_beams={config.num_beams}, penalty_alpha="
             f"{config.penalty_alpha}"
         )
+    if stream is not None and draft is not None:
+        raise ValueError(
+            "`stream` does not go with `draft`. Received: both. Leave one out."
+        )
     tokens, real = pad_prompts(prompts, config.pad_id)
     functions = _functions(
         model, config, draft, token_bytes, compiled, jit_compile and compiled
