@@ -1,6 +1,7 @@
 """Generation against plain loops and enumeration."""
 
 import itertools
+import sys
 from typing import Any
 
 import keras
@@ -359,6 +360,27 @@ def test_twenty_lengths_trace_once_per_bucket() -> None:
     buckets = {bucket(length) for length in range(1, 21)}
     # Each bucket traces the start and the loop.
     assert count_traces(model) == 2 * len(buckets)
+
+
+def test_the_functions_used_last_are_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The package has a function of the module's name.
+    module: Any = sys.modules[generate.__module__]
+    made = []
+    create = module._create
+
+    def count(*args: Any) -> Any:
+        made.append(args[1].repetition_penalty)
+        return create(*args)
+
+    monkeypatch.setattr(module, "_MOST_FUNCTIONS", 2)
+    monkeypatch.setattr(module, "_create", count)
+    model = build(9)
+    for penalty in (1.5, 2.0, 1.5, 3.0, 1.5, 2.0):
+        config = GenerationConfig(max_new_tokens=2, repetition_penalty=penalty)
+        generate(model, PROMPTS[:1], config, compiled=False)
+    assert made == [1.5, 2.0, 3.0, 2.0]
 
 
 def test_the_end_of_text(model: LanguageModel) -> None:

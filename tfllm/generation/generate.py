@@ -20,6 +20,8 @@ from tfllm.generation.speculative import SpeculativeDecoding
 Stream = Callable[[int, list[int]], None]
 
 _REASONS = {END: "eos", STOP: "stop"}
+# Configs of a model whose functions are kept: those used last.
+_MOST_FUNCTIONS = 64
 _FUNCTIONS: weakref.WeakKeyDictionary[Any, dict[Any, Any]] = (
     weakref.WeakKeyDictionary()
 )
@@ -218,7 +220,7 @@ def _functions(
     """Returns the function, or pair of them, that a config needs.
 
     One per model and config, but for the length and the seed, which come
-    at run time.
+    at run time; those used last are kept.
     """
     room = bucket(config.max_new_tokens)
     static = dataclasses.replace(
@@ -233,11 +235,15 @@ def _functions(
         jit_compile,
     )
     known = _FUNCTIONS.setdefault(model, {})
-    if key not in known:
-        known[key] = _create(
+    functions = known.pop(key, None)
+    if functions is None:
+        functions = _create(
             model, config, draft, token_bytes, room, compiled, jit_compile
         )
-    return known[key]
+    known[key] = functions  # the last, of those in a dict
+    if len(known) > _MOST_FUNCTIONS:
+        del known[next(iter(known))]
+    return functions
 
 
 def _table(
