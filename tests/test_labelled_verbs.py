@@ -401,3 +401,45 @@ def test_evaluation_with_intervals_tables_and_charts(
         data = (work / "first" / name).read_bytes()
         assert data.startswith(b"\x89PNG")
         assert data == (work / "second" / name).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def trained(work: pathlib.Path) -> pathlib.Path:
+    """A run with two held-out records that cannot be used, of twelve."""
+    train = "".join(f"{2 * s},{i % 2}\n" for i, s in enumerate(verbs.SYLLABLES))
+    (work / "train.csv").write_text(f"text,label\n{train}")
+    (work / "some.csv").write_text(f"text,label\n{train}ba\nba,7\n")
+    shutil.copy(work / "model" / "config.json", work / "fresh.json")
+    done = verbs.run(
+        "train",
+        "--task=classification",
+        f"--model={work / 'fresh.json'}",
+        f"--tokenizer={work / 'vocab.txt'}",
+        f"--train_files={work / 'train.csv'}",
+        f"--eval_files={work / 'some.csv'}",
+        f"--model_dir={work / 'trained'}",
+        "--on_bad_record=skip",
+        f"--seq_length={LENGTH}",
+        "--batch_size=4",
+        "--train_steps=2",
+    )
+    assert done.status == 0, done.stderr
+    assert f"Skipped 2 bad records of {work / 'some.csv'}." in done.stderr
+    return work / "trained"
+
+
+def test_skipped_records_are_counted(
+    work: pathlib.Path, trained: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    before = json.loads((trained / "eval_results.json").read_text())
+    assert before["skipped_records"] == {str(work / "some.csv"): 2}
+    done = verbs.run(
+        "evaluate", f"--model_dir={trained}", f"--output_dir={tmp_path}"
+    )
+    assert done.status == 0, done.stderr
+    assert f"{work / 'some.csv'}: 2 bad records skipped" in done.stderr
+    after = json.loads((tmp_path / "eval_results.json").read_text())
+    assert after["examples"] == len(verbs.SYLLABLES)
+    # The same figures, of the same records.
+    same = {n: v for n, v in before.items() if n not in ("date", "steps")}
+    assert {n: after[n] for n in same} == same

@@ -9,6 +9,7 @@ tables and charts as well.
 
 import dataclasses
 import os
+import sys
 
 import tfllm.lean_keras  # noqa: F401
 
@@ -20,7 +21,7 @@ from absl import flags as absl_flags
 from tfllm import flags, labelled_flags
 from tfllm.data.corpus.sources import DOCUMENT_PER
 from tfllm.data.labelled import named_settings
-from tfllm.data.labelled.batches import open_labelled_data
+from tfllm.data.labelled.batches import LabelledData, open_labelled_data
 from tfllm.data.labelled.config import LabelledDataConfig
 from tfllm.data.open_data import open_data
 from tfllm.data.pretraining.causal import CausalData, CausalDataConfig
@@ -100,9 +101,12 @@ def main() -> None:
     if not tf.io.gfile.isdir(output_dir):
         tf.io.gfile.makedirs(output_dir)
     if task.kind in FIGURES:
-        found = run_labelled(config, task, tokenizer)
+        data = open_labelled(config, task, tokenizer)
+        found = run_labelled(config, task, data)
         values = found.values
         beside = report(found, output_dir, FLAGS.bootstrap_samples, config.seed)
+        if data.skipped:
+            beside["skipped_records"] = data.skipped
     else:
         values, beside = run(config, task, tokenizer), {}
     path = os.path.join(output_dir, "eval_results.json")
@@ -175,12 +179,10 @@ def run(
     return values
 
 
-def run_labelled(
+def open_labelled(
     config: RunConfig, task: Task, tokenizer: Tokenizer
-) -> Evaluated:
-    """Returns what there is to say about a task on labelled files.
-
-    The null threshold of a task that has one stays as it was trained.
+) -> LabelledData:
+    """Reads labelled files; says how many records it skipped.
 
     Args:
         config: RunConfig with the held-out files.
@@ -193,6 +195,23 @@ def run_labelled(
     data = open_labelled_data(
         config.eval_files, tokenizer, reading, flag="eval_files"
     )
+    for path, count in sorted(data.skipped.items()):
+        print(f"{path}: {count} bad records skipped", file=sys.stderr)
+    return data
+
+
+def run_labelled(
+    config: RunConfig, task: Task, data: LabelledData
+) -> Evaluated:
+    """Returns what there is to say about a task on labelled data.
+
+    The null threshold of a task that has one stays as it was trained.
+
+    Args:
+        config: RunConfig with the number of batches.
+        task: Of a kind in FIGURES.
+        data: Of its kind, with gold labels.
+    """
     tune = getattr(task, "null_threshold", None) is None
     return measure(task, data, config.eval_steps, tune)
 

@@ -165,7 +165,13 @@ def run_in(
             # The one that was tuned for these weights.
             task.null_threshold = values["null_threshold"]
         model_folder.save(task, config.model_dir, tokenizer)
-    return record(folder, config, result, text_measures(config, held_out))
+    return record(
+        folder,
+        config,
+        result,
+        text_measures(config, held_out),
+        skipped_of(held_out),
+    )
 
 
 def run_seeds(config: RunConfig) -> dict[str, Any]:
@@ -283,7 +289,19 @@ def open_files(
         index_dir,
         flag="eval_files",
     )
+    log_skipped(skipped_of(held_out))
     return data, held_out
+
+
+def skipped_of(data: Data | None) -> dict[str, int]:
+    """Returns the number of bad records by file, of labelled data."""
+    return data.skipped if isinstance(data, LabelledData) else {}
+
+
+def log_skipped(skipped: dict[str, int]) -> None:
+    """Says how many records of each file were passed over."""
+    for file, count in sorted(skipped.items()):
+        logger.info("Skipped %d bad records of %s.", count, file)
 
 
 def open_train_files(
@@ -295,8 +313,7 @@ def open_train_files(
     if not isinstance(data, LabelledData):
         return data
     assert isinstance(settings, LabelledDataConfig)
-    for file, count in data.skipped.items():
-        logger.info("Skipped %d bad records of %s.", count, file)
+    log_skipped(data.skipped)
     labels = start.label_order(data.labels)
     if config.labels or labels == data.labels:
         return data
@@ -350,10 +367,12 @@ def record(
     config: RunConfig,
     result: trainer.RunResult,
     measure: Callable[[dict[str, float]], dict[str, float]],
+    skipped: dict[str, int],
 ) -> dict[str, Any]:
     """Writes train_results.json and eval_results.json; returns both.
 
-    `seconds` is the time in training and evaluation, over all restarts;
+    `skipped` are held-out records by file: `skipped_records`, where there
+    are any. `seconds` is the time in training and evaluation, over all restarts;
     means and rates (`examples_per_second`, ...) are those of the last
     report, without evaluation and compilation.
     """
@@ -380,6 +399,7 @@ def record(
                 **values,
                 "steps": step,
                 "eval_files": config.eval_files,
+                **({"skipped_records": skipped} if skipped else {}),
                 **shared,
             },
         )
