@@ -272,6 +272,10 @@ def test_question_answering(folders: pathlib.Path) -> None:
     marks = {(answer["start"], answer["end"]) for answer in short}
     # All tokens of the context: words, and the full stop.
     assert marks == {m.span() for m in re.finditer(r"\w+|\.", CONTEXT)}
+    # All spans of 13 tokens, and not the 20 best of them only.
+    every = pipe(question="baba?", context=CONTEXT, top_k=99)
+    assert len({(a["start"], a["end"]) for a in every}) == 13 * 14 // 2
+    assert sum(answer["score"] for answer in every) == pytest.approx(1.0)
     # A model that may say so says that there is none.
     pipe.task.null_threshold = -1e9
     none = pipe(question="baba?", context=CONTEXT)
@@ -282,7 +286,7 @@ def test_question_answering(folders: pathlib.Path) -> None:
     assert pipe(**asked)["answer"] == one["answer"]
     # Without a threshold from training the likelier one wins.
     pipe.task.null_threshold = None
-    ranked = pipe(**asked, top_k=30, handle_impossible_answer=True)
+    ranked = pipe(**asked, top_k=99, handle_impossible_answer=True)
     assert sum(answer["answer"] == "" for answer in ranked) == 1
     scores = [answer["score"] for answer in ranked]
     assert scores == sorted(scores, reverse=True)

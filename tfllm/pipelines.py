@@ -232,7 +232,9 @@ class QuestionAnswering(Pipeline):
         threshold = self.task.null_threshold
         if handle_impossible_answer is not None:
             threshold = (threshold or 0.0) if handle_impossible_answer else None
-        pool = functools.partial(AnswerPool, max_tokens=max_answer_len)
+        pool = functools.partial(
+            AnswerPool, max_tokens=max_answer_len, n_best=top_k
+        )
         pairs, several = questions_of(inputs, question, context)
         records = [
             question_record(*pair, id=str(i), where=f"input {i}")

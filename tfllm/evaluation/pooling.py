@@ -10,7 +10,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from tfllm.data.labelled.records.record import Record
-from tfllm.evaluation.answers import MAX_ANSWER_TOKENS, Window, best_answers
+from tfllm.evaluation.answers import (
+    MAX_ANSWER_TOKENS,
+    N_BEST,
+    Window,
+    best_answers,
+)
 
 Arrays = dict[str, np.ndarray]
 
@@ -97,6 +102,8 @@ class AnswerPool:
         records: The records, of a question and a context.
         name: Not used: there are two outputs, `start` and `end`.
         max_tokens: Longest answer.
+        n_best: Answers that are kept, at least N_BEST: what is asked for
+            below it does not change their probabilities.
     """
 
     def __init__(
@@ -104,9 +111,11 @@ class AnswerPool:
         records: Sequence[Record],
         name: str,
         max_tokens: int = MAX_ANSWER_TOKENS,
+        n_best: int = N_BEST,
     ) -> None:
         """See the class."""
         self._records, self._max_tokens = records, max_tokens
+        self._n_best = max(n_best, N_BEST)
         self._windows: dict[int, list[Window]] = {}
 
     def add(self, outputs: Arrays, numbers: np.ndarray, marks: Arrays) -> None:
@@ -129,6 +138,7 @@ class AnswerPool:
             number: best_answers(
                 windows,
                 self._records[number].texts[1],
+                n_best=self._n_best,
                 max_tokens=self._max_tokens,
             )
             for number, windows in sorted(self._windows.items())
