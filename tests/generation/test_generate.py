@@ -241,6 +241,58 @@ def test_contrastive_search_keeps_to_what_is_allowed(
         assert ids[-1] == 1
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"num_return_sequences": 3, "do_sample": True, "top_p": 0.9},
+        {"do_sample": True, "min_p": 0.1, "typical_p": 0.9},
+        {"num_beams": 6},
+        {"num_beams": 6, "num_beam_groups": 2, "diversity_penalty": 1.0},
+        {"penalty_alpha": 0.6, "top_k": 5},
+        {"draft": True},
+        {"draft": True, "do_sample": True},
+    ],
+)
+def test_a_sequence_stops_where_every_token_is_forbidden(
+    options: dict[str, Any], model: LanguageModel, draft: LanguageModel
+) -> None:
+    allowed = {1, 3, 9}
+    config = GenerationConfig(
+        max_new_tokens=7,
+        suppress_tokens=[i for i in range(VOCAB) if i not in allowed],
+        no_repeat_ngram_size=1,
+        **{k: v for k, v in options.items() if k != "draft"},
+    )
+    output = generate(
+        model, PROMPTS, config, draft=draft if "draft" in options else None
+    )
+    for prompt, rows, scores, reasons in zip(
+        PROMPTS,
+        output.sequences,
+        output.scores,
+        output.finish_reasons,
+        strict=True,
+    ):
+        left = sorted(allowed - set(prompt))
+        assert all(sorted(ids) == left for ids in rows)
+        assert np.isfinite(scores).all()
+        assert set(reasons) == {"stop"}
+        if options == {"num_beams": 6}:
+            # As many beams as there are orders of three tokens.
+            orders = {
+                ids: sum(
+                    log_softmax(next_logits(model, prompt + list(ids[:i])))[t]
+                    for i, t in enumerate(ids)
+                )
+                for ids in itertools.permutations(left)
+            }
+            best = max(orders, key=orders.__getitem__)
+            assert tuple(rows[0]) == best
+            expected = orders[best] / len(left)
+            assert scores[0] == pytest.approx(expected, abs=1e-3)
+
+
 @pytest.mark.parametrize("ahead", [1, 3, 5])
 @pytest.mark.parametrize("options", [{}, {"repetition_penalty": 1.4}])
 def test_speculative_greedy_equals_greedy(

@@ -12,6 +12,7 @@ from tfllm.generation.config import GenerationConfig
 from tfllm.generation.decode import (
     Decoder,
     State,
+    all_forbidden,
     filled,
     forward,
     is_end,
@@ -171,6 +172,8 @@ class BeamSearch:
         candidates = tf.where(
             here, token[:, :, None], _pick(view.tokens, origin)
         )
+        # Nothing can follow these; not those that only fill up.
+        stuck = all_forbidden(scores) & (view.scores > WORST / 2)
         last = history.step == history.last_step
         ends = is_end(token, self.config) | last
         # Those that go on.
@@ -182,7 +185,7 @@ class BeamSearch:
             _pick(candidates, order),
             rest,
             _pick(origin, order),
-            *self._finish(view, candidates, best, ends, history.step + 1),
+            *self._finish(view, candidates, best, ends, stuck, history.step),
             tf.reduce_all(ends, axis=1),
         )
         return self._judge(running, view, history), new
@@ -193,13 +196,21 @@ class BeamSearch:
         candidates: tf.Tensor,
         best: tf.Tensor,
         ends: tf.Tensor,
-        length: tf.Tensor,
+        stuck: tf.Tensor,
+        step: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         """Returns done, their scores, is_done and lengths, updated."""
         # The candidates behind the first M are there only to go on.
         ends &= tf.range(self.kept) < self.beams
-        penalty = tf.pow(tf.cast(length, tf.float32), self._length_penalty)
-        scores = best / penalty
+        ends = tf.concat([ends, stuck], 1)
+        lengths = tf.concat(
+            [tf.fill(tf.shape(best), step + 1), tf.fill(tf.shape(stuck), step)],
+            axis=1,
+        )
+        # A sequence without a token has the score 0 in any case.
+        size = tf.cast(tf.maximum(lengths, 1), tf.float32)
+        scores = tf.concat([best, view.scores], 1)
+        scores /= tf.pow(size, self._length_penalty)
         scores += tf.cast(~view.improvable, tf.float32)[:, None] * WORST
         scores += tf.cast(~ends, tf.float32) * WORST
         if self.config.early_stopping is True:
@@ -208,9 +219,8 @@ class BeamSearch:
         scores, order = tf.math.top_k(
             tf.concat([view.done_scores, scores], 1), self.beams
         )
-        lengths = tf.fill(tf.shape(ends), length)
         return (
-            _pick(tf.concat([view.done, candidates], 1), order),
+            _pick(tf.concat([view.done, candidates, view.tokens], 1), order),
             scores,
             _pick(tf.concat([view.is_done, ends], 1), order),
             _pick(tf.concat([view.done_lengths, lengths], 1), order),

@@ -6,7 +6,11 @@ from typing import Any, NamedTuple, Protocol
 import tensorflow as tf
 
 from tfllm.generation.config import GenerationConfig
-from tfllm.generation.processors import History, create_processors
+from tfllm.generation.processors import (
+    NEGATIVE_INFINITY,
+    History,
+    create_processors,
+)
 from tfllm.generation.samplers import create_filters, draw
 
 RUNNING, END, STOP = 0, 1, 2
@@ -163,14 +167,19 @@ class Steps:
     def _append(
         self, state: State, token: tf.Tensor, scores: tf.Tensor
     ) -> State:
-        """Returns the state with one more token in each running row."""
-        runs = state.finished == RUNNING
+        """Returns the state with one more token in each running row.
+
+        A row whose every token is forbidden stops before it.
+        """
+        running = state.finished == RUNNING
+        runs = running
+        if self.processors:
+            runs &= ~all_forbidden(scores)
         logs = tf.gather(tf.nn.log_softmax(scores), token, batch_dims=1)
         token = tf.where(runs, token, self.config.pad_id)
         tail = self.stops.append(state.tail, token)
-        finished = tf.where(
-            runs & is_end(token, self.config), END, state.finished
-        )
+        finished = tf.where(running & ~runs, STOP, state.finished)
+        finished = tf.where(runs & is_end(token, self.config), END, finished)
         finished = tf.where(
             runs & (finished == RUNNING) & self.stops.found(tail),
             STOP,
@@ -334,6 +343,11 @@ def is_end(token: tf.Tensor, config: GenerationConfig) -> tf.Tensor:
     for end in config.eos_token_id:
         ends |= token == end
     return ends
+
+
+def all_forbidden(scores: tf.Tensor) -> tf.Tensor:
+    """Returns whether scores [..., V] leave no token to choose, bool [...]."""
+    return tf.reduce_max(scores, axis=-1) == NEGATIVE_INFINITY
 
 
 def take_rows(part: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:

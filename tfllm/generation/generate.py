@@ -35,7 +35,8 @@ class GenerationOutput:
         sequences: New ids by prompt and, within, by returned sequence; the
             end of text is the last id of a sequence that has one.
         scores: Sums of log-probabilities, or beam scores, likewise.
-        finish_reasons: "eos", "stop" (a stop string) or "length", likewise.
+        finish_reasons: "eos", "stop" (a stop string, or every token was
+            forbidden) or "length", likewise.
         steps: Steps of the loop.
         acceptance_rate: Share of the draft's tokens that were kept, or None
             without a draft.
@@ -342,10 +343,13 @@ def _from_beams(
         for rows, counts in zip(tokens, lengths, strict=True)
     ]
     ends = set(config.eos_token_id)
-    reasons = [
-        ["eos" if row and row[-1] in ends else "length" for row in rows]
-        for rows in sequences
-    ]
+
+    def reason(row: list[int]) -> str:
+        if row and row[-1] in ends:
+            return "eos"
+        return "length" if len(row) == config.max_new_tokens else "stop"
+
+    reasons = [[reason(row) for row in rows] for rows in sequences]
     return GenerationOutput(sequences, scores.tolist(), reasons, int(steps))
 
 

@@ -26,7 +26,8 @@ class Continuation:
         text: Without the end of text; bytes that are not UTF-8 became U+FFFD.
         token_ids: The ids, the end of text included.
         score: Sum of their log-probabilities, or the beam's score.
-        finish_reason: "eos", "stop" or "length".
+        finish_reason: "eos", "stop" (a stop string, or every token was
+            forbidden) or "length".
     """
 
     text: str
