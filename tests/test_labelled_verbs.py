@@ -250,6 +250,24 @@ def test_standard_input_to_standard_output(
     assert {r["label"] for r in found} <= set(LABELS)
 
 
+def test_standard_input_is_not_encoded_as_the_files_of_the_run(
+    work: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    shutil.copytree(work / "model", tmp_path / "model")
+    run = json.loads((tmp_path / "model" / "run.json").read_text())
+    run["encoding"] = "latin-1"
+    (tmp_path / "model" / "run.json").write_text(json.dumps(run))
+    for flags, text in ((), "Zoë"), (("--encoding=latin-1",), "ZoÃ«"):
+        done = verbs.run(
+            "predict",
+            f"--model_dir={tmp_path / 'model'}",
+            *flags,
+            stdin="Zoë\n",
+        )
+        assert done.status == 0, done.stderr
+        assert json.loads(done.stdout)["text"] == text
+
+
 def test_a_dash_is_standard_input(
     work: pathlib.Path, whole: pathlib.Path
 ) -> None:

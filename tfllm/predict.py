@@ -119,11 +119,8 @@ def open_job(task: Task, files: list[str]) -> Job:
         given["seq_length"] = FLAGS.seq_length
     config = prediction_jobs.labelled_config(
         task,
-        {
-            **(RunFolder(FLAGS.model_dir).read("run.json") or {}),
-            **given,
-            "batch_size": FLAGS.batch_size,
-        },
+        RunFolder(FLAGS.model_dir).read("run.json") or {},
+        {**given, "batch_size": FLAGS.batch_size},
         as_lines=not files and "format" not in given,
     )
     return prediction_jobs.labelled_job(

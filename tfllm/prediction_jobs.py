@@ -118,21 +118,24 @@ def labelled_job(
 
 
 def labelled_config(
-    task: Task, values: dict[str, Any], as_lines: bool
+    task: Task, run: dict[str, Any], given: dict[str, Any], as_lines: bool
 ) -> LabelledDataConfig:
     """Returns how input is read and cut for a task.
 
     Args:
         task: The task.
-        values: Settings of its run, and those that take their place.
+        run: Settings of its run.
+        given: Those that take their place.
         as_lines: Whether there is a text per line, or two with a tab between
             them, and nothing else; an object of JSON for choices, and for
-            a text with the number of its predicate.
+            a text with the number of its predicate. Their encoding is not
+            that of the run's files.
     """
-    settings = {**values, "label_column": ""}
+    settings = {**run, **given, "label_column": ""}
     if as_lines:
         settings |= {"line_pattern": "", "id_column": ""}
-        settings |= _LINES[_kind_of_lines(task, values)]
+        settings |= {"encoding": given.get("encoding", "")}
+        settings |= _LINES[_kind_of_lines(task, settings)]
     return named_settings.task_config(task, settings)
 
 
