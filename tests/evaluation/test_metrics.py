@@ -96,6 +96,20 @@ def test_several_labels_at_once() -> None:
     assert values["samples_f1"] == pytest.approx(0.8 / 3)
 
 
+def test_several_labels_of_which_there_is_one() -> None:
+    gold = np.array([[1], [1], [0], [0]])
+    predicted = np.array([[0.9], [0.1], [0.7], [0.2]])
+    # Given: 1 0 1 0; one right, one wrong, one left out.
+    values = multi_label_metrics(gold, predicted)
+    for average in ("macro", "micro"):
+        for score in ("precision", "recall", "f1"):
+            assert values[f"{average}_{score}"] == 0.5
+    # The first text alone has a label that is right.
+    assert values["samples_f1"] == values["subset_accuracy"] / 2 == 0.25
+    # 0.9 is above 0.7 and 0.2, 0.1 below both.
+    assert values["auc"] == 0.5
+
+
 def test_numbers() -> None:
     gold = np.array([1.0, 2.0, 3.0, 4.0])
     predicted = np.array([1.0, 3.0, 2.0, 6.0])

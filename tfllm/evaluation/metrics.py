@@ -80,8 +80,12 @@ def multi_label_metrics(gold: np.ndarray, predicted: np.ndarray) -> Values:
         "accuracy": (gold == given).mean(),
         "auc": _areas_under_curve(gold, predicted),
     }
+    labels = range(gold.shape[1])
+    if len(labels) == 1:
+        # One column scikit-learn takes for two classes.
+        gold, given = (np.pad(x, ((0, 0), (0, 1))) for x in (gold, given))
     for average in ("macro", "micro", "samples"):
-        values |= averages(gold, given, average, prefix=f"{average}_")
+        values |= averages(gold, given, average, f"{average}_", labels)
     return _as_floats(values)
 
 
@@ -113,7 +117,11 @@ def regression_metrics(gold: np.ndarray, predicted: np.ndarray) -> Values:
 
 
 def averages(
-    gold: np.ndarray, predicted: np.ndarray, average: str, prefix: str = ""
+    gold: np.ndarray,
+    predicted: np.ndarray,
+    average: str,
+    prefix: str = "",
+    labels: Sequence[int] | None = None,
 ) -> Values:
     """Returns precision, recall and F1 as scikit-learn averages them.
 
@@ -122,11 +130,12 @@ def averages(
         predicted: As `gold`.
         average: "macro", "micro", "weighted", "samples" or "binary".
         prefix: Of the names.
+        labels: Those that count; None for all that occur.
     """
     from sklearn import metrics
 
     found = metrics.precision_recall_fscore_support(
-        gold, predicted, average=average, zero_division=0.0
+        gold, predicted, labels=labels, average=average, zero_division=0.0
     )
     keys = ("precision", "recall", "f1")
     return {

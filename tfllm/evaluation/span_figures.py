@@ -51,7 +51,12 @@ class TagFigures(Figures):
         if self._are_entities:
             values = entity_metrics(self._gold, self._predicted)
         else:
-            values = metrics.averages(*self._flat(), "macro", prefix="macro_")
+            gold, predicted = self._flat()
+            # Not of -1: a word without a tag is wrong, and no class.
+            labels = np.union1d(gold, predicted[predicted >= 0])
+            values = metrics.averages(
+                gold, predicted, "macro", "macro_", labels.tolist()
+            )
         return {**values, "accuracy": self._accuracy(self._right)}
 
     def sample(self, rows: np.ndarray) -> Values:
