@@ -18,6 +18,9 @@ from tfllm.data.labelled.tag_schemes import find_scheme, read_tags
         (["O O"], "bio"),
         # BIO with a mistake, which the check then finds.
         (["B-X I-X", "O I-X"], "bio"),
+        # Slips of the pen, likewise.
+        (["B-X I-X", "O B_X"], "bio"),
+        (["I-X O", "IX", "I-Y B-Y"], "iob1"),
     ],
 )
 def test_schemes_are_found(sentences: list[str], scheme: str) -> None:
@@ -44,6 +47,7 @@ def test_good_tags(tags: str, scheme: str, expected: str | None) -> None:
         ("B-X I-Y", "bio", 1),
         ("B-X E-X", "bio", 1),
         ("O X", "bio", 1),
+        ("O B_X", "bio", 1),
         ("B-X B-X E-X", "bioes", 1),
         ("B-X O", "bioes", 1),
         ("O B-X I-X", "bioes", 2),

@@ -62,6 +62,9 @@ def test_bad_lines() -> None:
     bad = BadRecords("skip")
     assert sentences(text, (0, 1), bad) == [("c", "O")]
     assert bad.counts == {"file": 1}
+    # A word without its tag, which would be a tag itself.
+    with pytest.raises(ValueError, match="line 2: no column -1: 1 of 2"):
+        sentences("Paris B-X\nnice\n")
     with pytest.raises(ValueError, match="line 2: column 0 is blank"):
         sentences("a\tO\n\tO\n")
 

@@ -20,23 +20,32 @@ _ENTITY = re.compile(r"[BIES]-.+")
 def find_scheme(sentences: Iterable[Sequence[str]]) -> str:
     """Returns the scheme that tags follow; "none" for parts of speech.
 
-    IOB1 is what holds an entity that I- opens, and B- only where IOB1 has it.
+    Tags are those of entities where most of them, but O, have their form:
+    a slip of the pen is an error of its scheme. IOB1 is what holds an entity
+    that I- opens, and B- only where IOB1 has it.
 
     Args:
         sentences: Tags of each.
     """
-    i_opens = b_opens = False
+    i_opens = b_opens = ends = False
+    entities = others = 0
     for tags in sentences:
         before = OUTSIDE
         for tag in tags:
             if tag != OUTSIDE and not _ENTITY.fullmatch(tag):
-                return "none"
-            if tag[:2] in ("E-", "S-"):
-                return "bioes"
+                others += 1
+                before = OUTSIDE
+                continue
+            entities += tag != OUTSIDE
+            ends = ends or tag[:2] in ("E-", "S-")
             follows = before != OUTSIDE and before[2:] == tag[2:]
             i_opens = i_opens or (tag.startswith("I-") and not follows)
             b_opens = b_opens or (tag.startswith("B-") and not follows)
             before = tag
+    if others > entities:
+        return "none"
+    if ends:
+        return "bioes"
     return "iob1" if i_opens and not b_opens else "bio"
 
 

@@ -91,7 +91,7 @@ def parse_sentences(
     for number, line in enumerate(lines, start=1):
         line = line.rstrip("\r\n")
         if not line.strip():
-            yield from _sentence(path, numbers, rows, columns, bad)
+            yield from _sentence(path, numbers, rows, columns, width, bad)
             numbers, rows = [], []
             continue
         if not width and not separator and "\t" in line:
@@ -102,7 +102,7 @@ def parse_sentences(
         width = width or len(fields)
         numbers.append(number)
         rows.append(fields)
-    yield from _sentence(path, numbers, rows, columns, bad)
+    yield from _sentence(path, numbers, rows, columns, width, bad)
 
 
 def _is_skipped(
@@ -130,6 +130,7 @@ def _sentence(
     numbers: list[int],
     rows: list[list[str]],
     columns: Sequence[int],
+    width: int,
     bad: BadRecords,
 ) -> Iterator[Sentence]:
     """Yields a sentence if there is one and it is good."""
@@ -138,7 +139,7 @@ def _sentence(
     for number, fields in zip(numbers, rows, strict=True):
         try:
             for column in columns:
-                _check(fields, column)
+                _check(fields, column, width)
         except BadRecord as error:
             bad.add(f"{path}, line {number}", path, error)
             return
@@ -152,9 +153,20 @@ def _sentence(
     )
 
 
-def _check(fields: list[str], column: int) -> None:
-    """Raises BadRecord if a column is missing or blank."""
+def _check(fields: list[str], column: int, width: int) -> None:
+    """Raises BadRecord if a column is missing or blank.
+
+    Args:
+        fields: Of a line.
+        column: Its number, from 0; below 0 from the end.
+        width: Columns of the first token of the file. In a shorter line the
+            last field may be any of them.
+    """
     if not -len(fields) <= column < len(fields):
         raise BadRecord(f"no column {column} among {len(fields)}: {fields}")
+    if column < 0 and len(fields) < width:
+        raise BadRecord(
+            f"no column {column}: {len(fields)} of {width} columns: {fields}"
+        )
     if not fields[column].strip():
         raise BadRecord(f"column {column} is blank: {fields}")
