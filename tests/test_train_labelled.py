@@ -259,6 +259,7 @@ WRONG = [
     ({"adversarial": "fgm", "adversarial_epsilon": 0}, ["adversarial_epsil"]),
     ({"seeds": "1,1"}, ["`seeds`", "1,1"]),
     ({"seeds": "1,x"}, ["`seeds`", "1,x"]),
+    ({"seeds": "1,2", "eval_files": None}, ["`seeds`", "`eval_files`"]),
     ({"mask_rate": 0.3}, ["`mask_rate`", "masked_lm", "0.3"]),
     ({"tag_scheme": "bio"}, ["`tag_scheme`", "tagging", "bio"]),
     ({"task": "regression", "labels": "a,b"}, ["`labels`", "a,b"]),

@@ -211,6 +211,12 @@ class RunConfig:
         # `epochs` are is not known yet, and only `warmup` depends on it.
         self.data()
         self.trainer(self.train_steps or max(1, math.ceil(self.warmup)))
+        if self.seed_list and not self.eval_files:
+            raise ValueError(
+                "`seeds` compares held-out figures and needs `eval_files`. "
+                f"Received: seeds={self.seeds} and none. Add --eval_files=..., "
+                "or train each with --seed."
+            )
         if self.seed_list and self.strategy == "multi_worker":
             raise ValueError(
                 "`seeds` does not go with --strategy=multi_worker, which is "
