@@ -36,6 +36,7 @@ from tfllm.generation import GenerationConfig
         ),
         ({"max_new_tokens": 2.5}, "`max_new_tokens`.*integer.*2.5"),
         ({"seed": True}, "`seed` must be an integer. Received: True"),
+        ({"seed": 2**63}, "`seed` must fit into 64 bits.*9223372036854775808"),
         ({"do_sample": "yes"}, "true or false. Received: 'yes'"),
         ({"eos_token_id": 1.5}, "`eos_token_id` must be an id.*1.5"),
         ({"eos_token_id": "2"}, "`eos_token_id` must be an id.*'2'"),

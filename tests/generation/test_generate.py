@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfllm import stateless
 from tfllm.generation import GenerationConfig, generate
 from tfllm.generation.buckets import bucket
 from tfllm.generation.generate import count_traces
-from tfllm.generation.samplers import draw, draw_from
+from tfllm.generation.samplers import draw, draw_from, uniform
 from tfllm.models import FAMILIES, LanguageModel
 
 VOCAB = 23
@@ -391,6 +392,28 @@ def test_a_draw_never_takes_an_impossible_token() -> None:
         tf.constant(3),
     )
     assert set(found.numpy()) == {1, 3}
+
+
+def test_all_bits_of_a_seed_count() -> None:
+    seeds = [0, 1, 2**32 - 1, 2**32, 2**32 + 1, 2**40, 2**63 - 1, -1, -(2**32)]
+    rows = tf.range(50, dtype=tf.int64)
+    found = {
+        tuple(uniform(tf.constant(s, tf.int64), rows, tf.constant(2)).numpy())
+        for s in seeds
+    }
+    assert len(found) == len(seeds)
+    # Those of 32 bits give what they always gave.
+    for seed in seeds[:3]:
+        drawn = uniform(tf.constant(seed, tf.int64), rows, tf.constant(2))
+        for row in range(50):
+            key = stateless.key(0, 2, _signed(seed * 2**32 + row))
+            bits = stateless._mix(key + stateless._GOLDEN)
+            assert drawn[row] == (bits >> 40) / 2**24
+
+
+def _signed(value: int) -> int:
+    """Returns what 64 bits hold of a value."""
+    return (value + 2**63) % 2**64 - 2**63
 
 
 def test_seeds(model: LanguageModel) -> None:

@@ -139,6 +139,11 @@ class GenerationConfig:
                         else ""
                     )
                 )
+        if not -(2**63) <= self.seed < 2**63:
+            raise ValueError(
+                "`seed` must fit into 64 bits with a sign. "
+                f"Received: {self.seed}"
+            )
         for name in ("min_p", "penalty_alpha"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(

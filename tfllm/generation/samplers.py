@@ -138,7 +138,11 @@ def uniform(
     seed: tf.Tensor, rows: tf.Tensor, step: tf.Tensor, stream: int = 0
 ) -> tf.Tensor:
     """Returns float32 [R] in [0, 1): a function of seed, row and step."""
-    keys = stateless.row_keys(0, tf.cast(step, tf.int64), seed * 2**32 + rows)
+    # The low half of the seed goes with the row, the high one with the step.
+    high = seed - seed % 2**32
+    keys = stateless.row_keys(
+        0, tf.cast(step, tf.int64) + high, seed * 2**32 + rows
+    )
     return stateless.to_unit_interval(stateless.draw(keys, stream, 1))[:, 0]
 
 
