@@ -95,6 +95,9 @@ def test_text_classification(folders: pathlib.Path) -> None:
         assert sum(score["score"] for score in scores) == pytest.approx(1.0)
     assert [len(scores) for scores in pipe(TEXTS, top_k=2)] == [2, 2]
     assert len(pipe(TEXTS[0], top_k=2)) == 2
+    # A number that is given makes lists, also of one.
+    equal(pipe(TEXTS, top_k=1), [[one] for one in both])
+    equal(pipe(TEXTS[0], top_k=1), [best])
     pair = {"text": TEXTS[0], "text_pair": TEXTS[1]}
     equal(pipe([pair])[0], pipe(pair))
     assert pipe(pair)["score"] != pytest.approx(best["score"], rel=1e-3)
@@ -156,8 +159,11 @@ def test_token_classification(folders: pathlib.Path) -> None:
             }
             assert group["entity_group"] == "X"
             assert text[group["start"] : group["end"]] == group["word"]
-    with pytest.raises(ValueError, match="Received: 'average'"):
-        pipe(TEXTS, aggregation_strategy="average")
+        # There is one piece of a word to choose from.
+        for strategy in ("first", "average", "max"):
+            assert pipe(text, aggregation_strategy=strategy) == groups
+    with pytest.raises(ValueError, match="Received: 'median'"):
+        pipe(TEXTS, aggregation_strategy="median")
 
 
 @pytest.fixture(scope="module")
@@ -416,8 +422,12 @@ CALLS: dict[str, tuple[str, list[tuple[Any, dict[str, Any]]]]] = {
             (TEXTS[0], {}),
             (TEXTS, {}),
             (TEXTS, {"top_k": 2}),
+            (TEXTS, {"top_k": 1}),
+            (TEXTS[0], {"top_k": 1}),
             (TEXTS[0], {"top_k": None}),
             ({"text": TEXTS[0], "text_pair": TEXTS[1]}, {}),
+            ({"text": TEXTS[0], "text_pair": TEXTS[1]}, {"top_k": 1}),
+            ([{"text": TEXTS[0], "text_pair": TEXTS[1]}], {"top_k": 1}),
         ],
     ),
     "multi_label": ("text-classification", [(TEXTS, {"top_k": None})]),
@@ -428,6 +438,8 @@ CALLS: dict[str, tuple[str, list[tuple[Any, dict[str, Any]]]]] = {
             (TEXTS[0], {}),
             (TEXTS, {}),
             (TEXTS, {"aggregation_strategy": "first"}),
+            (TEXTS, {"aggregation_strategy": "average"}),
+            (TEXTS, {"aggregation_strategy": "max"}),
         ],
     ),
     "masked_lm": ("fill-mask", [("[MASK] kiki.", {}), (["[MASK] ba"], {})]),

@@ -10,7 +10,7 @@ know.
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
@@ -40,7 +40,10 @@ from tfllm.training.run_folder import RunFolder
 Result = Any
 
 # A word has one tag, that of its first piece: all but "none" are the same.
-AGGREGATION_STRATEGIES = ("none", "simple", "first")
+AGGREGATION_STRATEGIES = ("none", "simple", "first", "average", "max")
+
+# Not given: None is a value of its own.
+_BEST: Literal[""] = ""
 
 
 class Pipeline:
@@ -111,20 +114,21 @@ class TextClassification(Pipeline):
     kinds = ("classification", "multi_label", "regression")
 
     def __call__(
-        self, inputs: Any, top_k: int | None = 1
+        self, inputs: Any, top_k: int | None | Literal[""] = _BEST
     ) -> Result | list[Result] | list[list[Result]]:
         """Returns `label` and `score`, the probability.
 
         Args:
             inputs: A text, a dict of `text` and `text_pair`, or a list of
                 these.
-            top_k: Labels of a text; None: all.
+            top_k: Labels of a text; None: all; not given: the best.
 
         Returns:
-            The best label of each text, for a dict its own; with another
-            `top_k` lists of them, best first, and for a single input its list.
+            The best label of each text, for a dict its own; with `top_k`, also
+            of 1, lists of them, best first, and for a single input its list.
         """
-        _check_count("top_k", top_k)
+        count = 1 if isinstance(top_k, str) else top_k
+        _check_count("top_k", count)
         several = isinstance(inputs, list)
         records = [
             Record(str(i), f"input {i}", pair_of(value), None)
@@ -135,10 +139,10 @@ class TextClassification(Pipeline):
                 "`inputs` must be all texts or all pairs. Received: both"
             )
         found = [
-            label_scores(self.task, output)[:top_k]
+            label_scores(self.task, output)[:count]
             for _, output in self.predict(records)
         ]
-        if top_k == 1:
+        if top_k == _BEST:
             best = [labels[0] for labels in found]
             return best[0] if isinstance(inputs, dict) else best
         return found if several else found[0]
@@ -157,15 +161,18 @@ class TokenClassification(Pipeline):
     ) -> list[Result] | list[list[Result]]:
         """Returns what is tagged, in the order of the text.
 
-        NOTE: words are tagged and not their pieces.
+        NOTE: words are tagged and not their pieces. Strategies that join the
+        pieces of a word have one to join, its first: all give the same, and
+        "average" and "max" not what they give in Transformers for a word of
+        several pieces.
 
         Args:
             inputs: A text, or a list of them. Of a model that was trained
                 with predicates a dict of `text` and `predicate`, the number
                 of a word from 0, one below its `index`; or a list of these.
             aggregation_strategy: "none": `entity`, `score`, `index`, `word`,
-                `start`, `end` by word. "simple" or "first": `entity_group`,
-                `score`, `word`, `start`, `end` by entity.
+                `start`, `end` by word. The others: `entity_group`, `score`,
+                `word`, `start`, `end` by entity.
             ignore_labels: Tags or types that are left out.
 
         Returns:
