@@ -127,6 +127,23 @@ def test_json_round_trip() -> None:
     assert GenerationConfig.from_published(values) == config
 
 
+@pytest.mark.parametrize("top_k", [0, 7])
+def test_transformers_samples_from_as_many_tokens(top_k: int) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = GenerationConfig(do_sample=True, top_k=top_k)
+    values = json.loads(config.to_json())
+    assert transformers.GenerationConfig.from_dict(values).top_k == top_k
+    assert GenerationConfig.from_published(values) == config
+    # Where a file says nothing, both take the same.
+    for values in ({"do_sample": True}, {"do_sample": True, "top_k": None}):
+        assert GenerationConfig.from_published(values).top_k == 50
+        theirs = transformers.GenerationConfig.from_dict(values)
+        defaults = theirs._get_default_generation_params()
+        assert theirs.top_k is None
+        assert defaults["top_k"] == 50
+    assert "top_k" not in json.loads(GenerationConfig().to_json())
+
+
 def test_published_files_may_hold_what_is_not_used() -> None:
     config = GenerationConfig.from_published(
         {

@@ -11,6 +11,8 @@ from typing import Any, Literal
 from tfllm.generation.field_types import TokenIds, typed
 
 GENERATION_CONFIG_FILE = "generation_config.json"
+# Of a published file that samples and does not say.
+PUBLISHED_TOP_K = 50
 
 
 @dataclasses.dataclass(frozen=True)
@@ -296,12 +298,18 @@ class GenerationConfig:
         return dataclasses.replace(self, **changes)
 
     def to_json(self) -> str:
-        """Returns what generation_config.json holds: all but defaults."""
+        """Returns what generation_config.json holds: all but defaults.
+
+        With `do_sample` also a `top_k` of 0: where it is missing, Transformers
+        keeps 50.
+        """
         values = {
             f.name: getattr(self, f.name)
             for f in dataclasses.fields(self)
             if getattr(self, f.name) != f.default
         }
+        if self.do_sample:
+            values["top_k"] = self.top_k
         ends = values.get("eos_token_id", ())
         if len(ends) == 1:
             values["eos_token_id"] = ends[0]
@@ -311,10 +319,10 @@ class GenerationConfig:
     def from_published(cls, values: dict[str, Any]) -> "GenerationConfig":
         """Returns the config that a generation_config.json describes.
 
-        Null means the default, and a list of one id this id. Fields that
-        tfllm does not have are left out, as are settings of a strategy that
-        is not chosen: published files hold a temperature or `top_k` without
-        `do_sample`.
+        Null means the default, and a list of one id this id. With `do_sample`
+        a missing `top_k` is 50, as in Transformers. Fields that tfllm does not
+        have are left out, as are settings of a strategy that is not chosen:
+        published files hold a temperature or `top_k` without `do_sample`.
 
         Raises:
             ValueError: A field has an impossible value.
@@ -328,7 +336,9 @@ class GenerationConfig:
             value = known.get(field.name)
             if field.type == int | None and isinstance(value, list):
                 known[field.name] = value[0] if len(value) == 1 else value
-        if not known.get("do_sample"):
+        if known.get("do_sample"):
+            known.setdefault("top_k", PUBLISHED_TOP_K)
+        else:
             for name in ("temperature", "top_p", "min_p", "typical_p"):
                 known.pop(name, None)
             if not known.get("penalty_alpha"):
