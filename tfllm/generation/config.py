@@ -62,8 +62,9 @@ class GenerationConfig:
         stop_strings: Texts that end a sequence once they are in its bytes.
         num_return_sequences: Sequences per prompt.
         num_assistant_tokens: Tokens that a draft model proposes at a time.
-        seed: Of the draws. A row's draws depend on it and on the row's
-            number only.
+        seed: Of the draws. The random numbers of a row are those of the seed,
+            the row's number and the step. With a draft they are others, and
+            which are used depends on the rows beside it.
     """
 
     max_new_tokens: int = 20
