@@ -11,12 +11,15 @@ from typing import Any
 
 import keras
 import pytest
+import tensorflow as tf
 
 from tests import verbs
+from tfllm import generation
 from tfllm.data.vocabularies import byte_bpe
 from tfllm.interop import model_folder
 from tfllm.models import FAMILIES
 from tfllm.tasks import CausalLM
+from tfllm.tasks.text_generation import TextGeneration
 from tfllm.tokenizers import ByteBPETokenizer
 
 PROMPTS = ["ba ba de", "  ki ", "lo mu na. po", "ri su", "ta ta ta ta ta ta"]
@@ -117,6 +120,54 @@ def test_a_draft_changes_nothing_but_the_report(
     (text,) = task.generate(["ba de"], max_new_tokens=12)
     assert done.stdout == f"ba de{text}\n"
     assert re.search(r"\d+ % of the draft's kept", done.stderr)
+
+
+def larger(tokenizer: ByteBPETokenizer, vocab_size: int) -> CausalLM:
+    """Returns a random model with a larger table than its tokenizer."""
+    keras.utils.set_random_seed(3)
+    task = CausalLM(
+        FAMILIES["gpt2"].config(
+            num_layers=1,
+            hidden_size=32,
+            num_heads=2,
+            vocab_size=vocab_size,
+            max_position_embeddings=64,
+            initializer_range=0.4,
+            **tokenizer.model_ids,
+        )
+    )
+    task.model.build()
+    task.text = TextGeneration(tokenizer)
+    return task
+
+
+def test_ids_that_the_tokenizer_lacks_are_not_chosen(task: CausalLM) -> None:
+    assert task.text is not None
+    tokenizer = task.text.tokenizer
+    large = larger(tokenizer, 300)
+    assert large.text is not None
+    options: dict[str, Any] = {"do_sample": True, "seed": 1}
+    options |= {"max_new_tokens": 40, "num_return_sequences": 4}
+    prompt = tokenizer.tokenize(tf.constant(["ba de"])).to_list()
+    free = generation.generate(
+        large.model, prompt, generation.GenerationConfig(**options)
+    )
+    assert max(i for ids in free.sequences[0] for i in ids) >= 270
+    (found,) = large.text(large, ["ba de"], suppress_tokens=[5, 299], **options)
+    ids = {i for continuation in found for i in continuation.token_ids}
+    assert max(ids) < 270
+    assert 5 not in ids
+    (stopped,) = large.text(large, ["ba de"], stop_strings=["\n"], **options)
+    assert all(c.token_ids for c in stopped)
+
+
+def test_a_draft_of_another_table_is_refused(task: CausalLM) -> None:
+    assert task.text is not None
+    draft = larger(task.text.tokenizer, 300)
+    for text in (draft.text, None):
+        draft.text = text
+        with pytest.raises(ValueError, match="`vocab_size` 270.*Received: 300"):
+            task.generate(["ba"], draft, do_sample=True)
 
 
 def sample(folders: dict[str, str], path: pathlib.Path, **options: Any) -> Any:

@@ -71,7 +71,7 @@ class TextGeneration:
         first_row: int = 0,
         **options: Any,
     ) -> list[list[Continuation]]:
-        """Continues texts.
+        """Continues texts, with ids that the tokenizer has.
 
         Args:
             task: A CausalLM.
@@ -94,9 +94,9 @@ class TextGeneration:
                 f"Received: the text {prompts[:50]!r}"
             )
         if draft is not None:
-            self._check_draft(draft)
+            self._check_draft(task, draft)
         table = self.tokenizer.token_bytes
-        config = self.config.replace(**options)
+        config = self._config(task, options)
         special = self.tokenizer.special_ids
 
         def tell(row: int, ids: list[int]) -> None:
@@ -149,8 +149,8 @@ class TextGeneration:
             ValueError: See the call.
         """
         if draft is not None:
-            self._check_draft(draft)
-        config = self.config.replace(**options)
+            self._check_draft(task, draft)
+        config = self._config(task, options)
         named = iter(prompts.items())
         while some := dict(itertools.islice(named, _CHECKED_AT_ONCE)):
             check_prompts(
@@ -173,14 +173,29 @@ class TextGeneration:
         )
         return bytes(text.numpy()[0]).decode("utf-8", errors="replace")
 
-    def _check_draft(self, draft: Any) -> None:
-        """Raises ValueError unless a draft reads the same ids."""
+    def _config(self, task: Any, options: dict[str, Any]) -> GenerationConfig:
+        """Returns what to generate, of ids that the tokenizer has."""
+        config = self.config.replace(**options)
+        surplus = range(self.tokenizer.vocab_size, task.config.vocab_size)
+        if not surplus:
+            return config
+        known = [i for i in config.suppress_tokens if i not in surplus]
+        return config.replace(suppress_tokens=(*known, *surplus))
+
+    def _check_draft(self, task: Any, draft: Any) -> None:
+        """Raises ValueError unless a draft reads and gives the same ids."""
         theirs = draft.text and draft.text.tokenizer
         if theirs and theirs.vocab_hash() != self.tokenizer.vocab_hash():
             raise ValueError(
                 "a draft must have the vocabulary of the model, "
                 f"{self.tokenizer.vocab_size} tokens. Received: another, of "
                 f"{theirs.vocab_size}. Use a model of the same tokenizer."
+            )
+        ours, size = task.config.vocab_size, draft.config.vocab_size
+        if size != ours:
+            raise ValueError(
+                "a draft must have as many ids as the model, `vocab_size` "
+                f"{ours}. Received: {size}. Use a model of the same table."
             )
 
 
