@@ -255,3 +255,17 @@ CHECKS = {
     "embedding": check_vectors,
     "multiple_choice": check_choice,
 }
+
+
+def test_pairs_are_needed_to_embed(
+    run: tuple[str, pathlib.Path, pathlib.Path],
+) -> None:
+    task, folder, _ = run
+    if task != "embedding":
+        pytest.skip("others need no pairs")
+    before = (folder / "eval_results.json").read_text()
+    done = verbs.run("evaluate", f"--model_dir={folder}", "--text_pair_column=")
+    assert done.status == 1
+    (line,) = done.errors
+    assert "`text_pair_column` is needed for the task embedding" in line
+    assert (folder / "eval_results.json").read_text() == before

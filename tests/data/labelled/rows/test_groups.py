@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 
 from tests.data.labelled.test_batches import equal, take, texts
+from tfllm import train
 from tfllm.data.bad_records import BadRecords
 from tfllm.data.labelled.batches import NO_RECORD, LabelledData
 from tfllm.data.labelled.config import LabelledDataConfig
 from tfllm.data.labelled.records.read import read_records
 from tfllm.data.labelled.records.record import Record
+from tfllm.data.labelled.rows.groups import check_pair_column
 from tfllm.data.packing import pack_inputs
+from tfllm.run_config import RunConfig
 from tfllm.tokenizers import WordPieceTokenizer
 
 
@@ -84,6 +87,16 @@ def test_single_texts_to_embed(tokenizer: WordPieceTokenizer) -> None:
         LabelledData(
             records(6, 2, False), tokenizer, config("embedding", stride=5)
         )
+
+
+def test_pairs_are_needed_to_learn_from() -> None:
+    message = "`text_pair_column` is needed for the task embedding.*: nothing"
+    with pytest.raises(ValueError, match=message):
+        check_pair_column("embedding", "")
+    with pytest.raises(ValueError, match=message):
+        train.run(RunConfig(task="embedding", label_column=""))
+    check_pair_column("embedding", "1")
+    check_pair_column("classification", "")
 
 
 def test_choices(tokenizer: WordPieceTokenizer) -> None:
