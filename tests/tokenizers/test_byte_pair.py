@@ -230,6 +230,45 @@ def test_files_round_trip(
     assert read.eos_id == ours.eos_id  # the default where files are silent
 
 
+@pytest.mark.parametrize("name", ["tokenizer.json", "added_tokens.json"])
+def test_tokens_added_to_a_folder(
+    name: str, folder: pathlib.Path, theirs: Any, tmp_path: pathlib.Path
+) -> None:
+    """As Transformers 4 saves them: vocab.json is as it was."""
+    for file in ("vocab.json", "merges.txt", "tokenizer_config.json"):
+        shutil.copy(folder / file, tmp_path)
+    before = theirs.get_vocab_size()
+    added = tokenizers.Tokenizer.from_str(theirs.to_str())
+    added.add_special_tokens(["[PAD]", "[MORE]"])
+    if name == "tokenizer.json":
+        added.save(str(tmp_path / name))
+    else:
+        more = {t: added.token_to_id(t) for t in ("[MORE]", "[PAD]")}
+        (tmp_path / name).write_text(json.dumps(more))
+    roles = {"eos_token": END_OF_TEXT, "pad_token": "[PAD]"}
+    (tmp_path / "special_tokens_map.json").write_text(json.dumps(roles))
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    (tmp_path / "tokenizer_config.json").write_text(
+        json.dumps({**config, "pad_token": "[PAD]"})
+    )
+    for path in (tmp_path, tmp_path / "vocab.json"):
+        ours = ByteBPETokenizer.from_file(str(path))
+        assert ours.vocab_size == added.get_vocab_size() == before + 2
+        assert ours.pad_id == added.token_to_id("[PAD]") == before
+        assert {t: i for i, t in enumerate(ours.vocab)} == added.get_vocab()
+    assert_equal(ours, added, ["The house", "a  b\n"])
+
+
+def test_added_tokens_that_contradict_the_vocabulary(
+    folder: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    for file in ("vocab.json", "merges.txt"):
+        shutil.copy(folder / file, tmp_path)
+    (tmp_path / "added_tokens.json").write_text('{"A": 3000}')
+    with pytest.raises(ValueError, match="added_tokens.json.*3000 for 'A'"):
+        load_tokenizer(str(tmp_path))
+
+
 def test_graph_dataset_and_moved_saved_model(
     ours: ByteBPETokenizer, tmp_path: pathlib.Path
 ) -> None:

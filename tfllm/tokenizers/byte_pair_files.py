@@ -18,6 +18,7 @@ from tfllm.tokenizers.files import (
 
 VOCAB_FILE = "vocab.json"
 MERGES_FILE = "merges.txt"
+ADDED_FILE = "added_tokens.json"
 _MERGES_HEADER = "#version: 0.2"
 _ROLES = ("bos_token", "eos_token", "pad_token")
 
@@ -36,7 +37,8 @@ def read(path: str) -> tuple[list[str], list[Merge], dict[str, Any]]:
 
     Args:
         path: A folder with vocab.json and merges.txt, or with
-            tokenizer.json; or one of these files.
+            tokenizer.json; or one of these files. Tokens that were added to
+            vocab.json stand in tokenizer.json or added_tokens.json.
 
     Returns:
         The tokens by id, the merges by rank, and the arguments of the
@@ -58,6 +60,9 @@ def read(path: str) -> tuple[list[str], list[Merge], dict[str, Any]]:
         source = whole
     else:
         ids = _check_ids(files.read_json(vocab_file), vocab_file)
+        _add_tokens(ids, _added(files.read_json(whole)), whole)
+        added_file = os.path.join(folder, ADDED_FILE)
+        _add_tokens(ids, files.read_json(added_file), added_file)
         merges = _read_merges(os.path.join(folder, MERGES_FILE))
         arguments = {}
         source = vocab_file
@@ -93,6 +98,27 @@ def _check_ids(ids: dict[str, Any], file: str) -> dict[str, int]:
                 f"{value!r}. Is this a vocabulary file?"
             )
     return ids
+
+
+def _added(content: dict[str, Any]) -> dict[str, Any]:
+    """Returns the added tokens of a tokenizer.json, and their ids."""
+    return {
+        added["content"]: added["id"]
+        for added in content.get("added_tokens") or ()
+    }
+
+
+def _add_tokens(ids: dict[str, int], added: dict[str, Any], file: str) -> None:
+    """Puts added tokens into a vocabulary; ValueError if they contradict it."""
+    if added:
+        _check_ids(added, file)
+    for token, value in added.items():
+        if ids.setdefault(token, value) != value:
+            raise ValueError(
+                f"the added tokens of {file!r} must agree with its vocabulary. "
+                f"Received: id {value} for {token!r}, which has {ids[token]}. "
+                "Copy the files from the model again."
+            )
 
 
 def _read_merges(file: str) -> list[Merge]:
@@ -146,13 +172,7 @@ def _read_tokenizer_file(
         file, "pre_tokenizer.use_regex", splitter.get("use_regex"), (None, True)
     )
     ids = dict(_check_ids(model.get("vocab") or {}, file))
-    for added in content.get("added_tokens") or ():
-        if ids.setdefault(added["content"], added["id"]) != added["id"]:
-            raise ValueError(
-                f"`added_tokens` of {file!r} must agree with its vocabulary. "
-                f"Received: id {added['id']} for {added['content']!r}, which "
-                f"has {ids[added['content']]}."
-            )
+    _add_tokens(ids, _added(content), file)
     merges: list[Merge] = []
     for number, merge in enumerate(model.get("merges") or (), 1):
         parts = merge.split(" ") if isinstance(merge, str) else merge
