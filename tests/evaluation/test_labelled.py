@@ -104,6 +104,20 @@ def test_names_of_pairs_with_similarities() -> None:
     assert list(names) == sorted(values)
 
 
+def test_pairs_without_the_similarities_of_a_training() -> None:
+    pairs = example_of("embedding").data
+    task = tasks.create("embedding", model_config(), loss="similarity")
+    values = evaluate_labelled(task, pairs)
+    assert set(values) == {"recall_at_1", "recall_at_5", "recall_at_10", "mrr"}
+    assert list(metric_names(task, pairs.records)) == sorted(values)
+    vectors = np.concatenate(
+        [task(x, training=False)["embedding"] for x, *_ in pairs.batches]
+    )
+    cosines = vectors[:, 0] @ vectors[:, 1].T
+    ranks = 1 + (cosines > np.diag(cosines)[:, None]).sum(axis=1)
+    assert values["mrr"] == pytest.approx(np.mean(1.0 / ranks))
+
+
 def test_a_run_is_refused_before_its_first_step() -> None:
     example = example_of("embedding")
     names = train.measured_names(example.task, example.data)

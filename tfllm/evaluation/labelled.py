@@ -175,7 +175,10 @@ def predict(
     losses = dict.fromkeys(task.objectives, 0.0)
     measures, totals = dict(losses), dict(losses)
     rows = data.evaluation_rows(max_steps=max_steps)
+    with_losses = has_losses(task, data.records)
     for x, y, weights, numbers, marks in rows:
+        if not with_losses:
+            y, weights = {}, {}
         outputs, sums, counts = forward(x, y, weights)
         pool.add(outputs, numbers, marks)
         for name in counts:
@@ -253,6 +256,16 @@ def evaluate_labelled(
     return measure(task, data, max_steps, tune, forward).values
 
 
+def has_losses(task: Task, records: Sequence[Record]) -> bool:
+    """Returns whether the losses of a task say something about records.
+
+    Pairs have labels without gold, the numbers of their rows: they are no
+    similarities.
+    """
+    is_similarity = getattr(task, "loss_kind", "") == "similarity"
+    return not is_similarity or records[0].gold is not None
+
+
 def metric_names(task: Task, records: Sequence[Record]) -> tuple[str, ...]:
     """Returns the names that `evaluate_labelled` gives, sorted.
 
@@ -260,7 +273,9 @@ def metric_names(task: Task, records: Sequence[Record]) -> tuple[str, ...]:
         task: Any.
         records: All that are evaluated, with gold labels.
     """
-    own = ["loss"]
-    for name in task.objectives:
-        own += [f"{name}_loss", f"{name}_{task.measure_of(name)}"]
+    own = []
+    if has_losses(task, records):
+        own.append("loss")
+        for name in task.objectives:
+            own += [f"{name}_loss", f"{name}_{task.measure_of(name)}"]
     return tuple(sorted({*own, *FIGURES[task.kind].names(task, records)}))
