@@ -259,6 +259,31 @@ def test_tokens_added_to_a_folder(
     assert_equal(ours, added, ["The house", "a  b\n"])
 
 
+def test_tokens_that_no_text_gives_are_named(
+    folder: pathlib.Path,
+    theirs: Any,
+    tmp_path: pathlib.Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    load_tokenizer(str(folder))
+    assert not caplog.records
+    added = tokenizers.Tokenizer.from_str(theirs.to_str())
+    names = [f"<user_{i}>" for i in range(7)]
+    added.add_tokens(names)
+    added.save(str(tmp_path / "tokenizer.json"))
+    ours = load_tokenizer(str(tmp_path))
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "'<user_0>'" in record.getMessage()
+    assert "and 2 more" in record.getMessage()
+    assert END_OF_TEXT not in record.getMessage()
+    # What the warning says: theirs is one id, ours are those of the text.
+    text = "a <user_3> b"
+    assert added.token_to_id("<user_3>") in added.encode(text).ids
+    (ids,) = ours.tokenize(tf.constant([text])).to_list()
+    assert ids == theirs.encode(text).ids
+
+
 def test_added_tokens_that_contradict_the_vocabulary(
     folder: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import logging
 import types
 from collections.abc import Sequence
 
@@ -24,7 +25,12 @@ from tfllm.tokenizers import byte_pair_files, byte_pair_model
 from tfllm.tokenizers.byte_pair_model import Merge
 from tfllm.tokenizers.text_vector import as_vector
 
+logger = logging.getLogger(__name__)
+
 END_OF_TEXT = "<|endoftext|>"
+
+# Tokens that a warning names.
+_NAMED = 5
 
 # The characters that the published pattern takes for white space: RE2's \s
 # knows those of ASCII only.
@@ -125,6 +131,9 @@ class ByteBPETokenizer(tf.Module):
     def from_file(cls, path: str, **overrides: object) -> ByteBPETokenizer:
         """Reads a tokenizer folder, a tokenizer.json or a vocab.json.
 
+        NOTE: `tokenizers` reads an added token as one id wherever a text
+        spells it; here no text gives it, and a warning names it.
+
         Args:
             path: Any tf.io.gfile path; see `byte_pair_files.read`.
             **overrides: Arguments of the constructor that replace what the
@@ -139,11 +148,23 @@ class ByteBPETokenizer(tf.Module):
             # What Transformers assumes where the files are silent.
             for role in ("bos_token", "eos_token"):
                 arguments.setdefault(role, END_OF_TEXT)
-        return cls(
+        tokenizer = cls(
             vocab,
             merges,
             **{"source": repr(str(path)), **arguments, **overrides},  # type: ignore
         )
+        silent = tokenizer.tokens_of_no_text
+        if silent:
+            logger.warning(
+                "%s: no text gives %s%s: neither a byte nor a merge. A text "
+                "that spells one is read as other tokens.",
+                path,
+                ", ".join(map(repr, silent[:_NAMED])),
+                f" and {len(silent) - _NAMED} more"
+                if len(silent) > _NAMED
+                else "",
+            )
+        return tokenizer
 
     def save(self, folder: str) -> None:
         """Writes vocab.json, merges.txt, tokenizer.json and their config.
@@ -206,6 +227,14 @@ class ByteBPETokenizer(tf.Module):
         """The ids of special tokens, which texts can be shown without."""
         tokens = (self.bos_token, self.eos_token, self.pad_token)
         return frozenset(self._ids[t] for t in tokens if t is not None)
+
+    @property
+    def tokens_of_no_text(self) -> list[str]:
+        """The tokens that no text gives, but for the special ones."""
+        made = {left + right for left, right in self._merges}
+        made.update(byte_pair_model.byte_symbols())
+        special = (self.bos_token, self.eos_token, self.pad_token)
+        return [t for t in self._vocab if t not in made and t not in special]
 
     @property
     def model_ids(self) -> dict[str, int | None]:
