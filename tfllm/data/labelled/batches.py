@@ -157,7 +157,7 @@ class LabelledData(BatchedData):
         self, batch_size: int | None = None, max_steps: int | None = None
     ) -> tf.data.Dataset:
         """See the base class; the rows of a width together."""
-        size = batch_size or self._config.batch_size
+        size = self._evaluation_size(batch_size)
 
         def generate() -> Iterator[Batch]:
             for batch in self.evaluation_rows(size, max_steps):
@@ -183,7 +183,7 @@ class LabelledData(BatchedData):
             for question answering `offsets`, `widest` and `null`, see
             `rows.questions`.
         """
-        size = batch_size or self._config.batch_size
+        size = self._evaluation_size(batch_size)
         count = self.num_examples
         if max_steps is not None:
             count = min(count, max_steps * size)
@@ -191,7 +191,8 @@ class LabelledData(BatchedData):
         plans = epochs.cut(np.arange(count))
         for plan in plans:
             real = len(plan.examples)
-            # Others fill it up, so that a pair has as many negatives.
+            # Other ones where a batch's pairs are each other's negatives: a
+            # pair has as many of them, and never itself.
             fill = np.resize(plans[0].examples, size - real)
             examples = np.concatenate([plan.examples, fill])
             x, y, weights = self._rows.batch(examples, plan.width)
@@ -200,6 +201,15 @@ class LabelledData(BatchedData):
             records = self._rows.records[examples]
             records[real:] = NO_RECORD
             yield x, y, weights, records, self._rows.marks(examples, plan.width)
+
+    def _evaluation_size(self, batch_size: int | None) -> int:
+        """Returns the rows per batch of an evaluation.
+
+        Pairs without gold are no more than there are: filled up with pairs
+        that it has already, a batch would count them as wrong candidates.
+        """
+        size = batch_size or self._config.batch_size
+        return min(size, self.num_examples) if self._rows.numbered else size
 
     def _from_generator(self, generate: Any, size: int) -> tf.data.Dataset:
         """Turns arrays into a dataset; T is not static if it varies."""

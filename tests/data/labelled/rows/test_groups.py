@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tests.data.labelled.test_batches import equal, take, texts
-from tfllm import train
+from tests.tasks.tiny_task import model_config
+from tfllm import tasks, train
 from tfllm.data.bad_records import BadRecords
 from tfllm.data.labelled.batches import NO_RECORD, LabelledData
 from tfllm.data.labelled.config import LabelledDataConfig
@@ -16,6 +17,7 @@ from tfllm.data.labelled.records.read import read_records
 from tfllm.data.labelled.records.record import Record
 from tfllm.data.labelled.rows.groups import check_pair_column
 from tfllm.data.packing import pack_inputs
+from tfllm.evaluation.labelled import evaluate_labelled
 from tfllm.run_config import RunConfig
 from tfllm.tokenizers import WordPieceTokenizer
 
@@ -65,6 +67,27 @@ def test_pairs_to_embed(gold: bool, tokenizer: WordPieceTokenizer) -> None:
     x, y, _ = data.dataset().element_spec
     assert x["token_ids"].shape == [4, 2, 16]
     assert y["embedding"].shape == [4]
+
+
+def test_few_pairs_are_no_candidates_twice(
+    tokenizer: WordPieceTokenizer,
+) -> None:
+    own = records(5, 2, gold=False)
+    settings = config("embedding", batch_size=8, seq_length=8)
+    data = LabelledData(own, tokenizer, settings)
+    ((x, y, weights, numbers, _),) = data.evaluation_rows()
+    assert sorted(numbers.tolist()) == y["embedding"].tolist() == [*range(5)]
+    assert weights["embedding"].tolist() == [1.0] * 5
+    assert len(x["token_ids"]) == 5
+    ((batch, *_),) = take(data.evaluation_dataset(), 2)
+    equal(batch, x)
+    # The loss is that of five candidates, by numpy.
+    task = tasks.create("embedding", model_config(), temperature=0.5)
+    values = evaluate_labelled(task, data)
+    pairs = task(x, training=False)["embedding"].numpy()
+    powers = np.exp(pairs[:, 0] @ pairs[:, 1].T / 0.5)
+    own_share = np.diag(powers) / powers.sum(axis=1)
+    assert values["loss"] == pytest.approx(-np.log(own_share).mean(), rel=1e-4)
 
 
 def test_single_texts_to_embed(tokenizer: WordPieceTokenizer) -> None:
