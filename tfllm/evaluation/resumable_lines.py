@@ -102,8 +102,9 @@ class ResumableLines:
         except BlockingIOError as error:
             file.close()
             raise ValueError(
-                f"`output_file` {self.path} is in use: another process "
-                "writes it. Give another file, or end that process."
+                "`output_file` must be a file that no other process writes. "
+                f"Received: {self.path}, in use. Give another file, or end "
+                "that process."
             ) from error
         except OSError:
             # A file system without locks.
@@ -143,8 +144,8 @@ class ResumableLines:
             return None
         except ValueError as error:
             raise ValueError(
-                f"{self._sidecar} is damaged ({error}); delete it to start "
-                "again"
+                f"`output_file`: {self._sidecar} must be JSON. Received: "
+                f"{error}. Delete it to start again."
             ) from error
         return found if isinstance(found, dict) else {}
 
