@@ -346,6 +346,15 @@ def test_half_a_surrogate_pair(work: pathlib.Path) -> None:
     assert shown.stdout == (work / "halves.jsonl").read_text()
 
 
+def test_a_threshold_of_no_question(work: pathlib.Path) -> None:
+    done = predict(work, "none.jsonl", "--null_threshold=0.5", stdin="ba")
+    assert done.status == 1
+    (line,) = done.errors
+    assert "`null_threshold` goes with a model that answers" in line
+    assert "Received: 0.5" in line
+    assert not list(work.glob("none.jsonl*"))
+
+
 def test_evaluation_of_nothing(
     work: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:

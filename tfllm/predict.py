@@ -100,8 +100,15 @@ def open_job(task: Task, files: list[str]) -> Job:
     """Returns what is done with a kind of model.
 
     Raises:
-        ValueError: Nothing is.
+        ValueError: Nothing is, or a flag does not go with it.
     """
+    threshold = FLAGS.null_threshold
+    if threshold is not None and task.kind != "question_answering":
+        raise ValueError(
+            "`null_threshold` goes with a model that answers questions. "
+            f"Received: {threshold:g} for {FLAGS.model_dir}, of the task "
+            f"{task.kind}. Leave it out."
+        )
     if isinstance(task, MaskedLM):
         return prediction_jobs.fill_mask_job(
             task, FLAGS.model_dir, files, FLAGS.top_k
@@ -112,8 +119,8 @@ def open_job(task: Task, files: list[str]) -> Job:
             f"Received: {FLAGS.model_dir}, a {type(task).__name__}; it "
             "continues texts with tfllm.generate."
         )
-    if FLAGS.null_threshold is not None:
-        task.null_threshold = FLAGS.null_threshold
+    if threshold is not None:
+        task.null_threshold = threshold
     given = labelled_flags.given()
     if FLAGS.seq_length:
         given["seq_length"] = FLAGS.seq_length
