@@ -12,6 +12,7 @@ import tensorflow as tf
 from tfllm.data.pretraining import tokenize_files
 from tfllm.data.pretraining.token_stream import open_stream
 from tfllm.data.pretraining.tokenize_files import cut
+from tfllm.tokenizers import ByteBPETokenizer
 
 EOS = 256
 TEXT = "One.\nTwo words.\n\nSecond döcument\n\n\n\nThird.\n"
@@ -128,15 +129,44 @@ def test_a_changed_file_is_tokenized_again(
     assert stream.read(0, 99).tolist() == joined(["Other text."])
 
 
-def test_a_cut_never_separates_white_space() -> None:
+@pytest.mark.parametrize("before", ["\n", " "])
+def test_a_cut_never_separates_white_space(before: str) -> None:
     rng = np.random.default_rng(0)
+    cuts = 0
     for _ in range(300):
-        text = bytes(rng.choice(list(b"ab \n\t"), 40).astype(np.uint8))
-        pieces = list(cut(text, int(rng.integers(1, 9))))
-        assert b"".join(pieces) == text
-        for one, other in zip(pieces, pieces[1:], strict=False):
-            assert not one[-1:].isspace()
-            assert other[:1] == b"\n"
+        text = "".join(rng.choice(list("abé \n\t\u00a0\u3000\u2028"), 40))
+        size = int(rng.integers(1, 9))
+        pieces = list(cut(text.encode(), size, before.encode()))
+        assert b"".join(pieces) == text.encode()
+        texts = [piece.decode() for piece in pieces]
+        for one, other in zip(texts, texts[1:], strict=False):
+            assert not one[-1].isspace()
+            assert other[0] == before
+            cuts += 1
+    assert cuts > 300
+
+
+@pytest.mark.parametrize("space", [False, True])
+def test_pieces_have_the_ids_of_the_whole(
+    space: bool,
+    byte_bpe: ByteBPETokenizer,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    monkeypatch.setattr(tokenize_files, "_PIECE_BYTES", 8)
+    byte_bpe.save(str(tmp_path))
+    ours = ByteBPETokenizer.from_file(str(tmp_path), add_prefix_space=space)
+    ours.save(str(tmp_path / "ours"))
+    theirs = tokenizers.Tokenizer.from_file(
+        str(tmp_path / "ours" / "tokenizer.json")
+    )
+    rng = np.random.default_rng(1)
+    letters = [*"bade' s\n\n", " de", "\u3000", "\u00a0"]
+    text = "x" + "".join(rng.choice(letters, 600)) + "x"
+    (tmp_path / "text.txt").write_text(text)
+    stream = open_stream(str(tmp_path / "text.txt"), ours, document_per="file")
+    assert stream.read(0, len(stream)).tolist() == theirs.encode(text).ids
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,8 @@ def _in_memory(
     """Tokenizes files and writes nothing."""
     parts: list[np.ndarray] = []
     counts = TextCounts()
-    for shard, size in tokenize_files.text_shards(paths, document_per):
+    shards = tokenize_files.text_shards(paths, document_per, tokenizer)
+    for shard, size in shards:
         ids = tokenize_files.tokenize_pieces(shard, tokenizer, not parts)
         parts.append(ids)
         counts += size + TextCounts(tokens=len(ids))

@@ -183,7 +183,7 @@ def tokenize_files(
     ) as progress:
 
         def missing() -> Iterator[tuple[int, list[_Piece], str]]:
-            shards = text_shards(paths, document_per)
+            shards = text_shards(paths, document_per, tokenizer)
             for number, (shard, size) in enumerate(shards):
                 path = shard_path(folder, number)
                 ids = load_shard(path) if resumed else None
@@ -292,16 +292,20 @@ def _save(path: str, ids: np.ndarray) -> None:
 
 
 def text_shards(
-    paths: list[str], document_per: str
+    paths: list[str], document_per: str, tokenizer: StreamTokenizer
 ) -> Iterator[tuple[list[_Piece], TextCounts]]:
     """Yields the text of each shard, and how much it is, tokens left out.
 
     Args:
         paths: the files.
         document_per: what a document is.
+        tokenizer: what will make the ids.
     """
     reader = RecordReader(FilesConfig(document_per=document_per))
-    for shard in _by_size(_pieces(paths, reader), SHARD_BYTES):
+    # What opens a piece must not get a space in front.
+    spaced = getattr(tokenizer, "add_prefix_space", False)
+    pieces = _pieces(paths, reader, b" " if spaced else b"\n")
+    for shard in _by_size(pieces, SHARD_BYTES):
         yield (
             shard,
             TextCounts(
@@ -312,13 +316,15 @@ def text_shards(
         )
 
 
-def _pieces(paths: list[str], reader: RecordReader) -> Iterator[_Piece]:
+def _pieces(
+    paths: list[str], reader: RecordReader, before: bytes
+) -> Iterator[_Piece]:
     """Yields all documents in pieces."""
     for path in paths:
         for document in reader.read(path):
             text = document if isinstance(document, bytes) else _utf8(document)
             text = text.removeprefix(_BYTE_ORDER_MARK)
-            for i, piece in enumerate(cut(text, _PIECE_BYTES)):
+            for i, piece in enumerate(cut(text, _PIECE_BYTES, before)):
                 yield _Piece(piece, opens=i == 0)
 
 
@@ -326,29 +332,36 @@ def _utf8(text: str) -> bytes:
     return text.encode("utf-8", errors="replace")
 
 
-def cut(text: bytes, size: int) -> Iterator[bytes]:
+def cut(text: bytes, size: int, before: bytes = b"\n") -> Iterator[bytes]:
     """Cuts a text into pieces that are tokenized as the whole would be.
 
     Byte-level BPE first splits a text into words, each with the white space
-    before it: so a cut before a line end that follows no white space changes
-    nothing. WordPiece drops white space.
+    before it: so a cut before a line end or a space that follows no white
+    space changes nothing. Where a space is added to texts that have none in
+    front, only one before a space does.
 
     Args:
         text: UTF-8.
         size: Bytes of a piece at least; the last may be shorter.
+        before: The line end or the space that opens all pieces but the first.
 
     Yields:
         The pieces, in order.
     """
     start = 0
     while start < len(text):
-        stop = text.find(b"\n", start + size)
-        while stop > 0 and text[stop - 1 : stop].isspace():
-            stop = text.find(b"\n", stop + 1)
+        stop = text.find(before, start + size)
+        while stop > 0 and _ends_blank(text[max(stop - 4, 0) : stop]):
+            stop = text.find(before, stop + 1)
         if stop < 0:
             stop = len(text)
         yield text[start:stop]
         start = stop
+
+
+def _ends_blank(text: bytes) -> bool:
+    """Returns whether the last character is white space, of any script."""
+    return text.decode("utf-8", errors="ignore")[-1:].isspace()
 
 
 def _by_size(pieces: Iterable[_Piece], size: int) -> Iterator[list[_Piece]]:
