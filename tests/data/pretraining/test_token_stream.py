@@ -146,6 +146,15 @@ def test_a_cut_never_separates_white_space(before: str) -> None:
     assert cuts > 300
 
 
+def test_white_space_of_all_scripts_separates_words(
+    tmp_path: pathlib.Path,
+) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text("a\u3000b\u00a0c\u2028d e\n\nf\u200bg\n")
+    # A zero width space is none.
+    assert open_stream(str(path), Bytes()).counts.words == 6
+
+
 @pytest.mark.parametrize("space", [False, True])
 def test_pieces_have_the_ids_of_the_whole(
     space: bool,

@@ -61,7 +61,8 @@ class TextCounts:
 
     Attributes:
         tokens: Ids in the stream, those between documents included.
-        words: Runs of characters that are not white space.
+        words: Runs of characters that are not white space, as `str.split`
+            finds them: that of Unicode counts.
         text_bytes: UTF-8 bytes of all documents.
     """
 
@@ -310,10 +311,14 @@ def text_shards(
             shard,
             TextCounts(
                 # A piece ends before white space, so no word is cut.
-                words=sum(len(piece.text.split()) for piece in shard),
+                words=sum(_count_words(piece.text) for piece in shard),
                 text_bytes=sum(len(piece.text) for piece in shard),
             ),
         )
+
+
+def _count_words(text: bytes) -> int:
+    return len(text.decode("utf-8", errors="replace").split())
 
 
 def _pieces(
