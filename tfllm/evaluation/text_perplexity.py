@@ -13,19 +13,21 @@ def text_perplexities(loss: float, counts: TextCounts) -> dict[str, float]:
         counts: Of the text.
 
     Returns:
-        `word_perplexity`, words as white space separates them;
-        `byte_perplexity`; and `bits_per_byte`.
+        `word_perplexity`, words as white space separates them, if there is
+        one; `byte_perplexity`; and `bits_per_byte`.
 
     Reference: Merity et al., 2018, "An Analysis of Neural Language Modeling
     at Multiple Scales", section 2.
     """
     total = loss * (counts.tokens - 1)
     per_byte = total / counts.text_bytes
-    return {
-        "word_perplexity": _exp(total / counts.words),
+    values = {
         "byte_perplexity": _exp(per_byte),
         "bits_per_byte": per_byte / math.log(2.0),
     }
+    if counts.words:
+        values["word_perplexity"] = _exp(total / counts.words)
+    return values
 
 
 def _exp(value: float) -> float:
