@@ -6,6 +6,7 @@ file. Decoders start from a folder that a run from nothing left.
 """
 
 import json
+import math
 import pathlib
 import random
 from typing import Any
@@ -45,6 +46,14 @@ def several(count: int, rng: random.Random) -> str:
     return "".join(json.dumps(line) + "\n" for line in lines)
 
 
+def rated(count: int, rng: random.Random) -> str:
+    lines = [
+        {"text": labelled_files.sentence(rng), "label": rng.random()}
+        for _ in range(count)
+    ]
+    return "".join(json.dumps(line) + "\n" for line in lines)
+
+
 # Task -> what its files hold, their suffix, and its flags.
 RUNS: dict[str, tuple[Any, str, dict[str, Any]]] = {
     "classification": (
@@ -53,6 +62,7 @@ RUNS: dict[str, tuple[Any, str, dict[str, Any]]] = {
         {"line_pattern": r"(?P<label>\w+):(?P<text>.+)"},
     ),
     "multi_label": (several, ".jsonl", {"id_column": "id"}),
+    "regression": (rated, ".jsonl", {}),
     "tagging": (labelled_files.wnut17, ".conll", {}),
     "question_answering": (
         labelled_files.squad,
@@ -73,12 +83,12 @@ RUNS: dict[str, tuple[Any, str, dict[str, Any]]] = {
 }
 
 
+# Classification by an encoder is in test_train_labelled.py.
 CASES = [
-    *(("bert", task) for task in RUNS if task != "classification"),
-    *(
-        ("gpt2", task)
-        for task in ("classification", "tagging", "question_answering")
-    ),
+    (family, task)
+    for family in ("bert", "gpt2")
+    for task in RUNS
+    if (family, task) != ("bert", "classification")
 ]
 
 
@@ -214,6 +224,10 @@ def check_labels(result: dict[str, Any]) -> None:
     ]
 
 
+def check_value(result: dict[str, Any]) -> None:
+    assert math.isfinite(result["value"])
+
+
 def check_tags(result: dict[str, Any]) -> None:
     text = result["text"]
     assert [w["word"] for w in result["words"]] == text.split()
@@ -250,6 +264,7 @@ def check_choice(result: dict[str, Any]) -> None:
 CHECKS = {
     "classification": check_label,
     "multi_label": check_labels,
+    "regression": check_value,
     "tagging": check_tags,
     "question_answering": check_answer,
     "embedding": check_vectors,
@@ -266,6 +281,7 @@ def test_pairs_are_needed_to_embed(
     before = (folder / "eval_results.json").read_text()
     done = verbs.run("evaluate", f"--model_dir={folder}", "--text_pair_column=")
     assert done.status == 1
-    (line,) = done.errors
-    assert "`text_pair_column` is needed for the task embedding" in line
+    assert (
+        "`text_pair_column` is needed for the task embedding" in done.errors[-1]
+    )
     assert (folder / "eval_results.json").read_text() == before
