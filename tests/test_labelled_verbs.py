@@ -470,3 +470,23 @@ def test_skipped_records_are_counted(
     # The same figures, of the same records.
     same = {n: v for n, v in before.items() if n not in ("date", "steps")}
     assert {n: after[n] for n in same} == same
+
+
+def test_figures_of_other_settings_leave_those_of_the_run(
+    trained: pathlib.Path,
+) -> None:
+    before = (trained / "eval_results.json").read_text()
+    argv = [f"--model_dir={trained}", "--bootstrap_samples=0"]
+    other = trained / "eval_other" / "eval_results.json"
+    for flag in ("--seq_length=4", "--batch_size=3", "--stride=2"):
+        done = verbs.run("evaluate", *argv, flag)
+        assert done.status == 0, done.stderr
+        assert f"Results: {other}" in done.stdout
+        assert (trained / "eval_results.json").read_text() == before
+    # Given, but the run's.
+    same = [f"--seq_length={LENGTH}", "--batch_size=4", "--label_column=label"]
+    done = verbs.run("evaluate", *argv, *same)
+    assert done.status == 0, done.stderr
+    assert f"Results: {trained / 'eval_results.json'}" in done.stdout
+    again = json.loads((trained / "eval_results.json").read_text())
+    assert again["loss"] == json.loads(before)["loss"]

@@ -10,6 +10,7 @@ tables and charts as well.
 import dataclasses
 import os
 import sys
+from typing import Any
 
 import tfllm.lean_keras  # noqa: F401
 
@@ -56,8 +57,8 @@ def define() -> None:
     group.string(
         "output_dir",
         "",
-        "For results and charts [--model_dir; its eval_other for files that "
-        "are not the run's].",
+        "For results and charts [--model_dir; its eval_other for files or "
+        "settings that are not the run's].",
     )
     group.integer(
         "bootstrap_samples",
@@ -92,9 +93,8 @@ def main() -> None:
             "says which. Received: nothing"
         )
     output_dir = output_folder()
-    own_files = record.get("eval_files") or config.eval_files
     # The figures in the folder itself are those of the run.
-    if not FLAGS.output_dir and config.eval_files != own_files:
+    if not FLAGS.output_dir and differs(record, config):
         output_dir = os.path.join(FLAGS.model_dir, "eval_other")
     task, tokenizer = load(config, FLAGS.model_dir)
     length = task.row_length(FLAGS.seq_length or record.get("seq_length"))
@@ -137,6 +137,31 @@ def output_folder() -> str:
             f"{FLAGS.model_dir!r}. Add --output_dir=..., or mend the name."
         )
     return FLAGS.model_dir
+
+
+def differs(record: dict[str, Any], config: RunConfig) -> bool:
+    """Returns whether something is evaluated as the run did not.
+
+    Args:
+        record: Contents of run.json; empty: there is no run to differ from.
+        config: RunConfig, with what was given in the place of the run's.
+    """
+    run = RunConfig.from_record(record)
+    given: dict[str, Any] = {
+        "batch_size": config.batch_size,
+        "document_per": config.document_per,
+        "seq_length": FLAGS.seq_length or run.seq_length,
+    }
+    # A run without held-out files has no figures to be replaced.
+    if run.eval_files:
+        given["eval_files"] = config.eval_files
+    if run.is_labelled:
+        given |= labelled_flags.given()
+    else:
+        given["eval_stride"] = config.eval_stride
+    return bool(record) and any(
+        getattr(run, name) != value for name, value in given.items()
+    )
 
 
 def load(config: RunConfig, model_dir: str) -> tuple[Task, Tokenizer]:
