@@ -13,6 +13,12 @@ from tfllm.evaluation.charts import (
     write_reliability_diagram,
 )
 from tfllm.evaluation.figures import SCORES, Figures, averages
+from tfllm.evaluation.label_counts import (
+    AreasUnderCurve,
+    named,
+    scores_of_counts,
+    single_label_figures,
+)
 from tfllm.evaluation.metrics import Values
 from tfllm.evaluation.predictions import Predictions
 from tfllm.evaluation.probabilities import sigmoid, softmax
@@ -28,8 +34,14 @@ class LabelFigures(Figures):
         self._gold = np.array([ids[record.gold] for record in found.records])
         self._probabilities = softmax(np.stack(found.outputs))
         self._predicted = self._probabilities.argmax(axis=1)
+        self._all = np.arange(len(self._gold))
         self._calibration = calibration(
             self._probabilities.max(axis=1), self._predicted == self._gold
+        )
+        # Of two labels it is the area of the second.
+        own = [1] if len(self._labels) == 2 else range(len(self._labels))
+        self._areas = AreasUnderCurve(
+            self._gold[:, None] == np.array(own), self._probabilities[:, own]
         )
 
     @staticmethod
@@ -53,11 +65,10 @@ class LabelFigures(Figures):
 
     def sample(self, rows: np.ndarray) -> Values:
         """See Figures."""
-        gold, predicted = self._gold[rows], self._predicted[rows]
-        values = metrics.averages(gold, predicted, "macro", prefix="macro_")
-        if len(self._labels) == 2:
-            values |= metrics.averages(gold, predicted, "binary")
-        return {**values, "accuracy": float((gold == predicted).mean())}
+        return {
+            **single_label_figures(self._confusion(rows)),
+            "auc": self._areas.mean(rows),
+        }
 
     def details(self) -> dict[str, Any]:
         """See Figures."""
@@ -65,19 +76,22 @@ class LabelFigures(Figures):
             "labels": metrics.per_label(
                 self._gold, self._predicted, self._labels
             ),
-            "confusion": self._confusion().tolist(),
+            "confusion": self._confusion(self._all).tolist(),
         }
 
     def draw(self, prefix: str) -> list[str]:
         """See Figures."""
         paths = [f"{prefix}confusion.png", f"{prefix}calibration.png"]
-        write_confusion_matrix(paths[0], self._confusion(), self._labels)
+        counts = self._confusion(self._all)
+        write_confusion_matrix(paths[0], counts, self._labels)
         write_reliability_diagram(paths[1], self._calibration)
         return paths
 
-    def _confusion(self) -> np.ndarray:
+    def _confusion(self, rows: np.ndarray) -> np.ndarray:
         """Returns counts, int [L, L], right label x predicted label."""
-        return metrics.confusion(self._gold, self._predicted, len(self._labels))
+        return metrics.confusion(
+            self._gold[rows], self._predicted[rows], len(self._labels)
+        )
 
 
 class SeveralLabelFigures(Figures):
@@ -94,6 +108,7 @@ class SeveralLabelFigures(Figures):
         )
         self._probabilities = sigmoid(np.stack(found.outputs))
         self._given = self._probabilities >= 0.5
+        self._areas = AreasUnderCurve(self._gold, self._probabilities)
 
     @staticmethod
     def names(task: Any, records: Sequence[Record]) -> tuple[str, ...]:
@@ -116,10 +131,16 @@ class SeveralLabelFigures(Figures):
     def sample(self, rows: np.ndarray) -> Values:
         """See Figures."""
         gold, given = self._gold[rows], self._given[rows]
+        each = gold & given, given, gold
+        by_label = [counts.sum(axis=0) for counts in each]
+        by_record = [counts.sum(axis=1) for counts in each]
         return {
-            **metrics.averages(gold, given, "micro", prefix="micro_"),
-            **metrics.averages(gold, given, "macro", prefix="macro_"),
+            **named(scores_of_counts(*(n.sum() for n in by_label)), "micro_"),
+            **named(scores_of_counts(*by_label).mean(axis=1), "macro_"),
+            **named(scores_of_counts(*by_record).mean(axis=1), "samples_"),
             "subset_accuracy": float((gold == given).all(axis=1).mean()),
+            "accuracy": float((gold == given).mean()),
+            "auc": self._areas.mean(rows),
         }
 
     def details(self) -> dict[str, Any]:
