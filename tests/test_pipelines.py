@@ -468,6 +468,50 @@ def test_the_same_there(folders: pathlib.Path, folder: str) -> None:
         equal(ours(inputs, **options), theirs(inputs, **options))
 
 
+# Options of the pipeline, and of its calls.
+DEFAULTS: dict[str, tuple[str, dict[str, Any], list[dict[str, Any]]]] = {
+    "classification": (
+        "text-classification",
+        {"top_k": 2},
+        [{}, {"top_k": 1}, {"top_k": None}],
+    ),
+    "tagging": (
+        "token-classification",
+        {"aggregation_strategy": "simple"},
+        [{}, {"aggregation_strategy": "none"}],
+    ),
+    "causal_lm": (
+        "text-generation",
+        GREEDY,
+        [{}, {"return_full_text": False}],
+    ),
+}
+
+
+@pytest.mark.live_parity
+@pytest.mark.parametrize("folder", sorted(DEFAULTS))
+def test_the_same_defaults_there(folders: pathlib.Path, folder: str) -> None:
+    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("torch")
+    name, defaults, calls = DEFAULTS[folder]
+    model = str(folders / folder)
+    ours = tfllm.pipeline(name, model=model, **defaults)
+    theirs = transformers.pipeline(name, model=model, **defaults)
+    for inputs in (TEXTS[0], TEXTS):
+        for options in calls:
+            equal(ours(inputs, **options), theirs(inputs, **options))
+
+
+def test_options_are_those_of_the_call(folders: pathlib.Path) -> None:
+    model = str(folders / "tagging")
+    plain = tfllm.pipeline("token-classification", model=model)
+    pipe = tfllm.pipeline("token-classification", model=model, ignore_labels=[])
+    equal(pipe(TEXTS), plain(TEXTS, ignore_labels=[]))
+    equal(pipe(TEXTS, ignore_labels=["O"]), plain(TEXTS))
+    with pytest.raises(ValueError, match=r"'ignore_labels'.*Received: .*top_k"):
+        tfllm.pipeline("token-classification", model=model, top_k=1)
+
+
 @pytest.mark.live_parity
 @pytest.mark.parametrize("folder", FEATURES)
 def test_the_same_vectors_there(folders: pathlib.Path, folder: str) -> None:

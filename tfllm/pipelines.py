@@ -8,6 +8,7 @@ know.
 """
 
 import functools
+import inspect
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
@@ -72,6 +73,25 @@ class Pipeline:
         with model_folder.local_folder(folder) as local:
             self.tokenizer = self.load_tokenizer(str(local))
         self._values = RunFolder(folder).read("run.json") or {}
+
+    def with_options(self, **options: Any) -> Callable[..., Any]:
+        """Returns what is called as the pipeline, with defaults of its own.
+
+        Raises:
+            ValueError: It does not take one of them.
+        """
+        # Only what derives from this class can be called.
+        call: Any = self
+        signature = inspect.signature(call)
+        try:
+            signature.bind_partial(**options)
+        except TypeError as error:
+            taken = [*signature.parameters][1:]
+            raise ValueError(
+                f"`pipeline` takes {taken or 'no options'} for this task. "
+                f"Received: {error}. Leave it out."
+            ) from error
+        return functools.partial(call, **options)
 
     def load_tokenizer(self, folder: str) -> Any:
         """Returns the tokenizer of the folder."""
@@ -146,6 +166,21 @@ class TextClassification(Pipeline):
             best = [labels[0] for labels in found]
             return best[0] if isinstance(inputs, dict) else best
         return found if several else found[0]
+
+    def with_options(self, **options: Any) -> Callable[..., Any]:
+        """See the base class.
+
+        NOTE: with a `top_k` that is not that of the call, a text alone gives
+        a list of its list, as in Transformers.
+        """
+        call = super().with_options(**options)
+
+        def classify(inputs: Any, **given: Any) -> Any:
+            found = call(inputs, **given)
+            as_list = "top_k" in options and "top_k" not in given
+            return [found] if as_list and isinstance(inputs, str) else found
+
+        return classify
 
 
 class TokenClassification(Pipeline):
@@ -414,24 +449,28 @@ PIPELINES: dict[str, type[Any]] = {
 }
 
 
-def pipeline(task: str, model: str, batch_size: int = 8) -> Callable[..., Any]:
+def pipeline(
+    task: str, model: str, batch_size: int = 8, **options: Any
+) -> Callable[..., Any]:
     """Returns a function from text to results.
 
     Args:
         task: One of PIPELINES.
         model: Model folder, or hub id.
         batch_size: Texts at a time.
+        **options: What it is called with, where a call does not say.
 
     Raises:
-        ValueError: There is no such pipeline, or the folder is not one of
-            its tasks.
+        ValueError: There is no such pipeline, the folder is not one of its
+            tasks, or it does not take the options.
     """
     if task not in PIPELINES:
         raise ValueError(
             f"`task` must be one of {list(PIPELINES)}. Received: {task!r}"
         )
     _check_count("batch_size", batch_size)
-    return PIPELINES[task](model_folder.load(model), model, batch_size)
+    pipe = PIPELINES[task](model_folder.load(model), model, batch_size)
+    return pipe.with_options(**options) if options else pipe
 
 
 def _check_count(name: str, value: int | None) -> None:
