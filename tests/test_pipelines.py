@@ -221,7 +221,7 @@ def test_roles(roles: str, tmp_path: pathlib.Path) -> None:
     lines = "".join(json.dumps(one) + "\n" for one in inputs)
     (tmp_path / "lines").write_text(lines)
     run = {"text_column": "0", "predicate_column": "1"}
-    config = prediction_jobs.labelled_config(pipe.task, run, as_lines=True)
+    config = prediction_jobs.labelled_config(pipe.task, run, {}, as_lines=True)
     job = prediction_jobs.labelled_job(
         pipe.task, roles, str(tmp_path / "lines"), config, 1
     )
@@ -238,13 +238,13 @@ def test_where_predicates_are_refused(
 ) -> None:
     task = model_folder.load(roles)
     with pytest.raises(ValueError, match="`predicate_column` is needed"):
-        prediction_jobs.labelled_config(task, {}, as_lines=False)
+        prediction_jobs.labelled_config(task, {}, {}, as_lines=False)
     with pytest.raises(ValueError, match="trained with predicates, which"):
         as_in_run(task, ExportSettings(), {"predicate_column": "1"})
     other = model_folder.load(folders / "tagging")
     with pytest.raises(ValueError, match="Received: '1'. Leave it out"):
         prediction_jobs.labelled_config(
-            other, {"predicate_column": "1"}, as_lines=False
+            other, {}, {"predicate_column": "1"}, as_lines=False
         )
     pipe = tfllm.pipeline(
         "token-classification", model=str(folders / "tagging")
