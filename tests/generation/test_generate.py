@@ -496,9 +496,11 @@ def test_stop_strings_are_found_in_the_bytes_of_the_call(
     stop = plain[0][2]
     config = GenerationConfig(max_new_tokens=9, stop_strings=("!",))
 
+    table: list[bytes] = []
+
     def lengths(mark: int) -> list[int]:
-        # A list that is gone after the call, whose place the next may have.
-        table = [b"!" if i == mark else b"." for i in range(VOCAB)]
+        # One list with other bytes, as one made where another was may be.
+        table[:] = [b"!" if i == mark else b"." for i in range(VOCAB)]
         found = generate(model, PROMPTS, config, token_bytes=table)
         return [len(ids) for ids in flat(found)]
 
