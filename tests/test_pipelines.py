@@ -259,7 +259,9 @@ def test_a_run_says_whether_it_had_predicates(column: str) -> None:
     assert run.task_settings["with_predicates"] is bool(column)
 
 
-def test_question_answering(folders: pathlib.Path) -> None:
+def test_question_answering(
+    folders: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
     pipe = tfllm.pipeline(
         "question-answering", model=str(folders / "question_answering")
     )
@@ -282,6 +284,19 @@ def test_question_answering(folders: pathlib.Path) -> None:
     every = pipe(question="baba?", context=CONTEXT, top_k=99)
     assert len({(a["start"], a["end"]) for a in every}) == 13 * 14 // 2
     assert sum(answer["score"] for answer in every) == pytest.approx(1.0)
+    # As the verb gives them.
+    (tmp_path / "lines").write_text(f"baba?\t{CONTEXT}\n")
+    job = prediction_jobs.labelled_job(
+        pipe.task,
+        str(folders / "question_answering"),
+        str(tmp_path / "lines"),
+        prediction_jobs.labelled_config(pipe.task, {}, {}, as_lines=True),
+        top_k=99,
+    )
+    (result,) = job.predict(list(job.items))
+    assert [a["answer"] for a in result["answers"]] == [
+        a["answer"] for a in every
+    ]
     # A model that may say so says that there is none.
     pipe.task.null_threshold = -1e9
     none = pipe(question="baba?", context=CONTEXT)

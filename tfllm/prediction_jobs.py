@@ -1,6 +1,7 @@
 """What the predict verb predicts, by the kind of model: from input to JSON."""
 
 import dataclasses
+import functools
 import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +15,7 @@ from tfllm.data.labelled.records.read import read_records
 from tfllm.data.labelled.records.record import Record
 from tfllm.data.text_files import open_bytes
 from tfllm.evaluation.labelled import predict
+from tfllm.evaluation.pooling import AnswerPool
 from tfllm.evaluation.results import results
 from tfllm.file_access import STANDARD_INPUT
 from tfllm.interop import model_folder
@@ -110,9 +112,13 @@ def labelled_job(
     with model_folder.local_folder(model_dir) as folder:
         tokenizer = load_tokenizer(str(folder))
 
+    make_pool = None
+    if task.kind == "question_answering":
+        make_pool = functools.partial(AnswerPool, n_best=top_k)
+
     def label(records: list[Record]) -> list[Result]:
         data = LabelledData(records, tokenizer, config)
-        return results(predict(task, data), top_k)
+        return results(predict(task, data, make_pool=make_pool), top_k)
 
     return Job(_records(files, config), label, _is_of)
 

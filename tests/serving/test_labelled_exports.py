@@ -338,12 +338,12 @@ def test_a_folder_without_a_run_is_read_in_one_way(
     pipe = pipelines.Pipeline(task, str(tmp_path))
     texts = ("x",) * (1 if kind in ("tagging", "embedding") else 2)
     list(pipe.predict([Record("0", "here", texts, words=((0, 1),))]))
-    read.append(prediction_jobs.labelled_config(task, {}, as_lines=True))
+    read.append(prediction_jobs.labelled_config(task, {}, {}, as_lines=True))
     assert [(one.seq_length, one.stride) for one in read] == [USUAL[kind]] * 2
     served = exports.signatures.as_in_run(task, ExportSettings(), {})
     assert (served.seq_length, served.stride or None) == USUAL[kind]
     with pytest.raises(ValueError, match="at most 600.*Received: 601"):
-        prediction_jobs.labelled_config(task, {"seq_length": 601}, False)
+        prediction_jobs.labelled_config(task, {"seq_length": 601}, {}, False)
 
 
 def test_long_texts_to_embed_are_cut() -> None:
@@ -353,7 +353,7 @@ def test_long_texts_to_embed_are_cut() -> None:
     long = [" ".join(texts(30)), "it was"]
     records = [Record(text[:3], "here", (text,)) for text in long]
     data = LabelledData(
-        records, tokenizer, prediction_jobs.labelled_config(task, run, True)
+        records, tokenizer, prediction_jobs.labelled_config(task, run, {}, True)
     )
     np.testing.assert_allclose(
         served.from_text(text=tf.constant(long))["embedding"],
@@ -375,7 +375,7 @@ def test_questions_are_as_long_as_in_the_run() -> None:
         answer = served.from_text(
             question=tf.constant([question] * 12), context=tf.constant(contexts)
         )
-        config = prediction_jobs.labelled_config(task, run, True)
+        config = prediction_jobs.labelled_config(task, run, {}, True)
         records = [question_record(question, text) for text in contexts]
         data = LabelledData(records, tokenizer, config)
         expected = [one["score"] for one in results(predict(task, data))]
