@@ -24,7 +24,6 @@ from tfllm.data.corpus.sources import DOCUMENT_PER
 from tfllm.data.labelled import named_settings
 from tfllm.data.labelled.batches import LabelledData, open_labelled_data
 from tfllm.data.labelled.config import LabelledDataConfig
-from tfllm.data.labelled.rows.groups import check_pair_column
 from tfllm.data.open_data import open_data
 from tfllm.data.pretraining.causal import CausalData, CausalDataConfig
 from tfllm.data.pretraining.pipeline import DataConfig
@@ -218,7 +217,7 @@ def open_labelled(
     settings = {**config.values, **labelled_flags.given()}
     reading = named_settings.task_config(task, settings)
     named_settings.check_label_column(task.kind, reading.label_column)
-    check_pair_column(task.kind, reading.text_pair_column)
+    named_settings.check_pair_column(task.kind, reading.text_pair_column)
     data = open_labelled_data(
         config.eval_files, tokenizer, reading, flag="eval_files"
     )

@@ -239,6 +239,7 @@ class RunConfig:
             )
         if self.is_labelled:
             named_settings.check_label_column(self.task, self.label_column)
+            named_settings.check_pair_column(self.task, self.text_pair_column)
         if self.corpus_source not in ("", "docstrings"):
             raise ValueError(
                 "`corpus_source` must be 'docstrings' or empty. Received: "

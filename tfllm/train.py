@@ -24,7 +24,6 @@ from tfllm.data import fingerprints
 from tfllm.data.corpus.builder import ensure_docstring_corpus
 from tfllm.data.labelled.batches import LabelledData
 from tfllm.data.labelled.config import LabelledDataConfig
-from tfllm.data.labelled.rows.groups import check_pair_column
 from tfllm.data.open_data import Data, open_data
 from tfllm.data.pretraining import prepared_folder
 from tfllm.data.pretraining.causal import CausalData
@@ -98,7 +97,6 @@ def run(config: RunConfig) -> dict[str, Any]:
     Returns:
         Contents of train_results.json and eval_results.json, merged.
     """
-    check_pair_column(config.task, config.text_pair_column)
     strategy = distribution.create_strategy(config.strategy)
     workers = distribution.Workers(strategy)
     folder = run_folder.RunFolder(config.model_dir, writes=workers.is_chief)

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from tfllm.evaluation.label_counts import named, scores_of_counts
+
 _TAG = re.compile(r"O|[BIES](-.+)?")
 
 
@@ -126,12 +128,7 @@ def entity_counts(
 
 def metrics_of_counts(counts: np.ndarray) -> dict[str, float]:
     """Returns `precision`, `recall` and `f1` of rows of `entity_counts`."""
-    right, ours, theirs = (float(total) for total in counts.sum(axis=0))
-    return {
-        "precision": right / max(ours, 1.0),
-        "recall": right / max(theirs, 1.0),
-        "f1": 2.0 * right / max(ours + theirs, 1.0),
-    }
+    return named(scores_of_counts(*counts.sum(axis=0)))
 
 
 def _scores(

@@ -71,6 +71,22 @@ def check_label_column(task: str, column: str) -> None:
         )
 
 
+def check_pair_column(task: str, column: str) -> None:
+    """Raises ValueError if texts to embed have none that belongs to them.
+
+    Args:
+        task: One of LABELLED_TASKS; embedding learns from pairs, and is
+            measured by them. Only prediction takes single texts.
+        column: Where the second text stands.
+    """
+    if task == "embedding" and not column:
+        raise ValueError(
+            "`text_pair_column` is needed for the task embedding: it learns "
+            "from pairs of texts, and is measured by them. Received: nothing. "
+            "Add --text_pair_column=..."
+        )
+
+
 def _check_predicates(task: Any, column: str) -> None:
     """Raises ValueError for rows that training had otherwise."""
     needed = getattr(task, "with_predicates", False)

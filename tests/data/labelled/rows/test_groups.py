@@ -9,13 +9,13 @@ import pytest
 
 from tests.data.labelled.test_batches import equal, take, texts
 from tests.tasks.tiny_task import model_config
-from tfllm import tasks, train
+from tfllm import tasks
 from tfllm.data.bad_records import BadRecords
 from tfllm.data.labelled.batches import NO_RECORD, LabelledData
 from tfllm.data.labelled.config import LabelledDataConfig
+from tfllm.data.labelled.named_settings import check_pair_column
 from tfllm.data.labelled.records.read import read_records
 from tfllm.data.labelled.records.record import Record
-from tfllm.data.labelled.rows.groups import check_pair_column
 from tfllm.data.packing import pack_inputs
 from tfllm.evaluation.labelled import evaluate_labelled
 from tfllm.run_config import RunConfig
@@ -117,7 +117,14 @@ def test_pairs_are_needed_to_learn_from() -> None:
     with pytest.raises(ValueError, match=message):
         check_pair_column("embedding", "")
     with pytest.raises(ValueError, match=message):
-        train.run(RunConfig(task="embedding", label_column=""))
+        RunConfig(
+            task="embedding",
+            label_column="",
+            train_files="x",
+            tokenizer="x",
+            model_dir="x",
+            train_steps=1,
+        ).check()
     check_pair_column("embedding", "1")
     check_pair_column("classification", "")
 

@@ -65,22 +65,6 @@ def embedding_rows(
     )
 
 
-def check_pair_column(task: str, column: str) -> None:
-    """Raises ValueError if texts to embed have none that belongs to them.
-
-    Args:
-        task: One of LABELLED_TASKS; embedding learns from pairs, and is
-            measured by them. Only prediction takes single texts.
-        column: Where the second text stands.
-    """
-    if task == "embedding" and not column:
-        raise ValueError(
-            "`text_pair_column` is needed for the task embedding: it learns "
-            "from pairs of texts, and is measured by them. Received: nothing. "
-            "Add --text_pair_column=..."
-        )
-
-
 def _check_cosines(
     records: Sequence[Record], values: np.ndarray, scale: float
 ) -> None:
