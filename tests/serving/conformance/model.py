@@ -99,6 +99,26 @@ class Model(tf.Module):
         )
         return {"steps": tf.fill(tf.shape(count), steps)}
 
+    @tf.function(
+        input_signature=[tf.TensorSpec([None], tf.string, name="gate")]
+    )
+    def hold(self, gate: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Writes GATE.held, then waits until the file GATE exists."""
+        tf.io.write_file(gate[0] + ".held", "")
+        # A pattern that counts keeps the optimizer from asking only once.
+        looks, _ = tf.while_loop(
+            lambda i, found: tf.size(found) == 0,
+            lambda i, found: (
+                i + 1,
+                tf.io.matching_files(
+                    gate[0] + tf.strings.substr(tf.strings.as_string(i), 0, 0)
+                ),
+            ),
+            (0, tf.zeros([0], tf.string)),
+            shape_invariants=(tf.TensorShape([]), tf.TensorShape([None])),
+        )
+        return {"gate": tf.where(looks > 0, gate, "")}
+
     @tf.function(input_signature=EXAMPLES)
     def classify(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         scores = _score(_texts_of(inputs), self.version)
@@ -130,6 +150,7 @@ def write(base: pathlib.Path, version: int) -> pathlib.Path:
             "scalar": module.scalar,
             "which": module.which,
             "slow": module.slow,
+            "hold": module.hold,
             "classify": module.classify,
             "regress": module.regress,
         },

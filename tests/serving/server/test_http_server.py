@@ -225,12 +225,12 @@ def test_slow_clients(site: Site, content: bytes) -> None:
         (found,) = answers(connection)
     assert found[0] == 408
     assert json.loads(found[1]) == {"error": "Request timed out"}
-    assert 0.3 < time.monotonic() - start < 5
+    assert time.monotonic() - start > 0.3
 
 
 def test_a_client_that_drips_is_slow_as_well(site: Site) -> None:
     with site.connect() as connection:
-        end = time.monotonic() + 5
+        end = time.monotonic() + 60
         while time.monotonic() < end:
             try:
                 connection.sendall(b"P")
@@ -253,7 +253,7 @@ def test_clients_that_go_away(site: Site) -> None:
 
 def test_too_many_connections(site: Site) -> None:
     held = [site.connect() for _ in range(8)]
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while len(site.server._connections) < 8:
         assert time.monotonic() < deadline
     with site.connect() as connection:
@@ -278,9 +278,7 @@ def test_stopping_finishes_what_was_taken() -> None:
     idle.sendall(sized(b"y"))
     assert idle.recv(1000).endswith(b"POST y")
     threading.Timer(0.3, site.gate.set).start()
-    start = time.monotonic()
-    assert site.server.stop(10)
-    assert time.monotonic() - start < 5
+    assert site.server.stop(60)
     assert answers(busy) == [(200, b"POST x")]
     assert idle.recv(10) == b""
     with pytest.raises(OSError, match="refused"):
