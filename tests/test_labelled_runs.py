@@ -83,6 +83,15 @@ RUNS: dict[str, tuple[Any, str, dict[str, Any]]] = {
 }
 
 
+CHARTS = {
+    "classification": ["confusion", "calibration"],
+    "multi_label": ["decisions", "calibration"],
+    "regression": [],
+    "tagging": ["confusion", "calibration"],
+    "question_answering": ["calibration", "confusion"],
+    "embedding": [],
+    "multiple_choice": ["calibration"],
+}
 # Classification by an encoder is in test_train_labelled.py.
 CASES = [
     (family, task)
@@ -170,6 +179,7 @@ def test_the_figures_of_training_come_out_again(
     for name, (low, high) in after["intervals"].items():
         assert low <= high
         assert name in figures
+    assert after["charts"] == [f"eval_{name}.png" for name in CHARTS[task]]
     for name in after["charts"]:
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 

@@ -8,6 +8,7 @@ import numpy as np
 from tfllm.evaluation.calibration import calibration
 from tfllm.evaluation.charts import (
     write_confusion_matrix,
+    write_decisions,
     write_reliability_diagram,
 )
 
@@ -35,6 +36,16 @@ def test_many_labels(tmp_path: pathlib.Path) -> None:
     names = [f"label {i}" for i in range(50)]
     write_confusion_matrix(str(path), np.eye(50, dtype=int), names)
     assert size_of(path) == (1600, 1600)
+
+
+def test_decisions(tmp_path: pathlib.Path) -> None:
+    first, second = tmp_path / "a.png", tmp_path / "b.png"
+    counts = np.arange(12).reshape(3, 2, 2)
+    write_decisions(str(first), counts, ["a", "b", "c"])
+    assert size_of(first) == (500, 400)
+    # Missed is not wrongly given.
+    write_decisions(str(second), counts.swapaxes(1, 2), ["a", "b", "c"])
+    assert first.read_bytes() != second.read_bytes()
 
 
 def test_reliability_diagram(tmp_path: pathlib.Path) -> None:

@@ -71,3 +71,14 @@ def test_an_area_by_hand() -> None:
     assert areas.mean(np.arange(4)) == pytest.approx(3.5 / 4)
     assert areas.mean(np.array([1, 2, 2])) == 0.5
     assert areas.mean(np.array([0, 2])) == 0.5
+
+
+def test_decisions_on_several_labels() -> None:
+    logits = np.array([[1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
+    golds = [("a",), ("b",), ("a", "b")]
+    figures = SeveralLabelFigures(found(("a", "b"), golds, logits))
+    # Label is right x label was given.
+    assert figures.details()["decisions"] == {
+        "a": [[0, 1], [1, 1]],
+        "b": [[1, 0], [0, 2]],
+    }

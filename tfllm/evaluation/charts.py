@@ -26,27 +26,33 @@ def write_confusion_matrix(
         counts: int [L, L], right label x predicted label.
         names: Of the labels.
     """
-    size = float(np.clip(2.0 + 0.5 * len(names), 4.0, 16.0))
-    figure, axes = _figure(size, size)
     # Shares of the right label: a rare one shows as clearly as a common one.
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
-    places = range(len(names))
-    axes.set_xticks(places, names, rotation=90)
-    axes.set_yticks(places, names)
+    size = _size_of(len(names))
+    figure, axes = _figure(size, size)
+    _draw_counts(axes, counts, shares, names, names)
     axes.set_xlabel("predicted")
     axes.set_ylabel("right")
-    if len(names) <= _MOST_NUMBERS:
-        for row in places:
-            for column in places:
-                axes.text(
-                    column,
-                    row,
-                    str(int(counts[row, column])),
-                    ha="center",
-                    va="center",
-                    color="white" if shares[row, column] > 0.5 else "black",
-                )
+    _write(path, figure)
+
+
+def write_decisions(
+    path: str, counts: np.ndarray, names: Sequence[str]
+) -> None:
+    """Draws how often labels that do not exclude each other were given.
+
+    Args:
+        path: Of the PNG file.
+        counts: int [L, 2, 2], by label: whether it is right x whether it was
+            given.
+        names: Of the labels.
+    """
+    shares = counts / np.maximum(counts.sum(axis=2, keepdims=True), 1)
+    # The columns in another order: those of right labels first.
+    order = (1, 1, 0, 0), (1, 0, 1, 0)
+    columns = ("right, given", "right, missed", "wrong, given", "wrong, not")
+    figure, axes = _figure(5.0, _size_of(len(names)))
+    _draw_counts(axes, counts[:, *order], shares[:, *order], names, columns)
     _write(path, figure)
 
 
@@ -111,6 +117,35 @@ def write_search(
     if any(series.values()):
         axes.legend()
     _write(path, figure)
+
+
+def _size_of(num_rows: int) -> float:
+    """Returns the inches of an axis with so many names."""
+    return float(np.clip(2.0 + 0.5 * num_rows, 4.0, 16.0))
+
+
+def _draw_counts(
+    axes: Any,
+    counts: np.ndarray,
+    shares: np.ndarray,
+    rows: Sequence[str],
+    columns: Sequence[str],
+) -> None:
+    """Draws a table of counts, int [R, C], coloured by shares, [R, C]."""
+    axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
+    axes.set_xticks(range(len(columns)), columns, rotation=90)
+    axes.set_yticks(range(len(rows)), rows)
+    if len(rows) > _MOST_NUMBERS:
+        return
+    for (row, column), count in np.ndenumerate(counts):
+        axes.text(
+            column,
+            row,
+            str(int(count)),
+            ha="center",
+            va="center",
+            color="white" if shares[row, column] > 0.5 else "black",
+        )
 
 
 def _figure(width: float, height: float) -> tuple[Any, Any]:

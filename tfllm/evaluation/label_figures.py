@@ -10,6 +10,7 @@ from tfllm.evaluation import metrics
 from tfllm.evaluation.calibration import Calibration, calibration
 from tfllm.evaluation.charts import (
     write_confusion_matrix,
+    write_decisions,
     write_reliability_diagram,
 )
 from tfllm.evaluation.figures import SCORES, Figures, averages
@@ -145,15 +146,25 @@ class SeveralLabelFigures(Figures):
 
     def details(self) -> dict[str, Any]:
         """See Figures."""
+        decisions = self._decisions().tolist()
         return {
-            "labels": metrics.per_label(self._gold, self._given, self._labels)
+            "labels": metrics.per_label(self._gold, self._given, self._labels),
+            "decisions": dict(zip(self._labels, decisions, strict=True)),
         }
 
     def draw(self, prefix: str) -> list[str]:
         """See Figures."""
-        path = f"{prefix}calibration.png"
-        write_reliability_diagram(path, self._calibration())
-        return [path]
+        paths = [f"{prefix}decisions.png", f"{prefix}calibration.png"]
+        write_decisions(paths[0], self._decisions(), self._labels)
+        write_reliability_diagram(paths[1], self._calibration())
+        return paths
+
+    def _decisions(self) -> np.ndarray:
+        """Returns counts, int [L, 2, 2]: label is right x label was given."""
+        columns = zip(self._gold.T, self._given.T, strict=True)
+        return np.stack(
+            [metrics.confusion(gold, given, 2) for gold, given in columns]
+        )
 
     def _calibration(self) -> Calibration:
         """Returns that of the decisions on all labels."""

@@ -7,7 +7,11 @@ import numpy as np
 
 from tfllm.data.labelled.records.record import Record
 from tfllm.evaluation import metrics, squad
-from tfllm.evaluation.charts import write_confusion_matrix
+from tfllm.evaluation.calibration import Calibration, calibration
+from tfllm.evaluation.charts import (
+    write_confusion_matrix,
+    write_reliability_diagram,
+)
 from tfllm.evaluation.entities import (
     are_entity_tags,
     entity_counts,
@@ -18,7 +22,11 @@ from tfllm.evaluation.entities import (
 from tfllm.evaluation.figures import SCORES, Figures, averages
 from tfllm.evaluation.metrics import Values
 from tfllm.evaluation.predictions import Predictions
+from tfllm.evaluation.results import ranked_answers
 from tfllm.evaluation.tags import best_tags
+
+# Kinds of questions, and what a task says of them.
+_ANSWERED = ("answer", "no answer")
 
 
 class TagFigures(Figures):
@@ -29,9 +37,8 @@ class TagFigures(Figures):
         self._labels = found.task.labels
         self._are_entities = are_entity_tags(self._labels)
         self._gold = [list(record.gold) for record in found.records]
-        self._predicted = [
-            best_tags(output, self._labels)[0] for output in found.outputs
-        ]
+        best = [best_tags(output, self._labels) for output in found.outputs]
+        self._predicted = [tags for tags, _ in best]
         pairs = list(zip(self._gold, self._predicted, strict=True))
         # Right words and all words of each record.
         self._right = np.array(
@@ -39,12 +46,13 @@ class TagFigures(Figures):
         )
         if self._are_entities:
             self._counts = entity_counts(self._gold, self._predicted)
+        self._calibration = self._calibrated([scores for _, scores in best])
 
     @staticmethod
     def names(task: Any, records: Sequence[Record]) -> tuple[str, ...]:
         """See Figures."""
         own = SCORES if are_entity_tags(task.labels) else ()
-        return ("accuracy", *own, *averages("macro"))
+        return ("accuracy", "calibration_error", *own, *averages("macro"))
 
     def values(self) -> Values:
         """See Figures."""
@@ -57,7 +65,11 @@ class TagFigures(Figures):
             values = metrics.averages(
                 gold, predicted, "macro", "macro_", labels.tolist()
             )
-        return {**values, "accuracy": self._accuracy(self._right)}
+        return {
+            **values,
+            "accuracy": self._accuracy(self._right),
+            "calibration_error": self._calibration.expected_error,
+        }
 
     def sample(self, rows: np.ndarray) -> Values:
         """See Figures."""
@@ -68,21 +80,36 @@ class TagFigures(Figures):
 
     def details(self) -> dict[str, Any]:
         """See Figures."""
+        confusion = {"confusion": self._confusion().tolist()}
         if self._are_entities:
-            return {"labels": per_entity_type(self._gold, self._predicted)}
-        return {"labels": metrics.per_label(*self._flat(), self._labels)}
+            tables = per_entity_type(self._gold, self._predicted)
+        else:
+            tables = metrics.per_label(*self._flat(), self._labels)
+        return {"labels": tables, **confusion}
 
     def draw(self, prefix: str) -> list[str]:
         """See Figures."""
+        paths = [f"{prefix}confusion.png", f"{prefix}calibration.png"]
+        write_confusion_matrix(paths[0], self._confusion(), self._labels)
+        write_reliability_diagram(paths[1], self._calibration)
+        return paths
+
+    def _confusion(self) -> np.ndarray:
+        """Returns counts of words, int [L, L], right tag x predicted tag."""
         gold, predicted = self._flat()
-        # A word that was cut off has no place in the matrix.
-        read = predicted >= 0
-        counts = metrics.confusion(
-            gold[read], predicted[read], len(self._labels)
+        # A word without a tag has no place in the matrix.
+        tagged = predicted >= 0
+        return metrics.confusion(
+            gold[tagged], predicted[tagged], len(self._labels)
         )
-        path = f"{prefix}confusion.png"
-        write_confusion_matrix(path, counts, self._labels)
-        return [path]
+
+    def _calibrated(self, scores: list[list[float]]) -> Calibration:
+        """Returns that of the tags of words, given the scores of all texts."""
+        gold, predicted = self._flat()
+        confidence = np.concatenate([*scores, []])
+        # A word that was cut off has a score of 0: nothing was said of it.
+        read = confidence > 0.0
+        return calibration(confidence[read], (gold == predicted)[read])
 
     @staticmethod
     def _accuracy(right: np.ndarray) -> float:
@@ -109,6 +136,7 @@ class AnswerFigures(Figures):
         gold = [tuple(a.text for a in record.gold) for record in found.records]
         if tune:
             found.task.null_threshold = _best_threshold(gold, found.outputs)
+        self._outputs = found.outputs
         self._threshold = found.task.null_threshold
         self._questions = _judged(gold, found.outputs, self._threshold)
         self._scores: np.ndarray | None = None
@@ -133,10 +161,43 @@ class AnswerFigures(Figures):
 
     def sample(self, rows: np.ndarray) -> Values:
         """See Figures."""
+        exact_match, f1 = self._by_question()[rows].mean(axis=0)
+        return {"exact_match": float(exact_match), "f1": float(f1)}
+
+    def details(self) -> dict[str, Any]:
+        """See Figures."""
+        if self._threshold is None:
+            return {}
+        return {"confusion": self._confusion().tolist()}
+
+    def draw(self, prefix: str) -> list[str]:
+        """See Figures."""
+        paths = [f"{prefix}calibration.png"]
+        write_reliability_diagram(paths[0], self.calibration())
+        if self._threshold is not None:
+            paths.append(f"{prefix}confusion.png")
+            write_confusion_matrix(paths[1], self._confusion(), _ANSWERED)
+        return paths
+
+    def _confusion(self) -> np.ndarray:
+        """Returns counts, int [2, 2]: by _ANSWERED, right x predicted."""
+        gold = np.array([not question.gold for question in self._questions])
+        given = np.array([not question.answer for question in self._questions])
+        return metrics.confusion(gold, given, len(_ANSWERED))
+
+    def calibration(self) -> Calibration:
+        """Returns that of the answers; right is one that matches exactly."""
+        confidence = [
+            ranked_answers(answers, self._threshold, 1)[0]["score"]
+            for answers in self._outputs
+        ]
+        return calibration(np.array(confidence), self._by_question()[:, 0])
+
+    def _by_question(self) -> np.ndarray:
+        """Returns exact match and F1 of each question, float [N, 2]."""
         if self._scores is None:
             self._scores = squad.per_question(self._questions)
-        exact_match, f1 = self._scores[rows].mean(axis=0)
-        return {"exact_match": float(exact_match), "f1": float(f1)}
+        return self._scores
 
 
 def _judged(
