@@ -26,7 +26,8 @@ _HELP = {
     "id_column": "Column of an id.",
     "predicate_column": "Column of the predicate, for tagging.",
     "tag_scheme": "Of the tags, for tagging; auto: found out.",
-    "choice_columns": "Columns of the choices, or one with lists of them.",
+    "choice_columns": "Columns of the choices, or one with lists of them; "
+    "the last columns may be blank.",
     "label_scale": "Similarities are divided by it, for embedding.",
     "question_length": "Tokens of a question, at most.",
     "label_separator": "Between the labels of a text, for multi_label.",

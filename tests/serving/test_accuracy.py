@@ -42,8 +42,10 @@ def lines(kind: str) -> str:
         elif kind == "multi_label":
             row["label"] = list(small_models.LABELS[: 1 + i % 3])
         elif kind == "multiple_choice":
-            row["choices"] = [labelled_files.sentence(rng) for _ in range(3)]
-            row["label"] = i % 3
+            row["choices"] = [
+                labelled_files.sentence(rng) for _ in range(2 + i % 3)
+            ]
+            row["label"] = i % 2
         else:
             row["other"] = labelled_files.sentence(rng)
             row["label"] = i / COUNT

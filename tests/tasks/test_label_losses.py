@@ -145,6 +145,34 @@ def test_the_loss_of_spans_is_the_mean_of_both() -> None:
     assert (start[x["answer_mask"] == 0] == 0).all()
 
 
+def test_choices_that_there_are_not() -> None:
+    """Loss, smoothing and gradient are those of the choices there are."""
+    task = labelled.create("multiple_choice", "bert", label_smoothing=0.2)
+    x, _, _ = labelled.batch("multiple_choice")
+    x["choice_mask"] = np.array([[1, 1, 1], [1, 1, 0], [1, 1, 0], [1, 1, 1]])
+    labels, weights = np.array([2, 0, 1, 1]), np.array([1.0, 0.5, 2.0, 0.0])
+    logits = task(x)["multiple_choice"].numpy().astype("float64")
+    expected = 0.0
+    slopes = np.zeros_like(logits)
+    for row, count in enumerate([3, 2, 2, 3]):
+        target = np.full(count, 0.2 / count)
+        target[labels[row]] += 0.8
+        probabilities = softmax(logits[row, :count])
+        expected -= weights[row] * (target * np.log(probabilities)).sum()
+        slopes[row, :count] = weights[row] * (probabilities - target)
+    variable = tf.Variable(logits, dtype=tf.float32)
+    name = "multiple_choice"
+    with tf.GradientTape() as tape:
+        loss, _ = task.objective_sums(
+            {name: tf.constant(labels, tf.int32)},
+            {name: tf.identity(variable)},
+            {name: tf.constant(weights, tf.float32)},
+        )[name]
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+    found = tape.gradient(loss, variable)
+    np.testing.assert_allclose(found, slopes, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["classification", "embedding"])
 def test_padding_on_the_left_of_a_decoder(name: str) -> None:
     task = labelled.create(name, "gpt2")

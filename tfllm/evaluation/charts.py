@@ -50,7 +50,12 @@ def write_decisions(
     shares = counts / np.maximum(counts.sum(axis=2, keepdims=True), 1)
     # The columns in another order: those of right labels first.
     order = (1, 1, 0, 0), (1, 0, 1, 0)
-    columns = ("right, given", "right, missed", "wrong, given", "wrong, not")
+    columns = (
+        "right, given",
+        "right, missed",
+        "wrong, given",
+        "wrong, not given",
+    )
     figure, axes = _figure(5.0, _size_of(len(names)))
     _draw_counts(axes, counts[:, *order], shares[:, *order], names, columns)
     _write(path, figure)

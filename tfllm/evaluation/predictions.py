@@ -15,9 +15,10 @@ class Predictions:
         task: The task.
         records: Those that were read, in order.
         outputs: One per record, all its windows joined: logits float64 [L]
-            (classification, multi_label, multiple_choice), a number
-            (regression), [texts, D] (embedding), [words, L] (tagging), or
-            Answers (question_answering).
+            (classification, multi_label), [C] (multiple_choice: of the record
+            with the most choices), a number (regression), [texts, D]
+            (embedding), [words, L] (tagging), or Answers
+            (question_answering).
         means: The task's own figures, `loss` and others; empty without gold
             labels.
     """

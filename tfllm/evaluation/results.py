@@ -168,7 +168,8 @@ def _embedded(task: Any, record: Record, output: Any, _: int) -> Result:
 
 
 def _chosen(task: Any, record: Record, output: Any, _: int) -> Result:
-    scores = softmax(output)
+    # Behind its own choices are those that others have more.
+    scores = softmax(output[: len(record.texts) - 1])
     best = int(scores.argmax())
     return {
         "text": record.texts[0],

@@ -20,8 +20,13 @@ Pooling = Literal["mean", "cls", "last"]
 # The first four call arguments of a TaskModel, by name.
 Tokens = dict[str, Any]
 
-# Taken off a logit where no span may be. Finite, so that the loss is.
+# Taken off a logit of what cannot be chosen. Finite, so that the loss is.
 HIDDEN_LOGIT = 1e9
+
+
+def hidden(logits: Any, mask: Any) -> Any:
+    """Returns logits, lower by `HIDDEN_LOGIT` where an int32 mask is 0."""
+    return logits - (1.0 - ops.cast(mask, "float32")) * HIDDEN_LOGIT
 
 
 class TaskModel(TransformerModel):
@@ -242,8 +247,7 @@ class SpanModel(TaskModel):
             token_ids, padding_mask, segment_ids, position_ids, training
         )
         if answer_mask is not None:
-            hidden = 1.0 - ops.cast(answer_mask, "float32")
-            logits = logits - ops.expand_dims(hidden, 2) * HIDDEN_LOGIT
+            logits = hidden(logits, ops.expand_dims(answer_mask, 2))
         return {"start": logits[..., 0], "end": logits[..., 1]}
 
     def outputs(self, tokens: Tokens, training: bool) -> Any:
@@ -258,7 +262,9 @@ class ChoiceModel(TaskModel):
     Args:
         config: TransformerConfig; see SequenceModel.
 
-    Call args: Those of TaskModel, but [B, C, T]: one sequence per choice.
+    Call args: Those of TaskModel, but [B, C, T]: one sequence per choice; and
+        choice_mask: int32 [B, C], true where there is such a choice, or
+            None. Elsewhere logits are lower by `HIDDEN_LOGIT`.
 
     Returns:
         float32 [B, C].
@@ -275,6 +281,21 @@ class ChoiceModel(TaskModel):
         self.pooler = self._create_pooler()
         self.dropout = self._create_dropout(config.task_head.dropout)
         self.choice_classifier = self._create_classifier(1, "choice_classifier")
+
+    def call(
+        self,
+        token_ids: Any,
+        padding_mask: Any = None,
+        segment_ids: Any = None,
+        position_ids: Any = None,
+        training: bool = False,
+        choice_mask: Any = None,
+    ) -> Any:
+        """See the class."""
+        logits = super().call(
+            token_ids, padding_mask, segment_ids, position_ids, training
+        )
+        return logits if choice_mask is None else hidden(logits, choice_mask)
 
     def outputs(self, tokens: Tokens, training: bool) -> Any:
         """See the base class."""

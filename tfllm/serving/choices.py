@@ -181,6 +181,13 @@ class ChoiceServing(LabelledServing):
         inputs[CHOICES] = as_strings([*_CHOICES, text])[None]
         return [(DEFAULT, inputs)]
 
+    def id_request(self, x: Arrays) -> Arrays:
+        """See the base class."""
+        request = super().id_request(x)
+        if "choice_mask" in x:
+            request["lengths"] *= x["choice_mask"]
+        return request
+
     def shaped(self, arrays: Arrays) -> Arrays:
         """See the base class: rows are the choices of one text."""
         return {name: array[np.newaxis] for name, array in arrays.items()}

@@ -83,7 +83,8 @@ class LabelledData(BatchedData):
     A batch is (x, y, sample_weight), each a flat dict:
         x: token_ids, padding_mask int32 [B, T]; segment_ids int32 [B, T]
            for an encoder
-           embedding [B, 1 or 2, T]; multiple_choice [B, C, T];
+           embedding [B, 1 or 2, T]; multiple_choice [B, C, T], and
+           choice_mask int32 [B, C] where some have fewer choices than others;
            question_answering also answer_mask int32 [B, T], 1 on the context
            and on what stands for no answer
         y: by objective: classification, multiple_choice int32 [B];

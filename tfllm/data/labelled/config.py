@@ -42,8 +42,8 @@ class LabelledDataConfig:
         predicate_column: tagging: that of the predicate: in CoNLL marked in
             its line, elsewhere its number from 0; empty: there is none.
         tag_scheme: tagging: one of TAG_SCHEMES; "auto" finds out.
-        choice_columns: multiple_choice: those of the choices, or one that
-            holds a list.
+        choice_columns: multiple_choice: those of the choices, of which the last
+            may be blank, or one that holds a list of two or more.
         question_length: question_answering: tokens of a question at most.
         table: How files become rows.
         label_scale: embedding: gold similarities are divided by it, so that

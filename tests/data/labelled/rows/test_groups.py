@@ -17,7 +17,8 @@ from tfllm.data.labelled.named_settings import check_pair_column
 from tfllm.data.labelled.records.read import read_records
 from tfllm.data.labelled.records.record import Record
 from tfllm.data.packing import pack_inputs
-from tfllm.evaluation.labelled import evaluate_labelled
+from tfllm.evaluation.labelled import evaluate_labelled, predict
+from tfllm.evaluation.results import results
 from tfllm.run_config import RunConfig
 from tfllm.tokenizers import WordPieceTokenizer
 
@@ -148,12 +149,53 @@ def test_choices(tokenizer: WordPieceTokenizer) -> None:
             equal(x[name][:, choice], values[:, :width].numpy())
     whole = take(data.dataset(), 5)
     equal(take(data.dataset(2), 3), whole[2:])
-    with pytest.raises(ValueError, match=r"\[2, 4\]"):
-        LabelledData(
-            own[:1] + records(1, 2, True), tokenizer, config("multiple_choice")
-        )
     with pytest.raises(ValueError, match="`stride`"):
         LabelledData(own, tokenizer, config("multiple_choice", stride=3))
+
+
+def test_unequal_numbers_of_choices(tokenizer: WordPieceTokenizer) -> None:
+    own = records(2, 4, True) + records(2, 3, True) + records(2, 5, True)
+    settings = config("multiple_choice", batch_size=6)
+    data = LabelledData(own, tokenizer, settings)
+    ((x, y, _, numbers, _),) = data.evaluation_rows()
+    assert x["token_ids"].shape[:2] == x["choice_mask"].shape == (6, 4)
+    assert x["choice_mask"].dtype == np.int32
+    width = x["token_ids"].shape[2]
+    for row, number in enumerate(numbers):
+        before, *choices = own[number].texts
+        assert x["choice_mask"][row].tolist() == [
+            int(place < len(choices)) for place in range(4)
+        ]
+        segments = [
+            tokenizer.tokenize([before] * len(choices)),
+            tokenizer.tokenize(choices),
+        ]
+        packed = pack_inputs(segments, 16, 2, 3, 0)
+        for name, values in packed.items():
+            equal(x[name][row, : len(choices)], values[:, :width].numpy())
+    spec = data.dataset().element_spec[0]
+    assert spec["choice_mask"].shape == [6, 4]
+
+
+def test_missing_choices_are_never_chosen(
+    tokenizer: WordPieceTokenizer,
+) -> None:
+    """A record has the same result beside records with more choices."""
+    task = tasks.create("multiple_choice", model_config())
+    few, more = records(4, 3, True), records(4, 6, True)
+    settings = config("multiple_choice", seq_length=8)
+    alone = LabelledData(few, tokenizer, settings)
+    beside = LabelledData(few + more, tokenizer, settings)
+    expected = results(predict(task, alone))
+    found = results(predict(task, beside))[:4]
+    for one, other in zip(found, expected, strict=True):
+        assert one["choice_text"] == other["choice_text"]
+        assert one["scores"] == pytest.approx(other["scores"], abs=1e-5)
+    losses = [
+        evaluate_labelled(task, LabelledData(own, tokenizer, settings))["loss"]
+        for own in (few, more, few + more)
+    ]
+    assert losses[2] == pytest.approx((losses[0] + losses[1]) / 2, abs=1e-5)
 
 
 def test_some_gold_is_an_error(tokenizer: WordPieceTokenizer) -> None:
@@ -194,6 +236,12 @@ def test_choices_from_files(tmp_path: pathlib.Path) -> None:
     )
     assert record.texts == ("It rains.", "She runs", "She sits")
     assert record.gold == 1
+    path.write_text("text,e0,e1,e2,label\nt,a,b, ,0\nt,a,,c,0\n")
+    columns = ("e0", "e1", "e2")
+    with pytest.raises(ValueError, match="line 3: .*'e1' is blank"):
+        read(path, choice_columns=columns)
+    path.write_text("text,e0,e1,e2,label\nt,a,b, ,0\n")
+    assert read(path, choice_columns=columns)[0].texts == ("t", "a", "b")
     path = tmp_path / "a.jsonl"
     good = {"text": "t", "choices": ["a", "b", "c"], "label": 2}
     path.write_text(json.dumps(good))
@@ -201,9 +249,9 @@ def test_choices_from_files(tmp_path: pathlib.Path) -> None:
     assert read(path)[0].gold == 2
     assert read(path, label_column="")[0].gold is None
     for fields, reason in [
-        ({"choices": ["a", "b"]}, "2 choices; the first record has 3"),
         ({"choices": ["a"]}, "two texts or more"),
         ({"choices": ["a", "b", " "]}, "two texts or more"),
+        ({"choices": ["a", "b"]}, "from 0 to 1, or its letter, not 2"),
         ({"label": 3}, "from 0 to 2, or its letter, not 3"),
         ({"label": "D"}, "not 'D'"),
         ({"label": -1}, "not -1"),

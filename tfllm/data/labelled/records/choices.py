@@ -22,19 +22,14 @@ def read_choice_records(
     flag: str = "train_files",
 ) -> Iterator[Record]:
     """Yields the records of files; see `read.read_records`."""
-    number = count = 0
+    number = 0
     rows = read_rows(files, columns_of(config), config.table, bad, flag)
     for row in rows:
         try:
             choices = _choices(row, config)
-            count = count or len(choices)
-            if len(choices) != count:
-                raise BadRecord(
-                    f"{len(choices)} choices; the first record has {count}"
-                )
             gold = None
             if config.label_column:
-                gold = _number(row.get(config.label_column), count)
+                gold = _number(row.get(config.label_column), len(choices))
             texts = (read_text(row, config.text_column), *choices)
             id = read_id(row, number, config)
         except BadRecord as error:
@@ -45,14 +40,18 @@ def read_choice_records(
 
 
 def _choices(row: Row, config: LabelledDataConfig) -> list[str]:
-    """Returns the choices, each behind the second text if there is one."""
+    """Returns the choices, each behind the second text if there is one.
+
+    Columns at the end that are blank are no choices.
+    """
     columns = config.choice_columns
     value = row.get(columns[0]) if len(columns) == 1 else None
-    choices = (
-        value
-        if isinstance(value, list)
-        else [read_text(row, column) for column in columns]
-    )
+    if isinstance(value, list):
+        choices = value
+    else:
+        while len(columns) > 2 and _is_blank(row.get(columns[-1])):
+            columns = columns[:-1]
+        choices = [read_text(row, column) for column in columns]
     if len(choices) < 2 or not all(
         isinstance(choice, str) and choice.strip() for choice in choices
     ):
@@ -61,6 +60,10 @@ def _choices(row: Row, config: LabelledDataConfig) -> list[str]:
         return choices
     before = read_text(row, config.text_pair_column)
     return [f"{before} {choice}" for choice in choices]
+
+
+def _is_blank(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _number(value: Any, count: int) -> int:

@@ -44,6 +44,7 @@ class Rows:
         columns: What more the task says of tokens.
         group_size: Rows per example, G; None: one, without an axis of its own.
         numbered: Objective whose labels are 0 to B - 1 in each batch.
+        inputs: What more `x` holds per example, int32 [E, ...].
     """
 
     layout: RowLayout
@@ -55,6 +56,7 @@ class Rows:
     columns: TokenColumns | None = None
     group_size: int | None = None
     numbered: str = ""
+    inputs: Arrays = dataclasses.field(default_factory=dict)
 
     @property
     def num_examples(self) -> int:
@@ -95,6 +97,7 @@ class Rows:
         if self.group_size:
             shape = (len(examples), self.group_size, width)
             x = {name: values.reshape(shape) for name, values in x.items()}
+        x |= {name: values[examples] for name, values in self.inputs.items()}
         return x, y, weights
 
     def marks(self, examples: np.ndarray, width: int) -> Arrays:

@@ -86,6 +86,9 @@ def choice_rows(
 ) -> Rows:
     """Lays out records, a row per choice: what comes before, and the choice.
 
+    Records with fewer choices than others have rows without one behind them,
+    and `choice_mask` says so.
+
     Args:
         records: The records; all with gold, or none.
         tokenizer: The tokenizer of the run.
@@ -93,17 +96,21 @@ def choice_rows(
         labels: Not used.
 
     Raises:
-        ValueError: Records have different numbers of choices, or
-            `seq_length` leaves no room.
+        ValueError: `seq_length` leaves no room.
     """
     layout = row_layout.layout_of(tokenizer)
-    size = _group_size(records) - 1
+    counts = np.array([len(record.texts) - 1 for record in records])
+    size = int(counts.max())
     if config.stride:
         raise ValueError(
             "`stride` does not go with multiple_choice. Received: "
             f"{config.stride}. Leave it out: texts that are too long are cut."
         )
-    table = tokenize([t for r in records for t in r.texts], tokenizer)
+    filled = [
+        [*record.texts, *[""] * (size - count)]
+        for record, count in zip(records, counts.tolist(), strict=True)
+    ]
+    table = tokenize([t for own in filled for t in own], tokenizer)
     firsts = np.arange(len(records)) * (size + 1)
     texts = np.stack(
         [
@@ -113,6 +120,10 @@ def choice_rows(
         axis=1,
     )
     found = windows(layout, table, texts, config.seq_length, None)
+    inputs = {}
+    if counts.min() < size:
+        mask = np.arange(size) < counts[:, np.newaxis]
+        inputs["choice_mask"] = mask.astype(np.int32)
     gold = {}
     if has_gold(records):
         values = [record.gold for record in records]
@@ -125,6 +136,7 @@ def choice_rows(
         labels=gold,
         weights=np.ones(len(records), np.float32),
         group_size=size,
+        inputs=inputs,
     )
 
 
