@@ -73,11 +73,17 @@ def masked_lm() -> str:
 
 
 @functools.cache
-def causal_lm(**options: Any) -> str:
-    """Returns a folder with a causal language model."""
+def causal_lm(surplus: int = 0, **options: Any) -> str:
+    """Returns a folder with a causal language model.
+
+    Args:
+        surplus: Ids that it has more than its tokenizer.
+        **options: Fields of GenerationConfig.
+    """
     folder, tokenizer = new_folder(), byte_bpe()
     keras.utils.set_random_seed(0)
-    task = CausalLM(config_of("gpt2", tokenizer))
+    config = config_of("gpt2", tokenizer)
+    task = CausalLM(config.with_vocab_size(config.vocab_size + surplus))
     shake(task, 0.2)
     model_folder.save(task, folder, tokenizer)
     config = GenerationConfig.from_published(tokenizer.model_ids)

@@ -240,6 +240,29 @@ def test_sampling_depends_on_the_row_only(
     assert one.token_ids == together[0][: len(one.token_ids)]
 
 
+def test_ids_that_the_tokenizer_lacks_are_not_chosen(
+    load: Load, make: Make
+) -> None:
+    """Of a table with twice as many ids as the tokenizer has."""
+    size = small_models.byte_bpe().vocab_size
+    report = make(
+        "surplus",
+        small_models.causal_lm(surplus=size),
+        settings=ExportSettings(max_new_tokens=NEW_TOKENS),
+    )
+    request = {
+        "text": ["the"] * 4,
+        "seed": np.arange(4),
+        "temperature": np.full(4, 50.0, np.float32),
+    }
+    model = load(report)
+    for name in ("sample", "serving_default"):
+        inputs = request if name == "sample" else {"text": ["the", "was"]}
+        answer = model.run(name, inputs)
+        assert answer["lengths"].min() > 0
+        assert answer["token_ids"].max() < size
+
+
 def test_long_prompts_are_read_from_the_end(
     load: Load, generator: ExportReport
 ) -> None:

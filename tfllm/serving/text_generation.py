@@ -77,7 +77,8 @@ class TextGenerationServing:
         self.task = task
         self.tokenizer = tokenizer
         assert task.text is not None
-        self.greedy, self.sampling = configs_of(task.text.config, settings)
+        config = task.text.config_of(task)
+        self.greedy, self.sampling = configs_of(config, settings)
         self.length = task.row_length(settings.seq_length)
         self.max_new_tokens = self.greedy.max_new_tokens
         self.room = self.length - self.max_new_tokens

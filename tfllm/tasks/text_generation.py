@@ -96,7 +96,7 @@ class TextGeneration:
         if draft is not None:
             self._check_draft(task, draft)
         table = self.tokenizer.token_bytes
-        config = self._config(task, options)
+        config = self.config_of(task, **options)
         special = self.tokenizer.special_ids
 
         def tell(row: int, ids: list[int]) -> None:
@@ -150,7 +150,7 @@ class TextGeneration:
         """
         if draft is not None:
             self._check_draft(task, draft)
-        config = self._config(task, options)
+        config = self.config_of(task, **options)
         named = iter(prompts.items())
         while some := dict(itertools.islice(named, _CHECKED_AT_ONCE)):
             check_prompts(
@@ -173,8 +173,13 @@ class TextGeneration:
         )
         return bytes(text.numpy()[0]).decode("utf-8", errors="replace")
 
-    def _config(self, task: Any, options: dict[str, Any]) -> GenerationConfig:
-        """Returns what to generate, of ids that the tokenizer has."""
+    def config_of(self, task: Any, **options: Any) -> GenerationConfig:
+        """Returns what to generate, of ids that the tokenizer has.
+
+        Args:
+            task: A CausalLM, whose table may have more ids.
+            **options: Fields of GenerationConfig.
+        """
         config = self.config.replace(**options)
         surplus = range(self.tokenizer.vocab_size, task.config.vocab_size)
         if not surplus:
