@@ -85,7 +85,13 @@ def test_prompt_and_continuation_are_printed(
     assert done.status == 0, done.stderr
     (text,) = task.generate(["ba de"], max_new_tokens=12)
     assert done.stdout == f"ba de{text}\n"
-    assert re.search(r"^12 tokens, [\d.]+ per second$", done.stderr, re.M)
+    report = r"^12 tokens, ([\d.]+) per second, ([\d.]+) once compiled$"
+    found = re.search(report, done.stderr, re.M)
+    assert found is not None
+    # Between tokens there is less than with all that comes before them.
+    assert float(found[1]) < float(found[2])
+    done = generate(folders, "--prompt=ba de", "--max_new_tokens=1")
+    assert re.search(r"^1 tokens, [\d.]+ per second$", done.stderr, re.M)
 
 
 def test_what_is_streamed_is_the_text(task: CausalLM) -> None:

@@ -12,6 +12,8 @@ import codecs
 import dataclasses
 import hashlib
 import json
+import operator
+import statistics
 import sys
 import time
 from typing import Any
@@ -90,16 +92,20 @@ def main() -> None:
     task = load(FLAGS.model_dir, "model_dir")
     draft = load(FLAGS.draft_dir, "draft_dir") if FLAGS.draft_dir else None
     start = time.perf_counter()
+    times: list[float] = []
     if FLAGS.prompt_file:
         count = write_file(task, draft, options)
     else:
-        count = show(task, draft, options)
+        count = show(task, draft, options, times)
     seconds = time.perf_counter() - start
-    print(
-        f"{count} tokens, {count / seconds:.1f} per second"
-        + ("" if draft is None else f", {_rate(task)} of the draft's kept"),
-        file=sys.stderr,
-    )
+    report = f"{count} tokens, {count / seconds:.1f} per second"
+    if len(times) > 1:
+        # The median, because the first ones wait for compilation.
+        rate = 1.0 / statistics.median(map(operator.sub, times[1:], times))
+        report += f", {rate:.1f} once compiled"
+    if draft is not None:
+        report += f", {_rate(task)} of the draft's kept"
+    print(report, file=sys.stderr)
 
 
 def given_options() -> dict[str, Any]:
@@ -146,9 +152,20 @@ def load(folder: str, flag: str) -> CausalLM:
 
 
 def show(
-    task: CausalLM, draft: CausalLM | None, options: dict[str, Any]
+    task: CausalLM,
+    draft: CausalLM | None,
+    options: dict[str, Any],
+    times: list[float],
 ) -> int:
-    """Prints the continuations of --prompt; returns the number of tokens."""
+    """Prints the continuations of --prompt; returns the number of tokens.
+
+    Args:
+        task: Generates.
+        draft: Proposes, or None.
+        options: Fields of GenerationConfig.
+        times: Gets the second at which each token came, if they come one by
+            one.
+    """
     assert task.text is not None
     config = task.text.config.replace(**options)
     alone = (
@@ -163,6 +180,7 @@ def show(
     opening = [prompt]
 
     def stream(_: int, new: bytes) -> None:
+        times.append(time.perf_counter())
         text = (opening.pop() if opening else "") + decoder.decode(new)
         print(text, end="", flush=True)
 
