@@ -68,6 +68,7 @@ class RunConfig:
     tokenizer: str = ""
     dropout: float | None = None
     initializer_range: float | None = None
+    max_positions: int = 0
     train_files: str = ""
     eval_files: str = ""
     corpus_source: str = ""

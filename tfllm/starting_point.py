@@ -116,16 +116,50 @@ def _model(
     shown = config.model or config.init_from or name
     _check_kind(config.task, shown, model)
     check_vocabulary(tokenizer, model)
+    if config.max_positions:
+        model = _with_positions(config, model)
     if model.max_length and config.seq_length > model.max_length:
         raise ValueError(
             f"`seq_length` must be at most {model.max_length}, the positions "
             f"of `model` {shown}. Received: {config.seq_length}"
+        )
+    unused = (model.max_length or 0) - config.seq_length
+    if unused > 0 and config.task == "causal_lm" and not config.init_from:
+        logger.warning(
+            "The last %d of the model's %d positions do not learn from "
+            "`seq_length`=%d: text that is generated there is poor. "
+            "--max_positions=%d leaves them out.",
+            unused,
+            model.max_length,
+            config.seq_length,
+            config.seq_length,
         )
     if config.dropout is not None:
         model = model.with_dropout(config.dropout)
     if config.initializer_range is not None:
         model = model.with_initializer_range(config.initializer_range)
     return model
+
+
+def _with_positions(
+    config: RunConfig, model: TransformerConfig
+) -> TransformerConfig:
+    """Returns a model with --max_positions.
+
+    Raises:
+        ValueError: It has weights for other positions, or learns none.
+    """
+    if config.init_from:
+        raise ValueError(
+            "`max_positions` goes with a fresh model. Received: "
+            f"{config.max_positions} with --init_from={config.init_from}"
+        )
+    if model.max_length is None:
+        raise ValueError(
+            "`max_positions` goes with a model that learns positions. "
+            f"Received: {config.max_positions} for one that does not"
+        )
+    return model.with_max_length(config.max_positions)
 
 
 def _check_kind(task: str, name: str, model: TransformerConfig) -> None:

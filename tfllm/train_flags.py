@@ -32,6 +32,7 @@ BEFORE_DATA = {
         "dropout": "Rate everywhere, instead of the model's.",
         "initializer_range": "Deviation of fresh weights, instead of the "
         "model's.",
+        "max_positions": "Learned positions of a fresh model; 0: the model's.",
         "freeze": "Parts that do not learn: embeddings, blocks such as 0-5, "
         "or transformer; comma-separated.",
     },

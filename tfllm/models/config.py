@@ -131,6 +131,14 @@ class TransformerConfig:
 
         return self.from_dict(scaled(self.to_dict()))
 
+    def with_max_length(self, length: int) -> "TransformerConfig":
+        """Returns the config with another number of learned positions."""
+        replace = dataclasses.replace
+        return replace(
+            self,
+            embeddings=replace(self.embeddings, max_position_embeddings=length),
+        )
+
     def with_vocab_size(self, size: int) -> "TransformerConfig":
         """Returns the config with tables and heads for another vocabulary."""
         replace = dataclasses.replace
