@@ -19,3 +19,19 @@ def test_stray_arguments_are_refused(monkeypatch, capsys):
         flags.run(lambda: pytest.fail("main was called"))
     assert stop.value.code == 1
     assert capsys.readouterr().err.startswith("error: only flags are taken")
+
+
+def test_an_interruption_that_became_another_error(monkeypatch, capsys):
+    """As TensorFlow's of a trace that was left in the middle."""
+
+    def main():
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            raise AssertionError("Nesting violated") from None
+
+    monkeypatch.setattr("sys.argv", ["verb"])
+    with pytest.raises(SystemExit) as stop:
+        flags.run(main)
+    assert stop.value.code == 130
+    assert capsys.readouterr().err == "interrupted\n"

@@ -128,6 +128,30 @@ def test_a_draft_changes_nothing_but_the_report(
     assert re.search(r"\d+ % of the draft's kept", done.stderr)
 
 
+def test_the_share_of_a_draft_is_that_of_all_prompts(
+    folders: dict[str, str], tmp_path: pathlib.Path
+) -> None:
+    reports = []
+    for number, prompts in enumerate((PROMPTS, PROMPTS[::-1])):
+        path = tmp_path / f"{number}.txt"
+        # As some editors write it, with a mark of the byte order.
+        path.write_text("\n".join(prompts) + "\n", encoding="utf-8-sig")
+        done = generate(
+            folders,
+            f"--draft_dir={folders['draft']}",
+            f"--prompt_file={path}",
+            f"--output_file={tmp_path}/{number}.jsonl",
+            "--batch_size=1",
+            "--max_new_tokens=12",
+        )
+        assert done.status == 0, done.stderr
+        reports += re.findall(r"(\d+) % of the draft's kept", done.stderr)
+        lines = (tmp_path / f"{number}.jsonl").read_text().splitlines()
+        assert [json.loads(line)["prompt"] for line in lines] == prompts
+    assert len(reports) == 2
+    assert reports[0] == reports[1]
+
+
 def larger(tokenizer: ByteBPETokenizer, vocab_size: int) -> CausalLM:
     """Returns a random model with a larger table than its tokenizer."""
     keras.utils.set_random_seed(3)
@@ -165,6 +189,37 @@ def test_ids_that_the_tokenizer_lacks_are_not_chosen(task: CausalLM) -> None:
     assert 5 not in ids
     (stopped,) = large.text(large, ["ba de"], stop_strings=["\n"], **options)
     assert all(c.token_ids for c in stopped)
+
+
+def test_ids_that_the_tokenizer_lacks_cannot_be_asked_for(
+    task: CausalLM,
+) -> None:
+    assert task.text is not None
+    large = larger(task.text.tokenizer, 300)
+    for name in ("eos_token_id", "forced_bos_token_id", "forced_eos_token_id"):
+        with pytest.raises(
+            ValueError, match=f"`{name}` must be below 270.*Received: 290"
+        ):
+            large.generate(["ba"], **{name: 290})
+    # What fills up rows that ended has no bytes.
+    options = {"max_new_tokens": 20, "stop_strings": ["e"]}
+    found, expected = (
+        large.generate(["ba", "de ba"], pad_token_id=pad, **options)
+        for pad in (290, 0)
+    )
+    assert found == expected
+
+
+def test_prompts_that_are_none(task: CausalLM) -> None:
+    for prompts, message in (
+        ([], "must not be empty"),
+        (["ba", None], "must be a text. Received: None as prompt 1"),
+        (["\udcff"], "must be Unicode text. Received: prompt 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            task.generate(prompts)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="causal language model.*'folder'"):
+        task.generate(["ba"], draft="folder")  # type: ignore[arg-type]
 
 
 def test_a_draft_of_another_table_is_refused(task: CausalLM) -> None:

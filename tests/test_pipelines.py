@@ -379,6 +379,19 @@ def test_text_generation(folders: pathlib.Path) -> None:
         seed=1,
     )
     assert len({found["generated_text"] for found in sampled}) == 3
+    # What is drawn does not depend on the batches.
+    options = {
+        "max_new_tokens": 6,
+        "do_sample": True,
+        "num_return_sequences": 2,
+    }
+    pipe.batch_size = 2
+    drawn = pipe([TEXTS[0]] * 5, **options)
+    pipe.batch_size = 8
+    assert pipe([TEXTS[0]] * 5, **options) == drawn
+    assert len({one["generated_text"] for two in drawn for one in two}) > 5
+    with pytest.raises(ValueError, match="Received: input 1 of "):
+        pipe([TEXTS[0], "a" * 999])
     # Greedy: the most probable token, one after the other.
     tokenizer = ByteBPETokenizer.from_file(str(folders / "causal_lm"))
     ids = tokenizer.tokenize(tf.constant(TEXTS[:1])).to_list()[0]

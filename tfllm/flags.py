@@ -159,12 +159,22 @@ def _call(main: Callable[[], int | None], rest: list[str]) -> int | None:
             traceback.print_exc()
         _fail(_one_line(error))
     except Exception as error:
+        if _is_interrupted(error):
+            print("interrupted", file=sys.stderr)
+            sys.exit(130)
         message = _input_error(error)
         if message is None:
             raise
         if os.environ.get("TFLLM_TRACEBACK"):
             traceback.print_exc()
         _fail(message)
+
+
+def _is_interrupted(error: BaseException | None) -> bool:
+    """Whether an error came of Ctrl-C: TensorFlow may fail while it unwinds."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _fail(message: str) -> NoReturn:

@@ -103,7 +103,7 @@ def main() -> None:
         # The median, because the first ones wait for compilation.
         rate = 1.0 / statistics.median(map(operator.sub, times[1:], times))
         report += f", {rate:.1f} once compiled"
-    if draft is not None:
+    if draft is not None and count:
         report += f", {_rate(task)} of the draft's kept"
     print(report, file=sys.stderr)
 
@@ -167,7 +167,7 @@ def show(
             one.
     """
     assert task.text is not None
-    config = task.text.config.replace(**options)
+    config = task.text.config_of(task, **options)
     alone = (
         draft is None
         and config.num_beams == 1
@@ -227,7 +227,7 @@ def write_file(
     named = read_prompts()
     task.text.check(task, named, draft, **options)
     prompts = list(named.values())
-    copies = task.text.config.replace(**options).num_return_sequences
+    copies = task.text.config_of(task, **options).num_return_sequences
     count = 0
     with (
         ResumableLines(
@@ -271,9 +271,10 @@ def settings(prompts: list[str], options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rate(task: CausalLM) -> str:
-    """Returns the acceptance rate of the last call in percent."""
-    rate = task.text.acceptance_rate if task.text else None
-    return f"{100.0 * (rate or 0.0):.0f} %"
+    """Returns the share of a draft's tokens that were kept, in percent."""
+    assert task.text is not None
+    rate = task.text.num_accepted / max(task.text.num_proposed, 1)
+    return f"{100.0 * rate:.0f} %"
 
 
 if __name__ == "__main__":

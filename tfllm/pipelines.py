@@ -375,16 +375,25 @@ class TextGenerationPipeline(Pipeline):
         """
         several = isinstance(inputs, list)
         prompts = inputs if isinstance(inputs, list) else [inputs]
-        found = [
-            [
-                {"generated_text": prompt * return_full_text + one.text}
-                for one in continuations
-            ]
-            for batch in self.batches(prompts)
-            for prompt, continuations in zip(
-                batch, self.task.text(self.task, batch, **options), strict=True
+        generate = self.task.text
+        generate.check(
+            self.task,
+            {f"input {i}": prompt for i, prompt in enumerate(prompts)},
+            **options,
+        )
+        found: list[Any] = []
+        for batch in self.batches(prompts):
+            copies = len(found[0]) if found else 1
+            continued = generate(
+                self.task, batch, first_row=len(found) * copies, **options
             )
-        ]
+            found += [
+                [
+                    {"generated_text": prompt * return_full_text + one.text}
+                    for one in continuations
+                ]
+                for prompt, continuations in zip(batch, continued, strict=True)
+            ]
         return found if several else found[0]
 
 

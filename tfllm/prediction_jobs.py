@@ -216,7 +216,8 @@ def numbered_lines(paths: list[str]) -> Iterator[tuple[str, str]]:
             for number, line in enumerate(file, 1):
                 place = f"{path}, line {number}"
                 try:
-                    text = line.decode("utf-8")
+                    # Of the first line without the mark of the byte order.
+                    text = line.decode("utf-8-sig" if number == 1 else "utf-8")
                 except UnicodeDecodeError as error:
                     raise ValueError(
                         f"{place} is not UTF-8: {error.reason}"

@@ -35,6 +35,11 @@ from tfllm.generation import GenerationConfig
             "`diversity_penalty` must be at least 0. Received: -1",
         ),
         ({"max_new_tokens": 2.5}, "`max_new_tokens`.*integer.*2.5"),
+        ({"no_repeat_ngram_size": 2**40}, "below 2 \\*\\* 31. Received: 1099"),
+        ({"suppress_tokens": 2**40}, "an id or a list of ids. Received: 1099"),
+        ({"do_sample": True, "temperature": 1e-40}, "of float32.*1e-40"),
+        ({"presence_penalty": 1e39}, "finite number of float32. Received: 1e"),
+        ({"repetition_penalty": 0.0}, "above 0. Received: 0.0$"),
         ({"seed": True}, "`seed` must be an integer. Received: True"),
         ({"seed": 2**63}, "`seed` must fit into 64 bits.*9223372036854775808"),
         ({"do_sample": "yes"}, "true or false. Received: 'yes'"),
@@ -164,3 +169,37 @@ def test_published_files_may_hold_what_is_not_used() -> None:
     assert config == GenerationConfig(
         eos_token_id=(1, 2), forced_eos_token_id=2, bos_token_id=0
     )
+
+
+SAMPLING = GenerationConfig(
+    do_sample=True, temperature=0.7, top_p=0.9, top_k=50, seed=3
+)
+
+
+@pytest.mark.parametrize(
+    ("call", "kept"),
+    [
+        ({"do_sample": False}, {}),
+        ({"num_beams": 2}, {"num_beams": 2}),
+        (
+            {"penalty_alpha": 0.6, "top_k": 4},
+            {"penalty_alpha": 0.6, "top_k": 4},
+        ),
+    ],
+)
+def test_what_a_folder_says_of_another_strategy_gives_way(
+    call: dict[str, Any], kept: dict[str, Any]
+) -> None:
+    assert SAMPLING.for_call(**call) == GenerationConfig(seed=3, **kept)
+
+
+def test_what_a_call_says_does_not_give_way() -> None:
+    assert SAMPLING.for_call(top_p=0.5) == SAMPLING.replace(top_p=0.5)
+    with pytest.raises(ValueError, match="`temperature` needs `do_sample`"):
+        SAMPLING.for_call(do_sample=False, temperature=0.5)
+    with pytest.raises(ValueError, match="goes with neither"):
+        SAMPLING.for_call(do_sample=True, num_beams=2)
+    with pytest.raises(ValueError, match="Did you mean `top_p`"):
+        SAMPLING.for_call(top_pp=1)
+    beams = GenerationConfig(num_beams=4, length_penalty=2.0)
+    assert beams.for_call(do_sample=True) == GenerationConfig(do_sample=True)

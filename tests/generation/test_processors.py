@@ -65,6 +65,8 @@ def test_no_repeat_ngrams() -> None:
 def test_tokens_that_must_not_come() -> None:
     words = {"bad_words_ids": [[3], [7, 4], [8, 9, 8, 2]]}
     assert banned(words) == [{3, 4}, {2, 3}]
+    # The end of text alone, here 1, is no bad word.
+    assert banned({"bad_words_ids": [[1], [7, 1], [3]]}) == [{1, 3}, {3}]
     assert banned({"suppress_tokens": [2, 3]}) == [{2, 3}] * 2
     assert banned({"min_new_tokens": 4}) == [{1}] * 2
     assert banned({"min_new_tokens": 3}) == [set()] * 2

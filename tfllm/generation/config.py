@@ -5,7 +5,7 @@ import difflib
 import itertools
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 from tfllm.generation.field_types import TokenIds, typed
@@ -51,7 +51,8 @@ class GenerationConfig:
         no_repeat_ngram_size: No n-gram of this size occurs twice; 0 for any.
         presence_penalty: Taken off the logit of a generated token, once.
         frequency_penalty: Taken off for each time that it was generated.
-        bad_words_ids: Sequences that must not occur.
+        bad_words_ids: Sequences that must not occur; an `eos_token_id` alone
+            is none of them, as in Transformers.
         suppress_tokens: Tokens that are never chosen.
         begin_suppress_tokens: Tokens that are not chosen first.
         forced_bos_token_id: Follows a prompt of one token.
@@ -119,9 +120,12 @@ class GenerationConfig:
             ("num_assistant_tokens", 1),
         ):
             value = getattr(self, name)
-            if value < least:
+            if not least <= value < 2**31:
+                limit = (
+                    f"at least {least}" if value < least else "below 2 ** 31"
+                )
                 raise ValueError(
-                    f"`{name}` must be an integer of at least {least}. "
+                    f"`{name}` must be an integer of {limit}. "
                     f"Received: {value!r}"
                 )
         for name, low, high in (
@@ -138,7 +142,7 @@ class GenerationConfig:
                     + f". Received: {value!r}"
                     + (
                         "; greedy search is do_sample=False"
-                        if not value
+                        if name == "temperature" and not value
                         else ""
                     )
                 )
@@ -289,14 +293,28 @@ class GenerationConfig:
         Raises:
             ValueError: There is no such field, with the nearest name.
         """
-        names = [field.name for field in dataclasses.fields(self)]
-        for name in changes:
-            if name not in names:
-                near = difflib.get_close_matches(name, names, 1, 0.0)[0]
-                raise ValueError(
-                    f"generation has no option `{name}`. Did you mean `{near}`?"
-                )
+        _check_names(changes)
         return dataclasses.replace(self, **changes)
+
+    def for_call(self, **changes: Any) -> "GenerationConfig":
+        """Returns the config with the fields of a call changed.
+
+        What this config says of a strategy gives way where the call chooses
+        another: sampling, several beams or contrastive search.
+
+        Raises:
+            ValueError: See `replace`; or fields of the call contradict each
+                other.
+        """
+        _check_names(changes)
+        fields = dataclasses.fields(self)
+        given = {f.name: getattr(self, f.name) for f in fields} | changes
+        own = {f.name: f.default for f in fields}
+        strategies = ("do_sample", "num_beams", "penalty_alpha")
+        if any(changes.get(n, own[n]) != own[n] for n in strategies):
+            given |= {n: own[n] for n in strategies if n not in changes}
+        idle = _idle(given).difference(changes)
+        return GenerationConfig(**{**given, **{n: own[n] for n in idle}})
 
     def to_json(self) -> str:
         """Returns what generation_config.json holds: all but defaults.
@@ -339,12 +357,28 @@ class GenerationConfig:
                 known[field.name] = value[0] if len(value) == 1 else value
         if known.get("do_sample"):
             known.setdefault("top_k", PUBLISHED_TOP_K)
-        else:
-            for name in ("temperature", "top_p", "min_p", "typical_p"):
-                known.pop(name, None)
-            if not known.get("penalty_alpha"):
-                known.pop("top_k", None)
-        if known.get("num_beams", 1) == 1:
-            for name in ("length_penalty", "early_stopping"):
-                known.pop(name, None)
-        return cls(**known)
+        idle = _idle(known)
+        return cls(**{k: v for k, v in known.items() if k not in idle})
+
+
+def _check_names(options: Iterable[str]) -> None:
+    """Raises ValueError for an option that there is not, with the nearest."""
+    names = [field.name for field in dataclasses.fields(GenerationConfig)]
+    for name in options:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, 1, 0.0)[0]
+            raise ValueError(
+                f"generation has no option `{name}`. Did you mean `{near}`?"
+            )
+
+
+def _idle(values: Mapping[str, Any]) -> set[str]:
+    """Returns the fields of strategies that other fields do not choose."""
+    found = set()
+    if not values.get("do_sample"):
+        found |= {"temperature", "top_p", "min_p", "typical_p"}
+        if not values.get("penalty_alpha"):
+            found.add("top_k")
+    if values.get("num_beams", 1) == 1:
+        found |= {"length_penalty", "early_stopping"}
+    return found

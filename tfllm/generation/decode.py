@@ -53,7 +53,8 @@ class State(NamedTuple):
         length: int32 scalar, columns filled.
         finished: int32 [R], RUNNING, END or STOP.
         lengths: int32 [R], tokens generated, the end of text included.
-        scores: float32 [R], sum of their log-probabilities.
+        scores: float32 [R], sum of their log-probabilities among the tokens
+            that could be chosen, after all penalties and filters.
         tail: string [R], the last bytes, for stop strings.
     """
 
@@ -218,7 +219,9 @@ class StopStrings:
             )
         self.pattern = rf"(?s)\C*({'|'.join(map(_quoted, texts))})\C*"
         self.keep = max(map(len, self.texts)) - 1
-        self.table = tf.constant(list(token_bytes))
+        # Behind the tokens stands what the tokenizer lacks: no bytes. Rows
+        # that ended may be filled up with such an id.
+        self.table = tf.constant([*token_bytes, b""])
 
     def append(self, tail: tf.Tensor, token: tf.Tensor) -> tf.Tensor:
         """Returns the bytes in which a stop may be new, string [R]."""
@@ -226,7 +229,8 @@ class StopStrings:
             return tail
         start = tf.maximum(tf.strings.length(tail) - self.keep, 0)
         kept = tf.strings.substr(tail, start, tf.fill(tf.shape(start), 1 << 30))
-        return tf.strings.join([kept, tf.gather(self.table, token)])
+        number = tf.minimum(token, len(self.table) - 1)
+        return tf.strings.join([kept, tf.gather(self.table, number)])
 
     def found(self, tail: tf.Tensor) -> tf.Tensor:
         """Returns whether a stop is in the bytes, bool [R]."""

@@ -5,7 +5,11 @@ import operator
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
+import numpy as np
+
 TokenIds = tuple[int, ...]
+_LEAST, _MOST = float(np.finfo("float32").tiny), float(np.finfo("float32").max)
+_LARGEST = 2**31 - 1
 
 
 def typed(name: str, kind: Any, value: Any) -> Any:
@@ -35,11 +39,21 @@ def _integer(value: Any) -> int:
     return operator.index(value)
 
 
+def _id(value: Any) -> int:
+    """Returns an integer that TensorFlow's int32 holds."""
+    number = _integer(value)
+    if not -_LARGEST <= number <= _LARGEST:
+        raise OverflowError
+    return number
+
+
 def _number(value: Any) -> float:
-    """Returns a finite number of any library as Python's."""
+    """Returns a number that is finite, and not 0, in float32 as well."""
     number = float(value)
     if isinstance(value, (bool, str, bytes)) or not math.isfinite(number):
         raise TypeError
+    if number and not _LEAST <= abs(number) <= _MOST:
+        raise OverflowError
     return number
 
 
@@ -71,7 +85,7 @@ def _several(one: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:
 # The annotation of a field -> what it must be, and what brings it into form.
 _TYPES: dict[Any, tuple[str, Callable[[Any], Any]]] = {
     int: ("an integer", _integer),
-    float: ("a finite number", _number),
+    float: ("a finite number of float32", _number),
     bool: ("true or false", _boolean),
     bool | Literal["never"]: (
         "true, false or 'never'",
@@ -79,12 +93,12 @@ _TYPES: dict[Any, tuple[str, Callable[[Any], Any]]] = {
     ),
     int | None: (
         "an id or null",
-        lambda value: None if value is None else _integer(value),
+        lambda value: None if value is None else _id(value),
     ),
-    TokenIds: ("an id or a list of ids", _several(_integer)),
+    TokenIds: ("an id or a list of ids", _several(_id)),
     tuple[TokenIds, ...]: (
         "a list of lists of ids",
-        _several(lambda word: tuple(map(_integer, word))),
+        _several(lambda word: tuple(map(_id, word))),
     ),
     tuple[str, ...]: ("a text or a list of texts", _several(_text)),
 }

@@ -38,15 +38,21 @@ class GenerationOutput:
         finish_reasons: "eos", "stop" (a stop string, or every token was
             forbidden) or "length", likewise.
         steps: Steps of the loop.
-        acceptance_rate: Share of the draft's tokens that were kept, or None
-            without a draft.
+        num_proposed: Tokens of the draft.
+        num_accepted: Those of them that were kept.
     """
 
     sequences: list[list[list[int]]]
     scores: list[list[float]]
     finish_reasons: list[list[str]]
     steps: int
-    acceptance_rate: float | None = None
+    num_proposed: int = 0
+    num_accepted: int = 0
+
+    @property
+    def acceptance_rate(self) -> float:
+        """Share of the draft's tokens that were kept."""
+        return self.num_accepted / max(self.num_proposed, 1)
 
 
 def generate(
@@ -128,9 +134,11 @@ def generate(
     if draft is not None:
         found = functions(*inputs, rows, seed, limit)
         output = _from_state(found.state, config, tokens.shape[1])
-        proposed = max(int(found.proposed), 1)
-        rate = int(found.accepted) / proposed
-        return dataclasses.replace(output, acceptance_rate=rate)
+        return dataclasses.replace(
+            output,
+            num_proposed=int(found.proposed),
+            num_accepted=int(found.accepted),
+        )
     start, advance = functions
     state = start(*inputs, rows, seed, limit)
     if stream is None:

@@ -55,8 +55,9 @@ def create_processors(config: GenerationConfig) -> list[Processor]:
         )
     if config.no_repeat_ngram_size:
         found.append(no_repeat_ngram(config.no_repeat_ngram_size))
-    if config.bad_words_ids:
-        found.append(bad_words(config.bad_words_ids))
+    ends = {(i,) for i in config.eos_token_id}
+    if words := tuple(w for w in config.bad_words_ids if w not in ends):
+        found.append(bad_words(words))
     if config.min_new_tokens and config.eos_token_id:
         found.append(
             suppressed_until(config.eos_token_id, config.min_new_tokens)

@@ -199,6 +199,12 @@ def from_published(values: dict[str, Any]) -> TransformerConfig:
                 f"`{name}` must be {str(wanted).lower()} in this family. "
                 f"Received: {values[name]!r}"
             )
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        if isinstance(values.get(name), list):
+            raise ValueError(
+                f"`{name}` must be one id here; several that end a text stand "
+                f"in generation_config.json. Received: {values[name]}"
+            )
     return config(
         num_layers=values.get("n_layer", 12),
         hidden_size=values.get("n_embd", 768),

@@ -25,7 +25,9 @@ class Continuation:
     Attributes:
         text: Without the end of text; bytes that are not UTF-8 became U+FFFD.
         token_ids: The ids, the end of text included.
-        score: Sum of their log-probabilities, or the beam's score.
+        score: Sum of their log-probabilities, or the beam's score; of the
+            distribution that they were chosen from, after all penalties and
+            filters.
         finish_reason: "eos", "stop" (a stop string, or every token was
             forbidden) or "length".
     """
@@ -42,6 +44,10 @@ class TextGeneration:
     Args:
         tokenizer: That of the model.
         config: What to generate where a call does not say.
+
+    Attributes:
+        num_proposed: Tokens that drafts proposed, in all calls.
+        num_accepted: Those of them that were kept.
     """
 
     def __init__(
@@ -55,7 +61,7 @@ class TextGeneration:
         self.config = config or GenerationConfig.from_published(
             tokenizer.model_ids
         )
-        self.acceptance_rate: float | None = None
+        self.num_proposed = self.num_accepted = 0
 
     @property
     def tokenizer(self) -> ByteBPETokenizer:
@@ -93,6 +99,7 @@ class TextGeneration:
                 "`prompts` must be a list of texts. "
                 f"Received: the text {prompts[:50]!r}"
             )
+        _check_texts({f"prompt {i}": one for i, one in enumerate(prompts)})
         if draft is not None:
             self._check_draft(task, draft)
         table = self.tokenizer.token_bytes
@@ -116,7 +123,8 @@ class TextGeneration:
             vocab_size=task.config.vocab_size,
             first_row=first_row,
         )
-        self.acceptance_rate = output.acceptance_rate
+        self.num_proposed += output.num_proposed
+        self.num_accepted += output.num_accepted
         return [
             [
                 Continuation(self._text(ids), ids, score, reason)
@@ -148,6 +156,7 @@ class TextGeneration:
         Raises:
             ValueError: See the call.
         """
+        _check_texts(prompts)
         if draft is not None:
             self._check_draft(task, draft)
         config = self.config_of(task, **options)
@@ -180,15 +189,32 @@ class TextGeneration:
             task: A CausalLM, whose table may have more ids.
             **options: Fields of GenerationConfig.
         """
-        config = self.config.replace(**options)
-        surplus = range(self.tokenizer.vocab_size, task.config.vocab_size)
+        config = self.config.for_call(**options)
+        size = self.tokenizer.vocab_size
+        surplus = range(size, task.config.vocab_size)
         if not surplus:
             return config
+        for name, ids in (
+            ("eos_token_id", config.eos_token_id),
+            ("forced_bos_token_id", (config.forced_bos_token_id,)),
+            ("forced_eos_token_id", (config.forced_eos_token_id,)),
+        ):
+            lacking = [i for i in ids if i in surplus]
+            if lacking:
+                raise ValueError(
+                    f"`{name}` must be below {size}, the tokenizer's "
+                    f"vocabulary. Received: {lacking[0]}"
+                )
         known = [i for i in config.suppress_tokens if i not in surplus]
         return config.replace(suppress_tokens=(*known, *surplus))
 
     def _check_draft(self, task: Any, draft: Any) -> None:
         """Raises ValueError unless a draft reads and gives the same ids."""
+        if getattr(draft, "kind", None) != task.kind:
+            raise ValueError(
+                "a draft must be a causal language model, as "
+                f"`model_folder.load` returns it. Received: {draft!r}"
+            )
         theirs = draft.text and draft.text.tokenizer
         if theirs and theirs.vocab_hash() != self.tokenizer.vocab_hash():
             raise ValueError(
@@ -202,6 +228,24 @@ class TextGeneration:
                 "a draft must have as many ids as the model, `vocab_size` "
                 f"{ours}. Received: {size}. Use a model of the same table."
             )
+
+
+def _check_texts(prompts: Mapping[str, Any]) -> None:
+    """Raises ValueError unless there are prompts, and all are texts."""
+    if not prompts:
+        raise ValueError("`prompts` must not be empty. Received: no prompt")
+    for name, prompt in prompts.items():
+        if not isinstance(prompt, str):
+            raise ValueError(
+                f"a prompt must be a text. Received: {prompt!r} as {name}"
+            )
+        try:
+            prompt.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"a prompt must be Unicode text. Received: {name} with "
+                f"{prompt[error.start : error.end]!r}, a part of a character"
+            ) from error
 
 
 def _longest(draft: Any) -> int | None:

@@ -64,8 +64,8 @@ def open_stream(
             plain or gzip: paths and globs, comma-separated.
         tokenizer: The tokenizer of the run.
         document_per: What a document of a text file is: "blank_line" (text
-            between blank lines), "line" or "file" (kept as it is, without
-            the last line end).
+            between blank lines), "line" or "file" (all of it; line ends
+            become line feeds, and the last one is left out).
         index_dir: Folder for the ids of text; None keeps them in memory.
         flag: Name of the flag of `files`, for messages.
 
