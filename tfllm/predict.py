@@ -124,9 +124,12 @@ def open_job(task: Task, files: list[str]) -> Job:
     given = labelled_flags.given()
     if FLAGS.seq_length:
         given["seq_length"] = FLAGS.seq_length
+    run = RunFolder(FLAGS.model_dir).read("run.json") or {}
+    if task.kind == "tagging":
+        prediction_jobs.check_tagged_files(run, given, files)
     config = prediction_jobs.labelled_config(
         task,
-        RunFolder(FLAGS.model_dir).read("run.json") or {},
+        run,
         {**given, "batch_size": FLAGS.batch_size},
         as_lines=not files and "format" not in given,
     )

@@ -138,11 +138,55 @@ def labelled_config(
             that of the run's files.
     """
     settings = {**run, **given, "label_column": ""}
+    if settings.get("has_header") is None and _names_the_label_alone(
+        run, given
+    ):
+        settings["has_header"] = True
     if as_lines:
         settings |= {"line_pattern": "", "id_column": ""}
         settings |= {"encoding": given.get("encoding", "")}
         settings |= _LINES[_kind_of_lines(task, settings)]
     return named_settings.task_config(task, settings)
+
+
+def _names_the_label_alone(run: dict[str, Any], given: dict[str, Any]) -> bool:
+    """Whether the run knew by its label column that files have a header.
+
+    Without labels nothing would say so, unless the columns are others.
+    """
+    names = ("text_column", "text_pair_column", "id_column")
+    columns = [run.get(name) for name in names if run.get(name)]
+    label = run.get("label_column") or "0"
+    return (
+        not any(name in given for name in names)
+        and bool(columns)
+        and all(str(column).isdecimal() for column in columns)
+        and not label.lstrip("-").isdecimal()
+    )
+
+
+def check_tagged_files(
+    run: dict[str, Any], given: dict[str, Any], files: list[str]
+) -> None:
+    """Raises ValueError where nothing says whether files are CoNLL.
+
+    Args:
+        run: Settings of a run of tagging.
+        given: Those that take their place.
+        files: What is read.
+    """
+    learnt = [p.strip() for p in (run.get("train_files") or "").split(",")]
+    unclear = [path for path in files if path.endswith(".txt")]
+    if (
+        unclear
+        and {**run, **given}.get("format", "auto") == "auto"
+        and all(path.endswith(".txt") for path in learnt)
+    ):
+        raise ValueError(
+            "`format` is needed: the run read .txt files as CoNLL, and these "
+            f"may be running text. Received: {unclear[0]}. Add --format=conll "
+            "or --format=text."
+        )
 
 
 def _kind_of_lines(task: Task, values: dict[str, Any]) -> str:

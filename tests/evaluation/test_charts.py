@@ -38,6 +38,18 @@ def test_many_labels(tmp_path: pathlib.Path) -> None:
     assert size_of(path) == (1600, 1600)
 
 
+def test_labels_that_cannot_be_written(tmp_path: pathlib.Path) -> None:
+    """Formulas are none, long ones are cut, others are told by number."""
+    path = str(tmp_path / "a.png")
+    names = ["$0_to_$10", "a" * 400, "日本", "한국"]
+    write_confusion_matrix(path, np.eye(4, dtype=int), names)
+    counts = np.arange(16).reshape(4, 2, 2)
+    write_decisions(path, counts, names)
+    first = pathlib.Path(path).read_bytes()
+    write_decisions(path, counts, [*names[:1], "a" * 900, "中国", "日"])
+    assert pathlib.Path(path).read_bytes() == first
+
+
 def test_decisions(tmp_path: pathlib.Path) -> None:
     first, second = tmp_path / "a.png", tmp_path / "b.png"
     counts = np.arange(12).reshape(3, 2, 2)

@@ -92,4 +92,4 @@ def test_questions_that_all_have_an_answer(tmp_path: pathlib.Path) -> None:
         str(tmp_path / "x_calibration.png")
     ]
     # The only answer has all the probability; three of four are right.
-    assert figures.calibration().expected_error == pytest.approx(0.25)
+    assert figures.values()["calibration_error"] == pytest.approx(0.25)

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tests.tasks import labelled
 from tfllm import tasks
+from tfllm.tasks.batches import real_tokens
 from tfllm.tasks.cross_entropy import cross_entropy_sums
 from tfllm.tasks.label_names import check_labels
 
@@ -171,6 +172,9 @@ def test_choices_that_there_are_not() -> None:
     assert float(loss) == pytest.approx(expected, rel=1e-5)
     found = tape.gradient(loss, variable)
     np.testing.assert_allclose(found, slopes, atol=1e-6)
+    # Nor are there their tokens, for what shifts embeddings.
+    real = real_tokens(x).numpy().sum(axis=2) > 0
+    np.testing.assert_array_equal(real, x["choice_mask"] > 0)
 
 
 @pytest.mark.parametrize("name", ["classification", "embedding"])

@@ -14,6 +14,8 @@ from tfllm.file_access import write_binary_atomically
 
 # Above so many labels the numbers in the fields cannot be read.
 _MOST_NUMBERS = 20
+# Characters of a name that are shown.
+_LONGEST_NAME = 30
 
 
 def write_confusion_matrix(
@@ -92,7 +94,7 @@ def write_reliability_diagram(path: str, calibration: Calibration) -> None:
     axes.set_ylabel("accuracy")
     total = int(calibration.counts.sum())
     axes.set_title(
-        f"expected error {calibration.expected_error:.3f}, {total} examples"
+        f"expected error {calibration.expected_error:.3f}, {total} predictions"
     )
     axes.legend(loc="upper left")
     _write(path, figure)
@@ -138,8 +140,10 @@ def _draw_counts(
 ) -> None:
     """Draws a table of counts, int [R, C], coloured by shares, [R, C]."""
     axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
-    axes.set_xticks(range(len(columns)), columns, rotation=90)
-    axes.set_yticks(range(len(rows)), rows)
+    axes.set_xticks(
+        range(len(columns)), _shown(columns), rotation=90, parse_math=False
+    )
+    axes.set_yticks(range(len(rows)), _shown(rows), parse_math=False)
     if len(rows) > _MOST_NUMBERS:
         return
     for (row, column), count in np.ndenumerate(counts):
@@ -151,6 +155,24 @@ def _draw_counts(
             va="center",
             color="white" if shares[row, column] > 0.5 else "black",
         )
+
+
+def _shown(names: Sequence[str]) -> list[str]:
+    """Returns what stands for labels: their beginnings.
+
+    Of names that the font cannot write it is their number.
+    """
+    from matplotlib import font_manager, ft2font
+
+    path = font_manager.findfont(font_manager.FontProperties())
+    known = ft2font.FT2Font(path).get_charmap()
+    shown = []
+    for number, name in enumerate(names):
+        if not all(ord(character) in known for character in name):
+            name = f"label {number}"
+        cut = len(name) > _LONGEST_NAME
+        shown.append(f"{name[:_LONGEST_NAME]}…" if cut else name)
+    return shown
 
 
 def _figure(width: float, height: float) -> tuple[Any, Any]:

@@ -174,7 +174,7 @@ def _chosen(task: Any, record: Record, output: Any, _: int) -> Result:
     return {
         "text": record.texts[0],
         "choice": best,
-        "choice_text": record.texts[1 + best],
+        "choice_text": (record.choices or record.texts[1:])[best],
         "score": float(scores[best]),
         "scores": scores.tolist(),
     }

@@ -145,16 +145,18 @@ class AnswerFigures(Figures):
     def names(task: Any, records: Sequence[Record]) -> tuple[str, ...]:
         """See Figures."""
         scores = ("exact_match", "f1")
+        calibrated = (*scores, "calibration_error")
         answered = [bool(record.gold) for record in records]
         if all(answered):
-            return scores
+            return calibrated
         kinds = ("has_answer", "no_answer") if any(answered) else ("no_answer",)
         of_kinds = (f"{kind}_{score}" for kind in kinds for score in scores)
-        return (*scores, *of_kinds, "null_threshold")
+        return (*calibrated, *of_kinds, "null_threshold")
 
     def values(self) -> Values:
         """See Figures."""
         values = squad.squad_metrics(self._questions)
+        values["calibration_error"] = self.calibration().expected_error
         if self._threshold is not None:
             values["null_threshold"] = self._threshold
         return values

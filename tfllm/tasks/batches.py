@@ -73,7 +73,11 @@ def count_tokens(strategy: tf.distribute.Strategy, data: Any) -> int:
 
 
 def real_tokens(x: Tensors) -> tf.Tensor:
-    """Returns float32 [B, ..., T], 1 for the tokens that are no padding."""
-    if "padding_mask" in x:
-        return tf.cast(x["padding_mask"], tf.float32)
-    return tf.ones_like(x["token_ids"], tf.float32)
+    """Returns float32 [B, ..., T], 1 for the tokens that are no padding.
+
+    Nor are those of rows that stand for a choice that there is not.
+    """
+    real = x.get("padding_mask", tf.ones_like(x["token_ids"]))
+    if "choice_mask" in x:
+        real *= tf.cast(x["choice_mask"], real.dtype)[..., tf.newaxis]
+    return tf.cast(real, tf.float32)

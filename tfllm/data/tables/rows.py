@@ -68,6 +68,10 @@ class Row(NamedTuple):
             return list(self.fields.values())[int(column)]
         raise BadRecord(no_column(column, self.fields))
 
+    def lacks(self, column: str) -> bool:
+        """Returns whether this row alone, not its file, has no such column."""
+        return not self.numbered and column not in self.fields
+
 
 def no_column(column: str, found: Iterable[str]) -> str:
     """Says that a column is missing, and which there are."""

@@ -177,6 +177,18 @@ def test_unequal_numbers_of_choices(tokenizer: WordPieceTokenizer) -> None:
     assert spec["choice_mask"].shape == [6, 4]
 
 
+def test_a_choice_is_told_as_it_was_given(
+    tokenizer: WordPieceTokenizer,
+) -> None:
+    task = tasks.create("multiple_choice", model_config())
+    own = [
+        Record("0", "", ("ba", "de ki", "de lo"), 1, choices=("ki", "lo"))
+    ] * 4
+    data = LabelledData(own, tokenizer, config("multiple_choice", seq_length=8))
+    for found in results(predict(task, data)):
+        assert found["choice_text"] == ("ki", "lo")[found["choice"]]
+
+
 def test_missing_choices_are_never_chosen(
     tokenizer: WordPieceTokenizer,
 ) -> None:
@@ -235,10 +247,11 @@ def test_choices_from_files(tmp_path: pathlib.Path) -> None:
         path, text_pair_column="start", choice_columns=("e0", "e1")
     )
     assert record.texts == ("It rains.", "She runs", "She sits")
+    assert record.choices == ("runs", "sits")
     assert record.gold == 1
     path.write_text("text,e0,e1,e2,label\nt,a,b, ,0\nt,a,,c,0\n")
     columns = ("e0", "e1", "e2")
-    with pytest.raises(ValueError, match="line 3: .*'e1' is blank"):
+    with pytest.raises(ValueError, match="line 3: choice 1 is no text: ''"):
         read(path, choice_columns=columns)
     path.write_text("text,e0,e1,e2,label\nt,a,b, ,0\n")
     assert read(path, choice_columns=columns)[0].texts == ("t", "a", "b")
@@ -248,9 +261,25 @@ def test_choices_from_files(tmp_path: pathlib.Path) -> None:
     assert read(path)[0].texts == ("t", "a", "b", "c")
     assert read(path)[0].gold == 2
     assert read(path, label_column="")[0].gold is None
+    # What is missing at the end is no choice.
+    for fields in (
+        {"choices": ["a", "b", "c", "", None]},
+        {"c0": "a", "c1": "b", "c2": "c"},
+    ):
+        path.write_text(json.dumps({"text": "t", "label": 2, **fields}))
+        given = (
+            ("choices",) if "choices" in fields else ("c0", "c1", "c2", "c3")
+        )
+        assert read(path, choice_columns=given)[0].texts == (
+            "t",
+            "a",
+            "b",
+            "c",
+        )
     for fields, reason in [
         ({"choices": ["a"]}, "two texts or more"),
-        ({"choices": ["a", "b", " "]}, "two texts or more"),
+        ({"choices": ["a", " "]}, "choice 1 is no text: ' '"),
+        ({"choices": ["a", "", "b"]}, "choice 1 is no text: ''"),
         ({"choices": ["a", "b"]}, "from 0 to 1, or its letter, not 2"),
         ({"label": 3}, "from 0 to 2, or its letter, not 3"),
         ({"label": "D"}, "not 'D'"),

@@ -30,36 +30,39 @@ def read_choice_records(
             gold = None
             if config.label_column:
                 gold = _number(row.get(config.label_column), len(choices))
-            texts = (read_text(row, config.text_column), *choices)
+            texts = [read_text(row, config.text_column), *choices]
+            if config.text_pair_column:
+                before = read_text(row, config.text_pair_column)
+                texts[1:] = [f"{before} {choice}" for choice in choices]
             id = read_id(row, number, config)
         except BadRecord as error:
             bad.add(row.where, row.path, error)
             continue
-        yield Record(id, row.where, texts, gold)
+        yield Record(id, row.where, (*texts,), gold, choices=(*choices,))
         number += 1
 
 
 def _choices(row: Row, config: LabelledDataConfig) -> list[str]:
-    """Returns the choices, each behind the second text if there is one.
-
-    Columns at the end that are blank are no choices.
-    """
+    """Returns the choices; those that are blank at the end are none."""
     columns = config.choice_columns
-    value = row.get(columns[0]) if len(columns) == 1 else None
-    if isinstance(value, list):
-        choices = value
+    listed = row.get(columns[0]) if len(columns) == 1 else None
+    if isinstance(listed, list):
+        choices = listed
     else:
-        while len(columns) > 2 and _is_blank(row.get(columns[-1])):
-            columns = columns[:-1]
-        choices = [read_text(row, column) for column in columns]
-    if len(choices) < 2 or not all(
-        isinstance(choice, str) and choice.strip() for choice in choices
-    ):
+        # A JSON object may lack what a table leaves blank.
+        choices = [
+            row.get(column) if i < 2 or not row.lacks(column) else None
+            for i, column in enumerate(columns)
+        ]
+    count = len(choices)
+    while count > 2 and _is_blank(choices[count - 1]):
+        count -= 1
+    for number, choice in enumerate(choices[:count]):
+        if not isinstance(choice, str) or not choice.strip():
+            raise BadRecord(f"choice {number} is no text: {choice!r}")
+    if count < 2:
         raise BadRecord(f"the choices must be two texts or more: {choices!r}")
-    if not config.text_pair_column:
-        return choices
-    before = read_text(row, config.text_pair_column)
-    return [f"{before} {choice}" for choice in choices]
+    return choices[:count]
 
 
 def _is_blank(value: Any) -> bool:

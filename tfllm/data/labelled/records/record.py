@@ -33,6 +33,8 @@ class Record:
         words: tagging: where each word begins and ends in the text, in
             characters.
         predicate: tagging: number of the word that the tags are about.
+        choices: multiple_choice: the choices as they were given, where those
+            in `texts` have a second text before them.
     """
 
     id: str
@@ -41,6 +43,7 @@ class Record:
     gold: Gold = None
     words: tuple[tuple[int, int], ...] = ()
     predicate: int | None = None
+    choices: tuple[str, ...] = ()
 
 
 def columns_of(config: LabelledDataConfig) -> tuple[str, ...]:
