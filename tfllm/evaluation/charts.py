@@ -15,7 +15,7 @@ from tfllm.file_access import write_binary_atomically
 # Above so many labels the numbers in the fields cannot be read.
 _MOST_NUMBERS = 20
 # Characters of a name that are shown.
-_LONGEST_NAME = 30
+_LONGEST_NAME = 20
 
 
 def write_confusion_matrix(
