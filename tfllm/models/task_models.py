@@ -262,9 +262,7 @@ class ChoiceModel(TaskModel):
     Args:
         config: TransformerConfig; see SequenceModel.
 
-    Call args: Those of TaskModel, but [B, C, T]: one sequence per choice; and
-        choice_mask: int32 [B, C], true where there is such a choice, or
-            None. Elsewhere logits are lower by `HIDDEN_LOGIT`.
+    Call args: Those of TaskModel, but [B, C, T]: one sequence per choice.
 
     Returns:
         float32 [B, C].
@@ -281,21 +279,6 @@ class ChoiceModel(TaskModel):
         self.pooler = self._create_pooler()
         self.dropout = self._create_dropout(config.task_head.dropout)
         self.choice_classifier = self._create_classifier(1, "choice_classifier")
-
-    def call(
-        self,
-        token_ids: Any,
-        padding_mask: Any = None,
-        segment_ids: Any = None,
-        position_ids: Any = None,
-        training: bool = False,
-        choice_mask: Any = None,
-    ) -> Any:
-        """See the class."""
-        logits = super().call(
-            token_ids, padding_mask, segment_ids, position_ids, training
-        )
-        return logits if choice_mask is None else hidden(logits, choice_mask)
 
     def outputs(self, tokens: Tokens, training: bool) -> Any:
         """See the base class."""

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from tfllm.models import ChoiceModel, TransformerConfig
-from tfllm.models.task_models import HIDDEN_LOGIT
+from tfllm.models.task_models import HIDDEN_LOGIT, hidden
 from tfllm.tasks.batches import Sums, Tensors, model_inputs
 from tfllm.tasks.cross_entropy import check_smoothing, cross_entropy_sums
 from tfllm.tasks.task import Task
@@ -26,7 +26,7 @@ class MultipleChoice(Task):
         inputs: Dict of int32 `token_ids` [B, C, T], one sequence per choice,
             and optionally `padding_mask`, `segment_ids`, `position_ids`
             [B, C, T], and `choice_mask` [B, C], true where an example has
-            such a choice.
+            such a choice: elsewhere logits are lower by `HIDDEN_LOGIT`.
         training: Apply dropout.
 
     Returns:
@@ -56,11 +56,9 @@ class MultipleChoice(Task):
 
     def call(self, inputs: Tensors, training: bool = False) -> Tensors:
         """See the class."""
-        logits = self.model(
-            **model_inputs(inputs),
-            choice_mask=inputs.get("choice_mask"),
-            training=training,
-        )
+        logits = self.model(**model_inputs(inputs), training=training)
+        if "choice_mask" in inputs:
+            logits = hidden(logits, inputs["choice_mask"])
         return {"multiple_choice": logits}
 
     def objective_sums(
