@@ -390,6 +390,7 @@ def test_text_generation(folders: pathlib.Path) -> None:
     pipe.batch_size = 8
     assert pipe([TEXTS[0]] * 5, **options) == drawn
     assert len({one["generated_text"] for two in drawn for one in two}) > 5
+    assert pipe([]) == []
     with pytest.raises(ValueError, match="Received: input 1 of "):
         pipe([TEXTS[0], "a" * 999])
     # Greedy: the most probable token, one after the other.

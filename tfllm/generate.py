@@ -176,16 +176,23 @@ def show(
     )
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     prompt = FLAGS.prompt
-    # Comes with the first token, when nothing can be wrong any more.
-    opening = [prompt]
+    # With the first token, when nothing can be wrong any more; but it waits
+    # for the second, until when XLA compiles and says so in between.
+    held = [prompt]
 
     def stream(_: int, new: bytes) -> None:
         times.append(time.perf_counter())
-        text = (opening.pop() if opening else "") + decoder.decode(new)
-        print(text, end="", flush=True)
+        held.append(decoder.decode(new))
+        if len(times) > 1:
+            flush()
+
+    def flush() -> None:
+        print("".join(held), end="", flush=True)
+        held.clear()
 
     if alone:
         (found,) = task.text(task, [prompt], stream=stream, **options)
+        flush()
         print(decoder.decode(b"", final=True))
     else:
         (found,) = task.text(task, [prompt], draft, **options)

@@ -375,6 +375,8 @@ class TextGenerationPipeline(Pipeline):
         """
         several = isinstance(inputs, list)
         prompts = inputs if isinstance(inputs, list) else [inputs]
+        if not prompts:
+            return []
         generate = self.task.text
         generate.check(
             self.task,

@@ -33,8 +33,8 @@ class Record:
         words: tagging: where each word begins and ends in the text, in
             characters.
         predicate: tagging: number of the word that the tags are about.
-        choices: multiple_choice: the choices as they were given, where those
-            in `texts` have a second text before them.
+        choices: multiple_choice: the choices as they were given, which in
+            `texts` may follow a second text; empty: those in `texts`.
     """
 
     id: str
