@@ -49,7 +49,7 @@ def define() -> None:
     group.string("output_file", "", "JSON lines, for --prompt_file.")
     group.integer("batch_size", 8, "Prompts of a file at a time.")
     group.boolean(
-        "overwrite", False, "Drop what another command left of --output_file."
+        "overwrite", False, "Drop an unfinished --output_file of other flags."
     )
     group = flags.Group("GenerationConfig [default: as in the folder]")
     for field in dataclasses.fields(GenerationConfig):
