@@ -15,7 +15,7 @@ from tfllm.tasks import create
         # The label's name said that there is a header.
         ({"text_column": "0", "label_column": "label"}, {}, True),
         ({"text_column": "0", "label_column": "1"}, {}, None),
-        ({"text_column": "text", "label_column": "label"}, {}, None),
+        ({"text_column": "text", "label_column": "1"}, {}, True),
         (
             {"text_column": "0", "label_column": "label"},
             {"text_column": "1"},

@@ -138,31 +138,26 @@ def labelled_config(
             that of the run's files.
     """
     settings = {**run, **given, "label_column": ""}
-    if settings.get("has_header") is None and _names_the_label_alone(
-        run, given
-    ):
-        settings["has_header"] = True
     if as_lines:
         settings |= {"line_pattern": "", "id_column": ""}
         settings |= {"encoding": given.get("encoding", "")}
         settings |= _LINES[_kind_of_lines(task, settings)]
+    elif settings.get("has_header") is None and _named_columns(run, given):
+        settings["has_header"] = True
     return named_settings.task_config(task, settings)
 
 
-def _names_the_label_alone(run: dict[str, Any], given: dict[str, Any]) -> bool:
-    """Whether the run knew by its label column that files have a header.
+def _named_columns(run: dict[str, Any], given: dict[str, Any]) -> bool:
+    """Whether a run knew by names of columns that its files have a header.
 
-    Without labels nothing would say so, unless the columns are others.
+    The label's name counts, though labels are not read here. Not if a call
+    has columns of its own, which say it themselves.
     """
-    names = ("text_column", "text_pair_column", "id_column")
-    columns = [run.get(name) for name in names if run.get(name)]
-    label = run.get("label_column") or "0"
-    return (
-        not any(name in given for name in names)
-        and bool(columns)
-        and all(str(column).isdecimal() for column in columns)
-        and not label.lstrip("-").isdecimal()
-    )
+    flags = ("text_column", "text_pair_column", "id_column", "label_column")
+    if any(flag in given for flag in flags):
+        return False
+    columns = (run.get(flag) or "0" for flag in flags)
+    return not all(column.isdecimal() for column in columns)
 
 
 def check_tagged_files(

@@ -48,6 +48,8 @@ def test_labels_that_cannot_be_written(tmp_path: pathlib.Path) -> None:
     first = pathlib.Path(path).read_bytes()
     write_decisions(path, counts, [*names[:1], "a" * 900, "中国", "日"])
     assert pathlib.Path(path).read_bytes() == first
+    write_decisions(path, counts, ["$0_to_$20", *names[1:]])
+    assert pathlib.Path(path).read_bytes() != first
 
 
 def test_decisions(tmp_path: pathlib.Path) -> None:

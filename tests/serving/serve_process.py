@@ -134,3 +134,27 @@ class ServeProcess:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+
+
+class Gate:
+    """Holds requests of the signature `hold` in the server until opened."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self.path = folder / "gate"
+        self._held = folder / "gate.held"
+
+    def wait_until_held(self) -> None:
+        """Returns when the server runs a request that waits."""
+        deadline = time.monotonic() + 60
+        while not self._held.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def open(self) -> None:
+        self.path.touch()
+
+    def __enter__(self) -> "Gate":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.open()

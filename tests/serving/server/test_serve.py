@@ -20,8 +20,7 @@ import grpc
 import pytest
 import tensorflow as tf
 
-from tests.serving import serve_process
-from tests.serving.serve_process import HOST, ServeProcess, call
+from tests.serving.serve_process import HOST, Answer, Gate, ServeProcess, call
 from tfllm.serving.server import protos
 
 WHICH = {"signature_name": "which"}
@@ -54,30 +53,6 @@ def write_warm_up(folder: pathlib.Path, *signatures: str) -> None:
                 request.inputs["text"].CopyFrom(tf.make_tensor_proto(["a"]))
             request.model_spec.signature_name = signature
             writer.write(log.SerializeToString())
-
-
-class Gate:
-    """Holds requests of the signature `hold` in the server until opened."""
-
-    def __init__(self, folder: pathlib.Path) -> None:
-        self.path = folder / "gate"
-        self._held = folder / "gate.held"
-
-    def wait_until_held(self) -> None:
-        """Returns when the server runs a request that waits."""
-        deadline = time.monotonic() + 60
-        while not self._held.exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-
-    def open(self) -> None:
-        self.path.touch()
-
-    def __enter__(self) -> "Gate":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.open()
 
 
 class Clients:
@@ -267,7 +242,7 @@ def wait_for_refusals(calls: list[concurrent.futures.Future]) -> None:
 
 @pytest.mark.dist
 def test_a_full_queue(batching: ServeProcess, tmp_path: pathlib.Path) -> None:
-    def predict() -> serve_process.Answer:
+    def predict() -> Answer:
         return batching.predict("m", [str(gate.path)], **HOLD)
 
     with (
@@ -282,7 +257,7 @@ def test_a_full_queue(batching: ServeProcess, tmp_path: pathlib.Path) -> None:
         answers = [call.result() for call in [first, *calls]]
     by_status = collections.Counter(answer.status for answer in answers)
     # What waits may find its time up on a busy machine.
-    assert by_status.keys() <= {200, 429, 504}
+    assert {200, 429} <= by_status.keys() <= {200, 429, 504}
     assert by_status[429] >= 19
     refused = next(answer for answer in answers if answer.status == 429)
     assert "queue" in refused.json["error"]
