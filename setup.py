@@ -8,7 +8,7 @@ import setuptools
 ROOT = pathlib.Path(__file__).parent
 VERSION = re.search(
     r'^__version__ = "(.+)"$',
-    (ROOT / "tfllm" / "__init__.py").read_text(encoding="utf-8"),
+    (ROOT / "tfllm" / "version.py").read_text(encoding="utf-8"),
     re.MULTILINE,
 )[1]
 
@@ -28,18 +28,23 @@ REQUIRED = [
     "scikit-learn>=1.5",
     "scipy>=1.13",
     "seqeval>=1.2.2",
+    "sentencepiece>=0.2.0",
     "tokenizers>=0.21",
     "tqdm>=4.66",
 ]
-# python -m tfllm.serve: the official messages and stubs.
+# python -m tfllm.serve: the official messages and stubs, HTTP, metrics.
 SERVING = [
     "grpcio>=1.75",
     "grpcio-health-checking>=1.75",
+    "h11>=0.16",
+    "prometheus-client>=0.21",
     "tensorflow-serving-api~=2.20.0",
 ]
 # python -m tfllm.export --litert: the interpreter that tries the file.
 LITERT = ["ai-edge-litert>=2.0"]
 TEST = ["pytest>=8.4", "pytest-xdist>=3.8", *SERVING, *LITERT]
+# make docs
+DOCS = ["mkdocs-material>=9.7,<10", "mkdocstrings[python]>=1.0,<2"]
 EXTRAS = {
     "cuda": ["tensorflow[and-cuda]~=2.20.0"],
     # Older releases pin numpy or protobuf below what TensorFlow takes.
@@ -47,8 +52,10 @@ EXTRAS = {
     "serving": SERVING,
     "litert": LITERT,
     "test": TEST,
+    "docs": DOCS,
     "dev": [
         *TEST,
+        *DOCS,
         "keras-tuner>=1.4.8",
         "kubernetes-validate>=1.34",
         "mypy>=1.18",
@@ -71,6 +78,7 @@ setuptools.setup(
     description="Language models for TensorFlow, from raw text to serving",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
+    license="Apache-2.0",
     # tensorflow-text 2.20 has wheels for no later Python.
     python_requires=">=3.11,<3.14",
     packages=[
@@ -81,8 +89,9 @@ setuptools.setup(
     package_dir={"tfllm.configs": "configs"},
     package_data={
         "tfllm.configs": ["*.flags"],
-        "tfllm.serving.server": ["page.html"],
+        "tfllm.server": ["page.html"],
     },
     install_requires=REQUIRED,
     extras_require=EXTRAS,
+    entry_points={"console_scripts": ["tfllm = tfllm.__main__:main"]},
 )

@@ -79,3 +79,16 @@ def run_command() -> Run:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def conformance_base(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> pathlib.Path:
+    """Versions 1 and 2 of conformance/model.py, and their models.config."""
+    # Only here: it imports TensorFlow.
+    from tests.serving.conformance import model
+
+    base = tmp_path_factory.mktemp("served") / "base"
+    model.write_all(base)
+    return base

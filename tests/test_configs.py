@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from tests import labelled_files, verbs
-from tfllm.data.vocabularies import byte_bpe
+from tfllm.data.vocabularies.train import train as train_tokenizer
 from tfllm.interop import model_folder
 from tfllm.models import FAMILIES
 from tfllm.tasks import MaskedLM
@@ -43,6 +43,12 @@ TINY = {
     # Emulated in software on most CPUs, and not what is tested.
     "precision": "float32",
 }
+# Kind of tokenizer -> a file of its vocabulary.
+VOCABULARIES = {
+    "wordpiece": "vocab.txt",
+    "byte_bpe": "merges.txt",
+    "sentence_piece": "tokenizer.model",
+}
 # A figure of each task with labels.
 FIGURES = {
     "classification": "accuracy",
@@ -53,22 +59,18 @@ FIGURES = {
     "embedding": "spearman",
     "multiple_choice": "accuracy",
 }
-# Flags that one task has, the objectives it reports and its vocabulary.
+# Flags that one task has, and the objectives it reports.
 BY_TASK = {
     "masked_lm": (
-        {"model": "bert:tiny", "max_predictions": 0, "dupe_factor": 2},
+        {"max_predictions": 0, "dupe_factor": 2},
         ("mlm", "nsp"),
-        "vocab.txt",
     ),
-    "causal_lm": ({"model": "gpt2:tiny"}, ("clm",), "merges.txt"),
+    "causal_lm": ({}, ("clm",)),
     # Three batches.
-    **dict.fromkeys(
-        FIGURES, ({"train_steps": None, "epochs": 1}, (), "vocab.txt")
-    ),
+    **dict.fromkeys(FIGURES, ({"train_steps": None, "epochs": 1}, ())),
     "question_answering": (
         {"train_steps": None, "epochs": 1, "question_length": 8, "stride": 16},
         ("start", "end"),
-        "vocab.txt",
     ),
 }
 
@@ -83,6 +85,17 @@ def flags_in(file: pathlib.Path) -> dict[str, str]:
             assert match[1] not in found, f"{match[1]} twice in {file}"
             found[match[1]] = "True" if match[2] is None else match[2]
     return found
+
+
+def _kind(flags: dict[str, str]) -> str:
+    """The kind of tokenizer that a flag file asks for."""
+    family = FAMILIES.get(flags.get("model", "").partition(":")[0])
+    return family.tokenizer.kind if family else "wordpiece"
+
+
+def recorded_pairs(folder: pathlib.Path) -> str:
+    """What a run asked about two texts."""
+    return flags_in(folder / "flags.txt").get("pair_objective", "none")
 
 
 def _plain(value: str) -> str | float:
@@ -105,11 +118,10 @@ def inputs(
     words = sorted(set(re.findall(r"\w+", text.lower())))
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", *words]
     (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
-    byte_bpe.train(
-        str(folder / "train.txt"),
-        str(folder / "byte_bpe"),
-        byte_bpe.ByteBPETrainingConfig(vocab_size=300),
-    )
+    for name, family in FAMILIES.items():
+        if family.tokenizer.kind != "wordpiece":
+            source, output = str(folder / "train.txt"), str(folder / name)
+            train_tokenizer(source, output, family.tokenizer, 300)
     files = {
         "train_files": folder / "train.txt",
         "eval_files": folder / "heldout.txt",
@@ -119,8 +131,16 @@ def inputs(
     model_folder.save(MaskedLM(model), folder / "pretrained", tokenizer)
     start = {"init_from": folder / "pretrained"}
     return {
-        "masked_lm": {**files, "tokenizer": folder / "vocab.txt"},
-        "causal_lm": {**files, "tokenizer": folder / "byte_bpe"},
+        **{
+            name: {
+                **files,
+                "tokenizer": folder / name
+                if (folder / name).is_dir()
+                else folder / "vocab.txt",
+                "model": f"{name}:tiny",
+            }
+            for name in FAMILIES
+        },
         **{
             name: {**labelled_files.write(name, folder), **start}
             for name in labelled_files.SETS
@@ -129,10 +149,10 @@ def inputs(
 
 
 def stand_in(file: pathlib.Path) -> str:
-    """The key of `inputs` for a flag file: its data set or its task."""
+    """The key of `inputs` for a flag file: its data set or its family."""
     parts = file.stem.split("_")
     sets = [name for name in labelled_files.SETS if name in parts]
-    return sets[0] if sets else flags_in(file)["task"]
+    return sets[0] if sets else flags_in(file)["model"].partition(":")[0]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -174,8 +194,9 @@ def test_runs_and_replays(
         }
 
     flags = flags_in(file)
-    own, objectives, vocabulary = BY_TASK[flags["task"]]
+    own, objectives = BY_TASK[flags["task"]]
     files = inputs[stand_in(file)]
+    vocabulary = VOCABULARIES[_kind(flags)]
     changes = {k: v for k, v in {**TINY, **own}.items() if v is not None}
     # No folder `configs` is here: the one of the package is found.
     tiny = [f"--{k}={v}" for k, v in {**files, **changes}.items()]
@@ -183,7 +204,7 @@ def test_runs_and_replays(
 
     found = {path.name for path in (tmp_path / "first").iterdir()}
     assert found >= {*MODEL_FILES, vocabulary}
-    if flags.get("pair_objective") == "none":
+    if recorded_pairs(tmp_path / "first") == "none":
         objectives = ("mlm",)
     if flags["task"] in FIGURES:
         assert -1.0 <= first["eval"][FIGURES[flags["task"]]] <= 1.0

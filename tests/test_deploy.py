@@ -12,9 +12,9 @@ import pytest
 import yaml
 from google.protobuf import text_format
 
-from tfllm.serving.server import batching_config, protos
-from tfllm.serving.server.metrics import PATH, Metrics
-from tfllm.serving.server.model_versions import AVAILABLE
+from tfllm.server import batching_config, protos
+from tfllm.server.metrics import PATH, Metrics
+from tfllm.server.model_versions import AVAILABLE
 
 ROOT = pathlib.Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
@@ -204,7 +204,7 @@ def test_flags_exist(
     done = run_command(
         [sys.executable, "-m", "tfllm.serve", "--help"], tmp_path
     )
-    ours = set(re.findall(r"^  --(\w+)", done.stdout, re.M))
+    ours = set(re.findall(r"^  --(?:\[no\])?(\w+)", done.stdout, re.M))
     found = arguments(compose, container)
     assert len(found) == 15
     for argument in found:
@@ -268,7 +268,9 @@ def test_the_dashboard_shows_series_that_exist() -> None:
         assert query.count("(") == query.count(")")
         assert query.count("{") == query.count("}")
     labels = {
-        label for metric in vars(Metrics()).values() for label in metric.labels
+        label
+        for metric in Metrics().metrics.values()
+        for label in metric._labelnames
     }
     for query in queries:
         for names in re.findall(r"by \(([^)]*)\)", query):

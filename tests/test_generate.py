@@ -14,8 +14,9 @@ import pytest
 import tensorflow as tf
 
 from tests import verbs
-from tfllm import generation
 from tfllm.data.vocabularies import byte_bpe
+from tfllm.generation import GenerationConfig
+from tfllm.generation.generate import generate as generate_ids
 from tfllm.interop import model_folder
 from tfllm.models import FAMILIES
 from tfllm.tasks import CausalLM
@@ -97,13 +98,12 @@ def test_prompt_and_continuation_are_printed(
 def test_what_is_streamed_is_the_text(task: CausalLM) -> None:
     assert task.text is not None
     options: dict[str, Any] = {"max_new_tokens": 9, "eos_token_id": ()}
-    ((plain,),) = task.text(task, ["ba de"], **options)
+    ((plain,),) = task.text(["ba de"], **options)
     special = task.text.tokenizer.special_ids
     # What ends the text is a token like others, not the tokenizer's own.
     end = next(i for i in plain.token_ids if i not in special)
     heard: list[bytes] = []
     ((found,),) = task.text(
-        task,
         ["ba de"],
         stream=lambda _, new: heard.append(new),
         **{**options, "eos_token_id": end},
@@ -167,7 +167,7 @@ def larger(tokenizer: ByteBPETokenizer, vocab_size: int) -> CausalLM:
         )
     )
     task.model.build()
-    task.text = TextGeneration(tokenizer)
+    task.text = TextGeneration(task, tokenizer)
     return task
 
 
@@ -179,15 +179,13 @@ def test_ids_that_the_tokenizer_lacks_are_not_chosen(task: CausalLM) -> None:
     options: dict[str, Any] = {"do_sample": True, "seed": 1}
     options |= {"max_new_tokens": 40, "num_return_sequences": 4}
     prompt = tokenizer.tokenize(tf.constant(["ba de"])).to_list()
-    free = generation.generate(
-        large.model, prompt, generation.GenerationConfig(**options)
-    )
+    free = generate_ids(large.model, prompt, GenerationConfig(**options))
     assert max(i for ids in free.sequences[0] for i in ids) >= 270
-    (found,) = large.text(large, ["ba de"], suppress_tokens=[5, 299], **options)
+    (found,) = large.text(["ba de"], suppress_tokens=[5, 299], **options)
     ids = {i for continuation in found for i in continuation.token_ids}
     assert max(ids) < 270
     assert 5 not in ids
-    (stopped,) = large.text(large, ["ba de"], stop_strings=["\n"], **options)
+    (stopped,) = large.text(["ba de"], stop_strings=["\n"], **options)
     assert all(c.token_ids for c in stopped)
 
 
@@ -346,7 +344,10 @@ def test_a_file_of_prompts_knows_its_draft(
         (("--prompt_file=b",), "`prompt_file` and `output_file`"),
         (("--prompt=" + "ba " * 99,), "64 positions.*prompt 0 of"),
         (("--prompt=a", "--temperature=0.5"), "`temperature` needs"),
-        (("--prompt=a", "--num_beams=2", "--do_sample"), "neither"),
+        (
+            ("--prompt=a", "--num_beams=2", "--penalty_alpha=0.5", "--top_k=4"),
+            "not go with `penalty_alpha`",
+        ),
         (("--prompt=a", "--eos_token_id=300"), "below 270.*Received: 300"),
         (("--prompt=a", "--suppress_tokens=x"), "must be ids"),
         (("--prompt=a", "--stop_strings="), "empty"),
@@ -438,7 +439,8 @@ def test_a_bad_config_is_named(
 ) -> None:
     folder = shutil.copytree(folders["model"], tmp_path / "model")
     (folder / "generation_config.json").write_text(json.dumps(values))
+    task = model_folder.load(folder)
     with pytest.raises(
         ValueError, match=rf"generation_config\.json': `{message}"
     ):
-        model_folder.load(folder)
+        task.generate(["a"], max_new_tokens=1)

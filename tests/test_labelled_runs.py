@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from tests import labelled_files, verbs
-from tfllm.data.vocabularies import byte_bpe
+from tfllm.data.vocabularies.train import train as train_vocabulary
+from tfllm.models import FAMILIES
 
 pytestmark = pytest.mark.slow
 
@@ -94,12 +95,22 @@ CHARTS = {
     "embedding": [],
     "multiple_choice": ["calibration"],
 }
-# Classification by an encoder is in test_train_labelled.py.
+# Family -> the tasks that the default run trains, and those of the wide one.
+# Classification, by BERT and by a decoder, is in test_train_labelled.py.
+# Decoders differ in their rows, which tags show.
+TRAINED: dict[str, tuple[set[str], set[str]]] = {
+    "bert": (set(RUNS) - {"classification"}, set()),
+    "roberta": ({"tagging"}, set(RUNS)),
+    "gpt2": ({"tagging"}, set(RUNS)),
+    "llama": (set(), {"classification"}),
+}
 CASES = [
-    (family, task)
-    for family in ("bert", "gpt2")
+    pytest.param(
+        (family, task), marks=[pytest.mark.wide] * (task not in always)
+    )
+    for family, (always, others) in TRAINED.items()
     for task in RUNS
-    if (family, task) != ("bert", "classification")
+    if task in always | others
 ]
 
 
@@ -127,8 +138,8 @@ def run(
         "seed": 1,
         **flags,
     }
-    fresh = fresh_encoder(root) if family == "bert" else fresh_decoder(root)
-    if family == "gpt2":
+    fresh = fresh_words(root) if family == "bert" else fresh_bytes(root, family)
+    if FAMILIES[family].config().generates:
         train(settings | fresh | {"model_dir": root / "first"})
         fresh = {"init_from": root / "first"}
     train(settings | fresh)
@@ -140,7 +151,7 @@ def train(flags: dict[str, Any]) -> None:
     assert done.status == 0, done.stderr
 
 
-def fresh_encoder(root: pathlib.Path) -> dict[str, Any]:
+def fresh_words(root: pathlib.Path) -> dict[str, Any]:
     vocabulary = [*verbs.vocabulary(), *WORDS, "?", "abbr", "hum"]
     (root / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
     config = verbs.workplace().write_config(
@@ -151,14 +162,15 @@ def fresh_encoder(root: pathlib.Path) -> dict[str, Any]:
     return {"model": config, "tokenizer": root / "vocab.txt"}
 
 
-def fresh_decoder(root: pathlib.Path) -> dict[str, Any]:
+def fresh_bytes(root: pathlib.Path, family: str) -> dict[str, Any]:
     (root / "text.txt").write_text(f"{' '.join(WORDS)}\n" * 9)
-    byte_bpe.train(
+    train_vocabulary(
         str(root / "text.txt"),
         str(root / "bytes"),
-        byte_bpe.ByteBPETrainingConfig(vocab_size=290),
+        FAMILIES[family].tokenizer,
+        vocab_size=290,
     )
-    return {"model": "gpt2:tiny", "tokenizer": root / "bytes"}
+    return {"model": f"{family}:tiny", "tokenizer": root / "bytes"}
 
 
 def test_the_figures_of_training_come_out_again(

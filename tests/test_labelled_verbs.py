@@ -21,7 +21,6 @@ from tests.conftest import Run
 from tests.verbs import Finished
 from tfllm import predict as predict_verb
 from tfllm import tasks
-from tfllm.data.packing import pack_inputs
 from tfllm.interop import model_folder
 from tfllm.models import FAMILIES
 from tfllm.tokenizers import WordPieceTokenizer
@@ -122,13 +121,7 @@ def test_results_are_those_of_the_task(
         tokens = tokenizer.tokenize(tf.constant([result["text"]]))
         if tokens.flat_values.shape[0] > LENGTH - 2:
             continue
-        x = pack_inputs(
-            [tokens],
-            LENGTH,
-            tokenizer.cls_id,
-            tokenizer.sep_id,
-            tokenizer.pad_id,
-        )
+        x = tokenizer([result["text"]], padding="max_length", max_length=LENGTH)
         logits = task(x, training=False)["classification"].numpy()[0]
         powers = np.exp(logits.astype("float64"))
         expected = dict(zip(LABELS, powers / powers.sum(), strict=True))
@@ -204,7 +197,7 @@ def test_another_command_is_refused(
     assert done.status == 1
     (line,) = done.errors
     assert "batch_size was 1, is 2" in line
-    assert "--overwrite" in line
+    assert "give another file" in line
     assert partial.read_bytes() == kept
     done = predict(work, "other.jsonl", argv[0], "--overwrite")
     assert done.status == 0, done.stderr
@@ -333,17 +326,17 @@ def test_a_bad_record_after_many_good_ones(
 
 
 def test_half_a_surrogate_pair(work: pathlib.Path) -> None:
-    rows = [{"sentence": f"ba {text}"} for text in ("\ud83d", "\xe9")]
+    rows = [{"sentence": f"ba {text}"} for text in ("\xe9", "\ud83d")]
     (work / "half.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    files = f"--input_files={work / 'half.jsonl'}"
-    argv = [files, "--id_column="]
+    argv = [f"--input_files={work / 'half.jsonl'}", "--id_column="]
     done = predict(work, "halves.jsonl", *argv)
+    assert done.status == 1
+    (line,) = done.errors
+    assert "half.jsonl, line 2: column 'sentence' has half of a surr" in line
+    done = predict(work, "skipped.jsonl", *argv, "--on_bad_record=skip")
     assert done.status == 0, done.stderr
-    found = lines_of(work / "halves.jsonl")
-    assert [r["text"] for r in found] == [row["sentence"] for row in rows]
-    assert "ba \xe9" in (work / "halves.jsonl").read_text()
-    shown = verbs.run("predict", f"--model_dir={work / 'model'}", *argv)
-    assert shown.stdout == (work / "halves.jsonl").read_text()
+    assert [r["text"] for r in lines_of(work / "skipped.jsonl")] == ["ba \xe9"]
+    assert "ba \xe9" in (work / "skipped.jsonl").read_text()
 
 
 def test_a_threshold_of_no_question(work: pathlib.Path) -> None:
@@ -361,7 +354,7 @@ def test_evaluation_of_nothing(
     files = f"--eval_files={work / 'heldout.csv'}"
     for argv, message in (
         (["--model_dir=nobody/typo"], "`output_dir` is needed"),
-        (["--model_dir=typo", "--output_dir=results"], "Received: 'typo'"),
+        (["--model_dir=./typo", "--output_dir=results"], "Received: './typo'"),
         (
             [f"--model_dir={work / 'model'}", "--label_column="],
             "`label_column` is needed for the task classification",
@@ -419,7 +412,13 @@ def test_evaluation_with_intervals_tables_and_charts(
     assert first["accuracy"] == pytest.approx(np.mean(right), abs=0.01)
     low, high = first["intervals"]["accuracy"]
     assert low < first["accuracy"] < high
-    assert f"accuracy: {first['accuracy']:.4f} [{low:.4f}, " in done.stdout
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["figure", "value", "95", "%", "interval"]
+    shown = f"accuracy {first['accuracy']:.4f} {low:.4f} to {high:.4f}"
+    assert lines[1].split() == shown.split()
+    # The rest is in the file.
+    assert len(lines) < 10 < len(first)
+    assert lines[-1] == f"Results: {work / 'second' / 'eval_results.json'}"
     assert first["examples"] == COUNT
     assert sum(v["support"] for v in first["labels"].values()) == COUNT
     assert np.sum(first["confusion"]) == COUNT
@@ -490,3 +489,46 @@ def test_figures_of_other_settings_leave_those_of_the_run(
     assert f"Results: {trained / 'eval_results.json'}" in done.stdout
     again = json.loads((trained / "eval_results.json").read_text())
     assert again["loss"] == json.loads(before)["loss"]
+
+
+def test_an_evaluation_that_cannot_be_written(work: pathlib.Path) -> None:
+    argv = [f"--model_dir={work / 'model'}", "--bootstrap_samples=0"]
+    (work / "results" / "eval_results.json").mkdir(parents=True)
+    for place in (work / "results", work / "heldout.csv"):
+        done = verbs.run("evaluate", *argv, f"--output_dir={place}")
+        assert done.status == 1
+        (line,) = done.errors
+        assert f"{place}/eval_results.json cannot be written" in line
+        assert "--output_dir" in line
+    # What only shows when charts are written costs no figure.
+    (work / "charts" / "eval_confusion.png").mkdir(parents=True)
+    done = verbs.run("evaluate", *argv, f"--output_dir={work / 'charts'}")
+    assert done.status == 1
+    assert "macro_f1 " in done.stdout
+    assert "Results: " not in done.stdout
+
+
+def test_a_damaged_record_of_the_run(
+    work: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    """What does not need it goes on, says so, and leaves the run alone."""
+    shutil.copytree(work / "model", tmp_path / "model")
+    (tmp_path / "model" / "run.json").write_text('{"seed": 3,')
+    (tmp_path / "model" / "eval_results.json").write_text("{}")
+    argv = [
+        f"--model_dir={tmp_path / 'model'}",
+        "--text_column=sentence",
+    ]
+    done = verbs.run("predict", *argv, f"--input_files={work / 'heldout.csv'}")
+    assert done.status == 0, done.stderr
+    assert len(done.stdout.splitlines()) == COUNT
+    assert "run.json is damaged" in done.stderr
+    argv += ["--label_column=class", "--bootstrap_samples=0"]
+    done = verbs.run("evaluate", *argv)
+    assert done.status == 1
+    assert "`eval_files` is needed" in done.stderr
+    done = verbs.run("evaluate", *argv, f"--eval_files={work / 'heldout.csv'}")
+    assert done.status == 0, done.stderr
+    assert "Going on without it" in done.stderr
+    assert (tmp_path / "model" / "eval_results.json").read_text() == "{}"
+    assert (tmp_path / "model" / "eval_other" / "eval_results.json").exists()

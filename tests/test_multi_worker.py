@@ -39,7 +39,9 @@ def free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def start_workers(place: Workplace, model_dir: str) -> list[subprocess.Popen]:
+def start_workers(
+    place: Workplace, model_dir: str, **changes: int
+) -> list[subprocess.Popen]:
     """Starts two workers; their output goes to files."""
     addresses = [f"localhost:{port}" for port in free_ports(2)]
     started = []
@@ -53,7 +55,7 @@ def start_workers(place: Workplace, model_dir: str) -> list[subprocess.Popen]:
                         sys.executable,
                         "-m",
                         "tfllm.train",
-                        *place.flags(model_dir, **SETTINGS),
+                        *place.flags(model_dir, **SETTINGS | changes),
                         "--strategy=multi_worker",
                     ],
                     env={**ENVIRONMENT, "TF_CONFIG": json.dumps(cluster)},
@@ -116,3 +118,20 @@ def test_two_workers_are_one_run(place: Workplace) -> None:
     steps = [line["step"] for line in place.log("two") if "loss" in line]
     assert steps == sorted({*steps})
     assert steps[-1] == 12
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_lost_worker_ends_the_other(place: Workplace, victim: int) -> None:
+    """It says which one is gone, and leaves the checkpoint."""
+    name = f"lost_{victim}"
+    workers = start_workers(place, name, train_steps=100_000)
+    wait_for_checkpoint(place, name)
+    workers[victim].kill()
+    left = 1 - victim
+    assert finish(workers)[left] == 1
+    text = output(place, name, left)
+    assert (
+        f"error: worker {left} of 2 lost worker {victim}; start all of them "
+        "again: the same commands resume\n"
+    ) in text
+    assert os.path.exists(place.path(f"{name}/checkpoints/ckpt-4.index"))

@@ -16,7 +16,7 @@ import safetensors.numpy
 
 from tests import verbs
 from tests.verbs import Finished, Workplace, signal_at
-from tfllm.data.pretraining.prepare import PrepareConfig, prepare
+from tfllm.data.masked.prepare import PrepareConfig, prepare
 from tfllm.tokenizers import WordPieceTokenizer
 
 pytestmark = [pytest.mark.dist, pytest.mark.slow]
@@ -56,6 +56,8 @@ def test_a_run_learns_and_leaves_a_whole_folder(
         "flags.txt",
         "train_results.json",
         "eval_results.json",
+        "loss.png",
+        "README.md",
         "checkpoints",
         "logs",
     }
@@ -124,6 +126,7 @@ def test_sigterm_and_ctrl_c_save_and_the_rerun_resumes(
     )
     assert first.status == 143
     assert "stopped by SIGTERM after step" in first.errors[-1]
+    assert (work.folder / "stopped/loss.png").exists()
     second = work.train(
         "stopped", during=signal_at(work, "stopped", 12, signal.SIGINT)
     )
@@ -174,6 +177,29 @@ def test_rerun_of_a_finished_run_says_so(
     }
 
 
+def test_the_card_says_what_came_out_until_it_is_edited(
+    work: Workplace, reference: Finished
+) -> None:
+    """The licence may come later."""
+    folder = work.folder / "card"
+    shutil.copytree(work.folder / "reference", folder)
+    card = folder / "README.md"
+    loss = round(work.json("card/eval_results.json")["loss"], 4)
+    assert f"| loss | {loss} |" in card.read_text()
+    assert "license: unknown\n" in card.read_text()
+    assert work.train("card", license="mit").status == 0
+    assert "license: mit\n" in card.read_text()
+    card.unlink()
+    evaluated = verbs.run("evaluate", f"--model_dir={folder}")
+    assert evaluated.status == 0, evaluated.stderr
+    assert f"| loss | {loss} |" in card.read_text()
+    card.write_text("Mine.\n")
+    again = work.train("card", license="apache-2.0")
+    assert "README.md in" in again.errors[-1]
+    assert "was edited, and is kept as it is." in again.errors[-1]
+    assert card.read_text() == "Mine.\n"
+
+
 def test_other_settings_are_refused_and_overwrite_starts_anew(
     work: Workplace, reference: Finished
 ) -> None:
@@ -196,6 +222,7 @@ def test_other_data_or_another_vocabulary_are_refused(
         shutil.copy(work.path(name), work.path(f"own_{name}"))
     flags = {
         "tokenizer": work.path("own_vocab.txt"),
+        "lower_case": "true",  # else a warning says that it was guessed
         "train_files": work.path("own_train.txt"),
         "train_steps": 1,
     }

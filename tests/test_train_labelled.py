@@ -17,9 +17,9 @@ from tests.verbs import Finished, Workplace, signal_at
 from tfllm.data.labelled.batches import open_labelled_data
 from tfllm.data.labelled.config import LabelledDataConfig
 from tfllm.data.tables.rows import TableConfig
-from tfllm.evaluation.labelled import evaluate_labelled
 from tfllm.interop import model_folder
 from tfllm.models import FAMILIES
+from tfllm.prediction.measure import evaluate_labelled
 from tfllm.tasks import MaskedLM
 from tfllm.tokenizers import WordPieceTokenizer
 
@@ -99,8 +99,12 @@ def test_it_learns_and_names_its_labels(
     work: Workplace, reference: Finished
 ) -> None:
     assert "2 missing: classifier.bias, classifier.weight" in reference.stderr
-    assert "held-out accuracy" in reference.stdout
-    assert "held-out macro F1" in reference.stdout
+    # The chosen figure first.
+    found = work.json("reference/eval_results.json")
+    lines = [line.split() for line in reference.stdout.splitlines()]
+    place = lines.index(["figure", "value"])
+    assert lines[place + 1] == ["macro_f1", f"{found['macro_f1']:.4f}"]
+    assert lines[place + 2] == ["accuracy", f"{found['accuracy']:.4f}"]
     log = work.log("reference")
     losses = [x["classification_loss"] for x in log if "loss" in x]
     assert losses[-1] < losses[0] - 0.3

@@ -1,8 +1,10 @@
 """Runs verbs, each in a fork of this process, which imports TensorFlow once.
 
-A fork starts as `python -m tfllm.VERB` does, five seconds earlier. Requests
-and answers are JSON lines: {"verb", "argv", "folder", "stdin", "stdout",
-"stderr", "file_size"} gives {"pid"}, and at its end {"status"}.
+A fork starts as `python -m tfllm.VERB` does, five seconds earlier. The verb
+`python` runs its one argument as code, as `python -c` does, and `module` its
+first as `python -m` does. Requests and answers are JSON lines: {"verb", "argv",
+"folder", "stdin", "stdout", "stderr", "file_size"} gives {"pid"}, and at its
+end {"status"}.
 """
 
 import atexit
@@ -10,36 +12,62 @@ import importlib
 import json
 import os
 import resource
+import runpy
 import sys
 import traceback
 import warnings
+from collections.abc import Callable
 
 import tfllm.lean_keras  # noqa: F401
 
 # isort: split
-from tfllm import flags, train_flags
-from tools import tune
+from tfllm.runs import flags
+from tools import tune, tune_flags
 
-MODULES = {
-    **{
-        verb: importlib.import_module(f"tfllm.{verb}")
-        for verb in ("train", "predict", "evaluate", "generate", "export")
-    },
-    "tune": tune,
+VERBS = ("train", "predict", "evaluate", "generate", "export")
+MODULES = {verb: importlib.import_module(f"tfllm.{verb}") for verb in VERBS}
+MODULES["tune"] = tune
+FLAGS = {
+    verb: importlib.import_module(f"tfllm.runs.{verb}_flags") for verb in VERBS
 }
+FLAGS["tune"] = tune_flags
 
 
 def run_verb(request: dict) -> int:
     """Returns the exit status of a verb."""
+    if request["verb"] == "python":
+        return status_of(lambda: run_code(*request["argv"]))
+    if request["verb"] == "module":
+        return status_of(lambda: run_module(*request["argv"]))
     module = MODULES[request["verb"]]
     if request["file_size"]:
         limit = (request["file_size"], request["file_size"])
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     sys.modules["__main__"].__doc__ = module.__doc__
     sys.argv = [f"tfllm.{request['verb']}", *request["argv"]]
-    (train_flags if request["verb"] == "train" else module).define()
-    try:
+
+    def run() -> None:
+        flags.parse(FLAGS[request["verb"]].define)
         flags.run(module.main)
+
+    return status_of(run)
+
+
+def run_code(code: str) -> None:
+    """Runs the text of a program."""
+    exec(compile(code, "<code>", "exec"), {"__name__": "__main__"})
+
+
+def run_module(name: str, *argv: str) -> None:
+    """Runs a module as a program."""
+    sys.argv = [name, *argv]
+    runpy.run_module(name, run_name="__main__", alter_sys=True)
+
+
+def status_of(run: Callable[[], None]) -> int:
+    """Returns the exit status of what a process runs."""
+    try:
+        run()
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else bool(stop.code)
     except BaseException:

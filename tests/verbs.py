@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tfllm.data.pretraining.instances import InstanceSettings
+from tfllm.data.masked.instances import InstanceSettings
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SYLLABLES = ["ba", "de", "ki", "lo", "mu", "na", "po", "ri", "su", "ta"]

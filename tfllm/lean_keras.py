@@ -1,10 +1,9 @@
-"""Imports Keras without the packages that it only looks for.
+"""Imports Keras without its optional packages.
 
-Keras imports pandas, scikit-learn and Matplotlib where they are installed,
-for data frames, wrappers and galleries that no command of tfllm uses. They
-take about three seconds and 140 MB. A command imports this module before all
-others; in a process that has imported Keras it does nothing. The packages
-themselves can still be imported afterwards.
+If they are installed, Keras imports pandas, scikit-learn and Matplotlib, for
+features that no command of tfllm uses. They take about three seconds and 140
+MB. A command imports this module before all others. If Keras is imported
+already, it does nothing. The packages can still be imported afterwards.
 """
 
 import sys
@@ -13,7 +12,7 @@ _LOOKED_FOR = ("matplotlib", "pandas", "sklearn")
 
 
 def _import_keras() -> None:
-    """Imports Keras as if those packages were not there."""
+    """Imports Keras as if the packages were not installed."""
     absent = [name for name in _LOOKED_FOR if name not in sys.modules]
     # None makes an import of the name fail.
     sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]

@@ -1,9 +1,9 @@
-"""Counter-based random numbers: a value is a function of its key.
+"""Counter-based random numbers: each is a function of its key.
 
-Every draw is one output of SplitMix64 at a given place of the stream that a
-key opens, so it depends on neither the batch it was drawn in nor on what was
-drawn before. The NumPy and the TensorFlow functions give the same numbers, on
-any version of either, which `np.random` and `tf.random` do not promise.
+A draw is one output of SplitMix64 at a position in the stream of a key. It does
+not depend on its batch or on earlier draws. The NumPy and the TensorFlow
+functions give the same numbers with any version of either, which `np.random`
+and `tf.random` do not promise.
 
 Reference: Steele, Lea and Flood, 2014, "Fast splittable pseudorandom number
 generators" (the finaliser is Stafford's variant 13).
@@ -42,7 +42,7 @@ def _mix_tensor(value: tf.Tensor) -> tf.Tensor:
 
 
 def key(*parts: int) -> int:
-    """Folds integers into one 64-bit key; their order matters."""
+    """Combines integers, whose order matters, into a 64-bit key."""
     folded = 0
     for part in parts:
         folded = _mix(folded ^ _mix(part + _GOLDEN))
@@ -50,11 +50,11 @@ def key(*parts: int) -> int:
 
 
 def permutation(size: int, *parts: int) -> np.ndarray:
-    """A random order of `size` things that is a function of `parts`.
+    """Returns a random permutation.
 
     Args:
-        size: number of things.
-        *parts: integers that key the order, for example (seed, epoch).
+        size: Number of elements.
+        *parts: Integers of its key, for example (seed, epoch).
 
     Returns:
         int64 [size].
@@ -66,12 +66,12 @@ def permutation(size: int, *parts: int) -> np.ndarray:
 
 
 def row_keys(seed: int, epoch: tf.Tensor | int, ids: tf.Tensor) -> tf.Tensor:
-    """One key per example.
+    """Returns one key per example.
 
     Args:
-        seed: the run's seed.
+        seed: Seed of the run.
         epoch: int64 scalar or [B].
-        ids: int64 [B], ids of the examples.
+        ids: Ids of the examples, int64 [B].
 
     Returns:
         uint64 [B], equal to `key(seed, epoch, id)`.
@@ -85,12 +85,12 @@ def row_keys(seed: int, epoch: tf.Tensor | int, ids: tf.Tensor) -> tf.Tensor:
 
 
 def draw(keys: tf.Tensor, stream: int, count: int) -> tf.Tensor:
-    """Random bits of one stream for every key.
+    """Returns random bits of one stream for each key.
 
     Args:
         keys: uint64 [B].
-        stream: which of 256 independent streams of the key.
-        count: numbers per key, below 2^24.
+        stream: Number of the stream; a key has 256 independent ones.
+        count: Number of draws per key, below 2^24.
 
     Returns:
         uint64 [B, count], all 64 bits uniform.
@@ -102,13 +102,13 @@ def draw(keys: tf.Tensor, stream: int, count: int) -> tf.Tensor:
 
 
 def to_unit_interval(bits: tf.Tensor) -> tf.Tensor:
-    """Turns the high 24 bits into float32 in [0, 1)."""
+    """Converts the high 24 bits to float32 in [0, 1)."""
     high = tf.bitwise.right_shift(bits, np.uint64(40))
     return tf.cast(tf.cast(high, tf.int32), tf.float32) * 2.0**-24
 
 
 def to_integers(bits: tf.Tensor, bound: int) -> tf.Tensor:
-    """Turns the low 32 bits into int32 uniform on [0, bound)."""
+    """Converts the low 32 bits to int32, uniform in [0, bound)."""
     low = tf.bitwise.bitwise_and(bits, np.uint64(0xFFFFFFFF))
     scaled = tf.bitwise.right_shift(low * np.uint64(bound), np.uint64(32))
     return tf.cast(scaled, tf.int32)

@@ -1,13 +1,13 @@
-"""Measures tfllm beside its peers, in turns, on the same work.
+"""Measures the speed of tfllm beside Transformers, KerasHub and others.
 
     python -m tools.benchmark --output=results.json
 
-prints one table per work, with the ratios that count, and writes everything
-that was measured. The peers (Transformers on torch, KerasHub,
+Prints a table per work, with tfllm's ratios to its peers, and writes all
+measurements to a JSON file. The peers (Transformers on torch, KerasHub,
 tf-models-official) get a virtual environment each on first use, about 5 GB in
-all; the measuring itself takes about 15 minutes on 2 cores and 16 GB of
-memory. Leave the machine alone meanwhile. How a comparison is made, and what
-is not equal, is in `tools/peers/__init__.py`.
+total. Measuring takes about 15 minutes on 2 cores and 16 GB of memory; use the
+machine for nothing else meanwhile. `tools/peers/__init__.py` explains how sides
+are compared and what differs between them.
 
 Works:
   bert_base_pretrain    step of BERT-base, 8 x 128, 20 masked slots
@@ -23,7 +23,7 @@ Works:
   prepare_data          examples per second and core, memory at 1x and 10x
   serve_bert_base       BERT-base classifier over REST: 24 and 120 words, one
                         and 16 clients; the peer is Transformers with FastAPI
-  serve_tiny            what the server adds to a tiny model; the first request
+  serve_tiny            the server's overhead with a tiny model; first requests
 """
 
 import dataclasses
@@ -40,7 +40,7 @@ from typing import Any
 
 from absl import flags as absl_flags
 
-from tfllm import flags
+from tfllm.runs import flags
 from tools.peers import (
     data_preparation,
     environments,
@@ -69,7 +69,7 @@ WORKS = (
     "serve_tiny",
 )
 
-# Even where --side leaves tfllm out.
+# Works that need tfllm's environment even if --side leaves tfllm out.
 _OURS_NEEDED = (
     "gpt2_speculative",
     "minilm_finetune",
@@ -82,92 +82,106 @@ _OURS_NEEDED = (
 _QUIET_LOAD = 0.7
 
 _WORK = absl_flags.DEFINE_list(
-    "work", "all", f"What to measure: all, or some of {', '.join(WORKS)}."
+    "work",
+    "all",
+    f"Works to measure, comma-separated: all, or some of {', '.join(WORKS)}.",
 )
 _SIDE = absl_flags.DEFINE_list(
-    "side", "all", f"Who takes part: all, or some of {', '.join(SIDES)}."
+    "side",
+    "all",
+    f"Libraries to compare, comma-separated: all, or some of "
+    f"{', '.join(SIDES)}.",
 )
 _ENV_DIR = absl_flags.DEFINE_string(
     "env_dir",
     str(REPOSITORY / ".benchmark" / "envs"),
-    "Folder of the sides' virtual environments; missing ones are made.",
+    "Folder of the libraries' virtual environments; missing ones are created.",
 )
 _PYTHON = absl_flags.DEFINE_multi_string(
     "python",
     [],
-    "SIDE=PATH: take this interpreter for a side instead of making an "
-    "environment. May be repeated.",
+    "Python interpreter of a library, as SIDE=PATH, instead of its virtual "
+    "environment. Repeat the flag for several libraries. Default: none.",
 )
 _VARIANT = absl_flags.DEFINE_multi_string(
     "variant",
     [],
-    "SIDE=VARIANT: take this variant of a side instead of trying all, which "
-    "a busy machine may judge wrongly. May be repeated.",
+    "Variant of a library to measure, as SIDE=VARIANT, such as tfllm=jit. "
+    "Repeat the flag for several libraries. Default: the variant that is "
+    "fastest in a trial.",
 )
 _OUTPUT = absl_flags.DEFINE_string(
     "output",
     str(REPOSITORY / ".benchmark" / "results.json"),
-    "Where to write the results as JSON.",
+    "File to write the results to, as JSON.",
 )
 _ROUNDS = absl_flags.DEFINE_integer(
-    "rounds", 5, "Turns that each side gets.", lower_bound=1
+    "rounds",
+    5,
+    "Number of turns of each library.",
+    lower_bound=1,
 )
 _SECONDS_PER_TURN = absl_flags.DEFINE_float(
     "seconds_per_turn",
     5.0,
-    "About how long one turn takes; at least one step.",
+    "Approximate seconds of a turn, which has at least one step.",
     lower_bound=0.0,
 )
 _REPEATS = absl_flags.DEFINE_integer(
-    "repeats", 5, "Processes per import that is timed.", lower_bound=1
+    "repeats",
+    5,
+    "Number of processes to time for each import or server start.",
+    lower_bound=1,
 )
 _THREADS = absl_flags.DEFINE_integer(
     "threads",
     0,
-    "Cores that each side may use; 0: all.",
+    "Number of cores that each library may use; 0 for all.",
     lower_bound=0,
 )
 _TIMEOUT = absl_flags.DEFINE_float(
-    "timeout", 900.0, "Seconds that one answer of a side may take."
+    "timeout",
+    900.0,
+    "Seconds to wait for an answer of a library before it counts as failed.",
 )
 _TEXT = absl_flags.DEFINE_list(
     "text",
     [str(REPOSITORY.parent / "shared" / "data" / "gutenberg" / "*-*.txt")],
-    "Globs of plain text for prepare_data.",
+    "Plain text files for --work=prepare_data: comma-separated globs.",
 )
 _LABELLED_TEXT = absl_flags.DEFINE_string(
     "labelled_text",
     str(REPOSITORY.parent / "shared" / "data" / "sms_spam" / "sms.tsv"),
-    "File with `label TAB text` in each line, of two labels, for "
-    "minilm_finetune.",
+    "File for --work=minilm_finetune: a label, a tab and a text per line, with "
+    "two labels.",
 )
 _TOKENIZER = absl_flags.DEFINE_string(
     "tokenizer",
     "",
-    "WordPiece folder or vocab.txt for prepare_data and minilm_finetune; "
-    "trained when empty.",
+    "WordPiece folder or vocab.txt for --work=prepare_data,minilm_finetune. "
+    "Default: a vocabulary trained on the text.",
 )
 _TORCH_COMPILE = absl_flags.DEFINE_bool(
     "torch_compile",
     False,
-    "Also try Transformers under torch.compile (needs a C++ compiler).",
+    "Also measure Transformers with torch.compile; needs a C++ compiler.",
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class BenchmarkConfig:
-    """The flags, checked.
+    """Config of a benchmark.
 
     Args:
-        works: some of `WORKS`, in their order.
-        specs: the sides, tfllm first.
-        env_dir: folder of environments.
-        pythons: side -> interpreter that replaces its environment.
-        output: path of the JSON.
-        repeats: processes per import that is timed.
-        turns: how steps are measured.
-        data: what text is prepared.
-        texts: what is fine-tuned on.
+        works: Some of `WORKS`, in that order.
+        specs: The sides, tfllm first.
+        env_dir: Folder of the virtual environments.
+        pythons: Side -> interpreter that replaces its environment.
+        output: Path of the JSON file.
+        repeats: Processes to time for each import.
+        turns: How steps are measured.
+        data: Config of the work prepare_data.
+        texts: Config of the work minilm_finetune.
     """
 
     works: tuple[str, ...]
@@ -177,12 +191,12 @@ class BenchmarkConfig:
     output: pathlib.Path
     repeats: int
     turns: turns.TurnsConfig
-    data: data_preparation.DataConfig
+    data: data_preparation.MaskedDataConfig
     texts: fine_tuning.TextConfig
 
 
 def config_from_flags() -> BenchmarkConfig:
-    """Returns the checked flags; also restricts this process to --threads."""
+    """Reads the flags; restricts this process to --threads cores."""
     works = _choose("work", _WORK.value, WORKS)
     specs = [SIDES[name] for name in _choose("side", _SIDE.value, SIDES)]
     if _TORCH_COMPILE.value:
@@ -202,7 +216,7 @@ def config_from_flags() -> BenchmarkConfig:
             threads=threads,
             timeout=_TIMEOUT.value,
         ),
-        data=data_preparation.DataConfig(
+        data=data_preparation.MaskedDataConfig(
             text=tuple(_TEXT.value),
             tokenizer=_TOKENIZER.value,
             threads=threads,
@@ -215,22 +229,22 @@ def config_from_flags() -> BenchmarkConfig:
 
 
 def _choose(
-    flag: str, given: Sequence[str], known: Sequence[str] | dict[str, Any]
+    flag: str, names: Sequence[str], known: Sequence[str] | dict[str, Any]
 ) -> tuple[str, ...]:
-    if list(given) == ["all"]:
+    if list(names) == ["all"]:
         return tuple(known)
-    for name in given:
+    for name in names:
         if name not in known:
             raise ValueError(
                 f"`--{flag}` must be all or some of {', '.join(known)}. "
                 f"Received: {name}."
             )
-    return tuple(name for name in known if name in given)
+    return tuple(name for name in known if name in names)
 
 
-def _parse_pythons(given: Sequence[str]) -> dict[str, str]:
+def _parse_pythons(items: Sequence[str]) -> dict[str, str]:
     pythons = {}
-    for item in given:
+    for item in items:
         side, _, path = item.partition("=")
         if side not in SIDES or not os.access(path, os.X_OK):
             raise ValueError(
@@ -242,11 +256,11 @@ def _parse_pythons(given: Sequence[str]) -> dict[str, str]:
 
 
 def _with_variants(
-    specs: Sequence[SideSpec], given: Sequence[str]
+    specs: Sequence[SideSpec], items: Sequence[str]
 ) -> list[SideSpec]:
-    """Returns the sides with only the variants asked for."""
+    """Returns the sides, restricted to the variants of --variant."""
     chosen = {}
-    for item in given:
+    for item in items:
         side, _, variant = item.partition("=")
         if side not in SIDES or variant not in SIDES[side].variants:
             known = [f"{s}={v}" for s in SIDES for v in SIDES[s].variants]
@@ -271,7 +285,7 @@ def _with_torch_compile(spec: SideSpec) -> SideSpec:
 
 
 def _restrict_cores(threads: int) -> int:
-    """Limits this process, and so its children, to some cores."""
+    """Restricts this process and its children to `threads` cores."""
     if not hasattr(os, "sched_setaffinity"):
         return threads or os.cpu_count() or 1
     cores = sorted(os.sched_getaffinity(0))
@@ -286,10 +300,10 @@ def _restrict_cores(threads: int) -> int:
 
 
 def run(config: BenchmarkConfig) -> Iterator[tuple[str, tables.Table]]:
-    """Measures work after work.
+    """Measures each work in turn.
 
     Args:
-        config: what to measure.
+        config: Config of the benchmark.
 
     Yields:
         Name and table of each work, as soon as it is done.
@@ -369,10 +383,10 @@ def _interpreters(config: BenchmarkConfig) -> dict[str, str | SideError]:
 
 
 def describe_machine(threads: int) -> dict[str, Any]:
-    """Returns what a reader of the figures has to know.
+    """Returns the machine and the versions behind the figures.
 
     Args:
-        threads: cores that each side used.
+        threads: Cores that each side used.
     """
     return {
         "cpu": _cpu_model(),
@@ -406,7 +420,7 @@ def main() -> int:
         1 if a side failed, else 0.
     """
     config = config_from_flags()
-    # So that a benchmark that is stopped ends its workers.
+    # A stopped benchmark must end its workers.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     config.output.parent.mkdir(parents=True, exist_ok=True)
     machine = describe_machine(config.turns.threads)
@@ -426,7 +440,7 @@ def main() -> int:
         print(table.render(), flush=True)
         failed |= any(row.error for row in table.rows)
         results["works"][work] = table.as_json()
-        # After every work, so that an interrupted run keeps what it has.
+        # After each work, so that an interrupted benchmark keeps its results.
         _write(config.output, results)
     print(f"Results: {config.output}")
     return int(failed)

@@ -1,112 +1,134 @@
-r"""Builds a cleaned pretraining corpus from docstrings or the user's files.
+r"""Builds a cleaned pretraining corpus from docstrings or text files.
 
     python -m tools.build_corpus --output_dir=corpus
     python -m tools.build_corpus --source=files --input_files='text/*.txt.gz' \
         --output_dir=corpus
 
-Writes train.txt and heldout.txt (one sentence per line, documents separated
-by blank lines) and report.json. The first form needs no network and no files:
-it takes the docstrings of the installed Python packages.
+Writes train.txt and heldout.txt (one sentence per line, documents separated by
+blank lines) and report.json. Without --source it needs neither network nor
+files: it reads the docstrings of the installed Python packages.
 """
 
-from absl import flags as absl_flags
-
-from tfllm import flags
 from tfllm.data.bad_records import ON_BAD_RECORD
-from tfllm.data.corpus import builder, sources
+from tfllm.data.corpus import beam, builder, sources
 from tfllm.data.corpus.cleaning import UNICODE_FORMS, CleaningConfig
 from tfllm.data.corpus.near_duplicates import NearDuplicateConfig
+from tfllm.runs import flags
 
 _CLEANING, _FILES = CleaningConfig(), sources.FilesConfig()
 _NEAR = NearDuplicateConfig()
 
-# Input and output.
-_SOURCE = absl_flags.DEFINE_enum(
+_GROUP = flags.Group("Input and output")
+_SOURCE = _GROUP.choice(
     "source",
     "docstrings",
     builder.SOURCES,
-    "Text of the installed Python packages, or your files.",
+    "Source of the text: docstrings of the installed Python packages, or "
+    "files.",
 )
-_INPUT_FILES = absl_flags.DEFINE_string(
+_INPUT_FILES = _GROUP.string(
     "input_files",
     "",
-    "Text or JSONL files, plain or gzip: paths and globs, comma-separated.",
+    "Text or JSONL files, plain or gzip: paths and globs, comma-separated. "
+    "Needed with --source=files.",
 )
-_OUTPUT_DIR = absl_flags.DEFINE_string(
-    "output_dir", None, "Folder for train.txt, heldout.txt, report.json."
+_OUTPUT_DIR = _GROUP.string(
+    "output_dir",
+    None,
+    "Folder for train.txt, heldout.txt and report.json. Needed.",
 )
-_OVERWRITE = absl_flags.DEFINE_bool(
-    "overwrite", False, "Build again over a complete corpus."
+_HELDOUT_FRACTION = _GROUP.number(
+    "heldout_fraction",
+    0.02,
+    "Share of the documents to write to heldout.txt, from 0 to 1.",
 )
-_HELDOUT_FRACTION = absl_flags.DEFINE_float(
-    "heldout_fraction", 0.02, "Share of the documents for heldout.txt."
-)
-_RUNNER = absl_flags.DEFINE_string(
+_RUNNER = _GROUP.string(
     "runner",
     "",
-    "Apache Beam runner, such as DirectRunner; default: in this process.",
+    "Apache Beam runner, such as DirectRunner; needs the extra beam. Default: "
+    "run in this process, without Beam.",
+)
+_OVERWRITE = _GROUP.boolean(
+    "overwrite",
+    False,
+    "Build again, even if --output_dir already holds this corpus.",
 )
 
-# Reading files.
-_DOCUMENT_PER = absl_flags.DEFINE_enum(
+_GROUP = flags.Group("Reading files")
+_DOCUMENT_PER = _GROUP.choice(
     "document_per",
     _FILES.document_per,
     sources.DOCUMENT_PER,
-    "What a document of a plain text file is; a whole file must fit in memory.",
+    "Documents of a plain text file: text between blank lines, each line, or "
+    "the whole file, which must then fit in memory.",
 )
-_TEXT_FIELD = absl_flags.DEFINE_string(
-    "text_field", _FILES.text_field, "Field of a JSONL record with the text."
+_TEXT_FIELD = _GROUP.string(
+    "text_field",
+    _FILES.text_field,
+    "Field of a JSONL record that holds the text.",
 )
-_ON_BAD_RECORD = absl_flags.DEFINE_enum(
+_ON_BAD_RECORD = _GROUP.choice(
     "on_bad_record",
     _FILES.on_bad_record,
     ON_BAD_RECORD,
-    "Stop at a JSONL record that does not parse, or skip and count it.",
+    "Handling of JSONL records that cannot be read: fail stops with an error, "
+    "skip leaves them out and counts them.",
 )
 
-# Cleaning; a limit of 0 is off.
-_UNICODE_FORM = absl_flags.DEFINE_enum(
+_GROUP = flags.Group("Cleaning (0 turns a limit off)")
+_UNICODE_FORM = _GROUP.choice(
     "unicode_form",
     _CLEANING.unicode_form,
     UNICODE_FORMS,
-    "Unicode normalisation.",
+    "Unicode normalization form of the text; none leaves it as it is.",
 )
-_MIN_CHARS = absl_flags.DEFINE_integer(
-    "min_chars", _CLEANING.min_characters, "Shorter documents are dropped."
+_MIN_CHARS = _GROUP.integer(
+    "min_chars",
+    _CLEANING.min_characters,
+    "Drop documents with fewer characters.",
 )
-_MAX_CHARS = absl_flags.DEFINE_integer(
-    "max_chars", _CLEANING.max_characters, "Longer documents are dropped."
+_MAX_CHARS = _GROUP.integer(
+    "max_chars",
+    _CLEANING.max_characters,
+    "Drop documents with more characters.",
 )
-_MIN_WORDS = absl_flags.DEFINE_integer(
-    "min_words", _CLEANING.min_words, "As --min_chars, in words."
+_MIN_WORDS = _GROUP.integer(
+    "min_words",
+    _CLEANING.min_words,
+    "Drop documents with fewer words.",
 )
-_MAX_WORDS = absl_flags.DEFINE_integer(
-    "max_words", _CLEANING.max_words, "As --max_chars, in words."
+_MAX_WORDS = _GROUP.integer(
+    "max_words",
+    _CLEANING.max_words,
+    "Drop documents with more words.",
 )
-_MAX_SYMBOL_RATIO = absl_flags.DEFINE_float(
+_MAX_SYMBOL_RATIO = _GROUP.number(
     "max_symbol_ratio",
     _CLEANING.max_symbol_ratio,
-    "Documents with a larger share of symbols are dropped.",
+    "Drop documents with a larger share of symbols among their characters, "
+    "from 0 to 1.",
 )
-_BOILERPLATE_RULES = absl_flags.DEFINE_bool(
+_BOILERPLATE_RULES = _GROUP.boolean(
     "boilerplate_rules",
     _CLEANING.boilerplate_rules,
-    "Remove page numbers, copyright and cookie lines, Gutenberg licences.",
+    "Remove page numbers, copyright and cookie lines, and the licences of "
+    "Project Gutenberg.",
 )
-_BOILERPLATE_FRACTION = absl_flags.DEFINE_float(
+_BOILERPLATE_FRACTION = _GROUP.number(
     "boilerplate_fraction",
     _CLEANING.boilerplate_fraction,
-    "Remove lines that stand in more than this share of the documents.",
+    "Remove lines that occur in a larger share of the documents, from 0 to 1.",
 )
-_NEAR_DUPLICATE_THRESHOLD = absl_flags.DEFINE_float(
+_NEAR_DUPLICATE_THRESHOLD = _GROUP.number(
     "near_duplicate_threshold",
     _NEAR.threshold,
-    "Similarity (Jaccard, of word 5-grams) from which documents are dropped.",
+    "Drop near duplicates: documents whose word 5-grams have at least this "
+    "Jaccard similarity, from 0 to 1, to those of an earlier document.",
 )
 
 
 def corpus_config() -> builder.CorpusConfig:
-    """The settings that the flags say."""
+    """Returns the config from the flags."""
     if not _OUTPUT_DIR.value:
         raise ValueError(
             "`output_dir` must name a folder. Received: nothing. "
@@ -141,14 +163,11 @@ def corpus_config() -> builder.CorpusConfig:
 
 
 def main() -> None:
-    """Builds the corpus that the flags say."""
+    """Builds the corpus."""
     config = corpus_config()
-    report = builder.build(config)
+    report = builder.build(config, beam.build if config.runner else None)
     if report["reused"]:
-        print(
-            f"{config.output_dir} holds this corpus already: nothing to do "
-            "(--overwrite builds it again)."
-        )
+        print(f"{config.output_dir} holds this corpus already: nothing to do.")
     else:
         print(builder.format_report(report))
         print(f"corpus: {config.output_dir}")

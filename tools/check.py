@@ -1,9 +1,18 @@
-"""Checks the repository: the one entry of Makefile, pre-commit and CI.
+"""Checks the repository: lint, types and tests.
 
-    python -m tools.check {format,lint,types,test,all} [ARGUMENT ...]
+    python -m tools.check {format,lint,types,test,test-all,all} [ARGUMENT ...]
+    python -m tools.check test -k masking
+    python -m tools.check lint tfllm/runs/flags.py
 
-`format` rewrites the files; `all` runs lint, types and test. What follows
-goes to the program, for instance `test -k masking` or `lint FILE`.
+Makefile, pre-commit and CI call it. Checks:
+  format    formats the files (ruff)
+  lint      reports style errors and files that are not formatted (ruff)
+  types     checks the types (mypy)
+  test      runs the tests in up to four processes (pytest)
+  test-all  also runs the wide matrices of cases, which take much longer
+  all       runs lint, types and test, and exits with the worst status
+
+Further arguments go to the program of the check; `all` takes none.
 """
 
 import os
@@ -13,15 +22,16 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
-# Check -> the programs it runs, as modules, with their arguments.
-# A file's tests share what is costly, such as exports, so they stay together;
-# each process holds up to 2 GB.
+# The tests of a file share costly fixtures, such as exports, so they run in one
+# process; each process takes up to 2 GB.
 PARALLEL = ["-n", "auto", "--maxprocesses", "4", "--dist", "loadfile"]
+# Check -> programs to run, as modules with arguments.
 CHECKS: dict[str, list[list[str]]] = {
     "format": [["ruff", "check", "--fix-only"], ["ruff", "format"]],
     "lint": [["ruff", "check"], ["ruff", "format", "--check"]],
     "types": [["mypy"]],
-    "test": [["pytest", *PARALLEL]],
+    "test": [["pytest", *PARALLEL, "-m", "not wide"]],
+    "test-all": [["pytest", *PARALLEL]],
 }
 ALL = ("lint", "types", "test")
 
@@ -31,12 +41,12 @@ def run(check: str, arguments: list[str]) -> int:
 
     Args:
         check: Key of `CHECKS`.
-        arguments: Added to the arguments of every program.
+        arguments: Further arguments of each program.
 
     Returns:
         0, or the exit status of the first program that failed.
     """
-    # TensorFlow's start-up messages would hide what matters.
+    # TensorFlow's start-up messages would hide the results.
     environment = {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ}
     for program in CHECKS[check]:
         command = [sys.executable, "-m", *program, *arguments]
@@ -48,19 +58,28 @@ def run(check: str, arguments: list[str]) -> int:
 
 
 def main(argv: list[str]) -> int:
-    """Runs the check that the command line names."""
+    """Runs the check named on the command line."""
     name, arguments = (argv[1] if argv[1:] else ""), argv[2:]
+    if name in ("--help", "-help", "-h"):
+        print(__doc__.strip())
+        return 0
     if name not in (*CHECKS, "all"):
-        print(__doc__, file=sys.stderr)
         print(
-            f"error: a check is one of {', '.join((*CHECKS, 'all'))}. "
-            f"Received: {name!r}",
+            f"error: the check must be one of {', '.join((*CHECKS, 'all'))}. "
+            f"Received: {name!r}. See --help",
+            file=sys.stderr,
+        )
+        return 2
+    if name == "all" and arguments:
+        print(
+            "error: `all` runs several programs and takes no arguments. "
+            f"Received: {' '.join(arguments)}",
             file=sys.stderr,
         )
         return 2
     if name != "all":
         return run(name, arguments)
-    # All of them, so that one run shows everything that is wrong.
+    # Run all checks, even after a failure, to show all problems at once.
     return max([run(check, []) for check in ALL], key=abs)
 
 

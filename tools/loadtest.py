@@ -1,15 +1,15 @@
-r"""Loads a server as its clients would, and shows how long they wait.
+r"""Measures the latencies of a server under load.
 
     python -m tools.loadtest --address=127.0.0.1:8501 --model_name=bert \
         --rates=5,10,20,40 --seconds=20 --output_dir=load
 
-The load is open: requests come at random moments at a given rate, whether or
-not the server keeps up, and each one's latency counts from the moment at which
-it should have been sent. A closed loop, where a client waits for one answer
-before it asks again, would hide what a slow server does to the others.
+The load is open: requests arrive at random times at a fixed average rate,
+whether or not the server keeps up, and a latency counts from the time at which
+the request was due. A closed loop, where each client waits for its answer
+before it sends the next request, would hide the waiting times of a slow server.
 
-Prints a table and writes load.json and load.png. The client takes some CPU
-itself: run it on another machine where the figures matter.
+Prints a table and writes load.json and load.png. The client uses CPU as well:
+run it on another machine if the figures matter.
 """
 
 import dataclasses
@@ -28,8 +28,8 @@ from typing import Any, Protocol
 
 from absl import flags as absl_flags
 
-from tfllm import flags
 from tfllm.file_access import make_folder, match_files, write_atomically
+from tfllm.runs import flags
 
 FLAGS = absl_flags.FLAGS
 PERCENTILES = (50, 90, 99)
@@ -43,26 +43,26 @@ TEXTS = (
 
 
 class Client(Protocol):
-    """A connection of its own."""
+    """A connection to the server."""
 
     def send(self, text: str) -> str:
-        """Sends one request; returns "OK", or what went wrong."""
+        """Sends a request; returns "OK" or the kind of error."""
 
     def close(self) -> None:
-        """Closes it."""
+        """Closes the connection."""
 
 
 @dataclasses.dataclass
 class Measured:
-    """What came of one rate.
+    """Measurements at one rate.
 
     Attributes:
-        rate: Requests per second that were wanted.
-        seconds: From the first moment to the last answer.
-        latencies: Of requests that were answered, in ms, sorted.
-        outcomes: "OK" or the kind of error -> how many.
-        most_late_ms: How late a request was sent at worst: the client's own
-            fault, unless the server kept all of its connections busy.
+        rate: Target rate in requests per second.
+        seconds: Seconds from the start to the last answer.
+        latencies: Latencies of answered requests in ms, sorted.
+        outcomes: "OK" or kind of error -> number of requests.
+        most_late_ms: Largest delay of sending a request. The client is too
+            slow, unless the server kept all connections busy.
     """
 
     rate: float
@@ -73,11 +73,11 @@ class Measured:
 
     @property
     def errors(self) -> int:
-        """Requests that did not get an answer."""
+        """Number of requests without an answer."""
         return sum(n for kind, n in self.outcomes.items() if kind != "OK")
 
     def percentile(self, percent: float) -> float:
-        """Returns a latency in ms that so many percent stay below."""
+        """Returns a percentile of the latencies in ms."""
         if not self.latencies:
             return float("nan")
         place = min(
@@ -88,25 +88,62 @@ class Measured:
 
 def define() -> None:
     """Defines the flags."""
-    group = flags.Group("Server")
-    group.string("address", "127.0.0.1:8501", "Host and port.")
-    group.choice("api", "rest", list(CLIENTS), "Which one listens there.")
-    group.string("model_name", "default", "Name of the model.")
-    group.string("signature", "", "Signature; empty: the default.")
-    group.string("input_name", "text", "Its input, for gRPC.")
-    group.string("api_key", "", "Sent as x-api-key.")
     group = flags.Group("Load")
-    group.string("text_files", "", "Globs of texts to send, one per line.")
-    group.string("rates", "10,20,50,100", "Requests per second.")
-    group.number("seconds", 10.0, "For each rate.")
-    group.integer("connections", 64, "At most at once.")
-    group.number("timeout_seconds", 30.0, "For an answer.")
-    group.integer("seed", 0, "Of the moments and the order of the texts.")
-    group.string("output_dir", "", "Folder for load.json and load.png.")
+    group.string(
+        "rates",
+        "10,20,50,100",
+        "Rates to measure one after another, in requests per second, "
+        "comma-separated.",
+    )
+    group.number("seconds", 10.0, "Seconds to send requests at each rate.")
+    group.string(
+        "text_files",
+        "",
+        "Files with the texts to send, one per line: paths and globs, "
+        "comma-separated. Default: three built-in texts.",
+    )
+    group.string(
+        "output_dir",
+        "",
+        "Folder for load.json and load.png. Default: they are not written.",
+    )
+    group.integer(
+        "connections", 64, "Largest number of connections to the server."
+    )
+    group.number(
+        "timeout_seconds",
+        30.0,
+        "Seconds to wait for an answer before giving up.",
+    )
+    group.integer(
+        "seed", 0, "Seed of the arrival times and of the order of the texts."
+    )
+    group = flags.Group("Server")
+    group.string("address", "127.0.0.1:8501", "Server to load, as HOST:PORT.")
+    group.choice(
+        "api", "rest", list(CLIENTS), "API that the server offers at --address."
+    )
+    group.string("model_name", "default", "Name of the model in requests.")
+    group.string(
+        "signature",
+        "",
+        "Name of the signature to call. Default: the model's default "
+        "signature.",
+    )
+    group.string(
+        "input_name",
+        "text",
+        "Name of the text input of the signature, for --api=grpc.",
+    )
+    group.string(
+        "api_key",
+        "",
+        "Key to send in the header x-api-key. Default: no key.",
+    )
 
 
 def main() -> int:
-    """Loads the server at all rates; returns 1 if a request failed."""
+    """Measures all rates; returns 1 if a request failed."""
     rates = parse_rates(FLAGS.rates)
     if not FLAGS.connections or not FLAGS.seconds:
         raise ValueError(
@@ -122,9 +159,9 @@ def main() -> int:
         raise ValueError(
             f"`address` must answer. Received: {FLAGS.address}, {first}"
         )
-    found = []
+    results = []
     for rate in rates:
-        found.append(
+        results.append(
             measure(
                 make_client,
                 texts,
@@ -134,13 +171,14 @@ def main() -> int:
                 FLAGS.seed,
             )
         )
-        print(f"{rate:g}/s: {found[-1].percentile(50):.2f} ms", file=sys.stderr)
-    print(table(found))
+        median = results[-1].percentile(50)
+        print(f"{rate:g}/s: {median:.2f} ms", file=sys.stderr)
+    print(table(results))
     if FLAGS.output_dir:
         make_folder(FLAGS.output_dir)
-        write_json(found, os.path.join(FLAGS.output_dir, "load.json"))
-        draw(found, os.path.join(FLAGS.output_dir, "load.png"))
-    return int(any(measured.errors for measured in found))
+        write_json(results, os.path.join(FLAGS.output_dir, "load.json"))
+        draw(results, os.path.join(FLAGS.output_dir, "load.png"))
+    return int(any(measured.errors for measured in results))
 
 
 def parse_rates(text: str) -> list[float]:
@@ -174,7 +212,7 @@ def read_texts() -> list[str]:
 
 
 class _Connection(http.client.HTTPConnection):
-    """Sends the body of a request at once, not after the head was seen."""
+    """A connection that sends head and body of a request without delay."""
 
     def connect(self) -> None:
         super().connect()
@@ -182,10 +220,9 @@ class _Connection(http.client.HTTPConnection):
 
 
 class RestClient:
-    """Talks REST."""
+    """Sends requests over REST."""
 
     def __init__(self) -> None:
-        """See the class."""
         host, _, port = FLAGS.address.rpartition(":")
         self._path = f"/v1/models/{FLAGS.model_name}:predict"
         self._headers = {"x-api-key": FLAGS.api_key} if FLAGS.api_key else {}
@@ -194,7 +231,7 @@ class RestClient:
         )
 
     def send(self, text: str) -> str:
-        """Sends one request; returns "OK", or what went wrong."""
+        """Sends a request; returns "OK" or the kind of error."""
         body: dict[str, Any] = {"instances": [text]}
         if FLAGS.signature:
             body["signature_name"] = FLAGS.signature
@@ -218,20 +255,19 @@ class RestClient:
 
 
 class GrpcClient:
-    """Talks gRPC."""
+    """Sends requests over gRPC."""
 
     def __init__(self) -> None:
-        """See the class."""
-        # Only here: the stubs are an extra of the package.
+        # Imported here: the stubs need an extra of the package.
         import grpc
 
-        from tfllm.serving.server import protos
+        from tfllm.server import protos
 
         self._failure = grpc.RpcError
         self._request = protos.PredictRequest()
         self._request.model_spec.name = FLAGS.model_name
         self._request.model_spec.signature_name = FLAGS.signature
-        # Without the option, all channels of a process share a connection.
+        # Without this option all channels of a process share a connection.
         self._channel = grpc.insecure_channel(
             FLAGS.address, [("grpc.use_local_subchannel_pool", 1)]
         )
@@ -239,7 +275,7 @@ class GrpcClient:
         self._metadata = [("x-api-key", FLAGS.api_key)] if FLAGS.api_key else []
 
     def send(self, text: str) -> str:
-        """Sends one request; returns "OK", or what went wrong."""
+        """Sends a request; returns "OK" or the kind of error."""
         tensor = self._request.inputs[FLAGS.input_name]
         tensor.Clear()
         tensor.dtype = 7  # DT_STRING
@@ -274,25 +310,25 @@ def measure(
     connections: int,
     seed: int = 0,
 ) -> Measured:
-    """Sends requests at random moments.
+    """Sends requests at random times.
 
     Args:
-        make_client: Gives each of the threads its client.
-        texts: Sent in random order.
+        make_client: Creates the client of a thread.
+        texts: Texts, sent in random order.
         rate: Requests per second.
-        seconds: How long they keep coming.
-        connections: At most at once.
-        seed: Of moments and order.
+        seconds: Seconds to send requests.
+        connections: Largest number of connections.
+        seed: Seed of the times and the order.
     """
     rng = random.Random(seed)
-    moments = list(
+    times = list(
         itertools.takewhile(
-            lambda moment: moment < seconds,
+            lambda due: due < seconds,
             itertools.accumulate(rng.expovariate(rate) for _ in iter(int, 1)),
         )
     ) or [0.0]
-    chosen = rng.choices(texts, k=len(moments))
-    numbers = iter(range(len(moments)))
+    chosen = rng.choices(texts, k=len(times))
+    numbers = iter(range(len(times)))
     latencies: list[float] = []
     outcomes: Counter[str] = Counter()
     late = [0.0]
@@ -307,7 +343,7 @@ def measure(
             if i is None:
                 client.close()
                 return
-            due = start + moments[i]
+            due = start + times[i]
             time.sleep(max(due - time.perf_counter(), 0))
             sent = time.perf_counter()
             outcome = client.send(chosen[i])
@@ -320,7 +356,7 @@ def measure(
 
     threads = [
         threading.Thread(target=work)
-        for _ in range(min(connections, len(moments)))
+        for _ in range(min(connections, len(times)))
     ]
     for thread in threads:
         thread.start()
@@ -335,14 +371,14 @@ def measure(
     )
 
 
-def table(found: Sequence[Measured]) -> str:
-    """Returns a line per rate, in Markdown."""
+def table(results: Sequence[Measured]) -> str:
+    """Returns a Markdown table with a line per rate."""
     heads = [f"p{percent} ms" for percent in PERCENTILES]
     lines = [
-        f"| wanted/s | answered/s | {' | '.join(heads)} | max ms | errors |",
+        f"| target/s | answered/s | {' | '.join(heads)} | max ms | errors |",
         "|---" * (len(heads) + 4) + "|",
     ]
-    for m in found:
+    for m in results:
         cells = [f"{m.rate:g}", f"{len(m.latencies) / m.seconds:.1f}"]
         cells += [f"{m.percentile(p):.2f}" for p in (*PERCENTILES, 100)]
         kinds = (f"{n} {k}" for k, n in sorted(m.outcomes.items()) if k != "OK")
@@ -351,8 +387,8 @@ def table(found: Sequence[Measured]) -> str:
     return "\n".join(lines)
 
 
-def write_json(found: Sequence[Measured], path: str) -> None:
-    """Writes the figures, without the single latencies."""
+def write_json(results: Sequence[Measured], path: str) -> None:
+    """Writes the figures, without individual latencies."""
     records = [
         {
             "rate": m.rate,
@@ -362,38 +398,47 @@ def write_json(found: Sequence[Measured], path: str) -> None:
             "outcomes": m.outcomes,
             "most_late_ms": m.most_late_ms,
         }
-        for m in found
+        for m in results
     ]
     with write_atomically(path) as file:
         json.dump(records, file, indent=1)
 
 
-def draw(found: Sequence[Measured], path: str) -> None:
-    """Draws latencies over the rate, and their distribution per rate."""
+def draw(results: Sequence[Measured], path: str) -> None:
+    """Draws latencies by rate, and their distribution at each rate."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
-    rates = [m.rate for m in found]
+    rates = [m.rate for m in results]
     for percent in PERCENTILES:
-        values = [m.percentile(percent) for m in found]
+        values = [m.percentile(percent) for m in results]
         left.plot(rates, values, marker="o", label=f"p{percent}")
-    for m in found:
+    for m in results:
         if m.errors:
             share = m.errors / sum(m.outcomes.values())
             left.annotate(
-                f"{share:.0%} errors", (m.rate, m.percentile(50)), fontsize=8
+                f"{share:.1%} errors",
+                (m.rate, m.percentile(50)),
+                xytext=(-4, -12),
+                textcoords="offset points",
+                ha="right",
+                fontsize=8,
             )
         if m.latencies:
             count = len(m.latencies)
             shares = [(i + 1) / count for i in range(count)]
             right.step(m.latencies, shares, label=f"{m.rate:g}/s")
-    left.set(xlabel="requests per second", ylabel="ms", yscale="log")
-    left.set_title("Latency")
-    right.set(xlabel="ms", ylabel="share of requests", xscale="log")
-    right.set_title("Answered within")
+    left.set(xlabel="requests per second", ylabel="latency (ms)", yscale="log")
+    left.set_title("Latency by rate")
+    right.set(
+        xlabel="latency (ms)",
+        ylabel="cumulative share of the requests",
+        xscale="log",
+    )
+    right.set_title("Distribution of the latency")
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.legend()
@@ -401,5 +446,5 @@ def draw(found: Sequence[Measured], path: str) -> None:
 
 
 if __name__ == "__main__":
-    define()
+    flags.parse(define)
     flags.run(main)

@@ -1,27 +1,25 @@
 """Records how the published BERT tokenizer treats each Unicode code point.
 
-Writes `tfllm/tokenizers/bert_character_tables.py`. The `tokenizers` package
-carries Unicode tables of several ages, so no single Unicode version describes
-it; every code point is therefore put through it once, and through the
-pre-tokenizer of `tensorflow_text`, which splits some code points more. Run it
-again (about half a minute) when either package changes its tables; the test
-of the tokenizer compares all code points and says when that is needed.
-
     python -m tools.record_bert_characters --output=TABLES.py
+
+Writes `tfllm/tokenizers/bert_character_tables.py`. The `tokenizers` package
+mixes tables of several Unicode versions, so the tool passes each code point
+through it and through the pre-tokenizer of `tensorflow_text`, which splits a
+few more code points. It takes about half a minute. Run it again when either
+package changes its tables; a test of the tokenizer compares all code points.
 """
 
 from __future__ import annotations
 
 import textwrap
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
-import tensorflow as tf
-import tensorflow_text as tf_text
 from absl import flags as absl_flags
 from tokenizers import normalizers, pre_tokenizers
 
-from tfllm import flags
+from tfllm.runs import flags
+from tools.code_ranges import code_range, code_ranges
 
 _OUTPUT = absl_flags.DEFINE_string(
     "output",
@@ -39,20 +37,20 @@ offsets from it.
 '''
 _CHUNK = 8000
 _HANGUL_SYLLABLES = range(0xAC00, 0xD7A4)
-# tensorflow_text keeps this character for itself in its vocabulary models.
+# tensorflow_text reserves this character in its vocabulary models.
 _RESERVED = 0x11
 
 
 def code_points() -> list[int]:
-    """Returns every code point that valid UTF-8 can spell."""
+    """Returns every code point that valid UTF-8 can encode."""
     return [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
 
 
 def record() -> dict[str, str]:
-    """Puts every code point through both packages.
+    """Passes every code point through both packages.
 
     Returns:
-        The tables of `bert_character_tables`, by constant name.
+        Constant name in `bert_character_tables` -> table.
     """
     clean = _normalizer(clean_text=True)
     ideographs = _normalizer(handle_chinese_chars=True)
@@ -89,12 +87,12 @@ def record() -> dict[str, str]:
             sets["DECOMPOSED"].append(code)
         if lower.normalize_str(char) != char:
             lowered[code] = lower.normalize_str(char)
-    tables = {name: _ranges(codes) for name, codes in sets.items()}
+    tables = {name: code_ranges(codes) for name, codes in sets.items()}
     tables["LOWERCASE"] = _runs(lowered)
     known = set(sets["PUNCTUATION"]) | set(sets["IDEOGRAPHS"])
     isolated = set(_split_by_tf_text())
-    tables["SPLIT_BY_TF_TEXT"] = _ranges(isolated - known)
-    tables["JOINED_BY_TF_TEXT"] = _ranges(known - isolated)
+    tables["SPLIT_BY_TF_TEXT"] = code_ranges(isolated - known)
+    tables["JOINED_BY_TF_TEXT"] = code_ranges(known - isolated)
     return tables
 
 
@@ -110,6 +108,10 @@ def _normalizer(**active: bool) -> normalizers.BertNormalizer:
 
 def _split_by_tf_text() -> list[int]:
     """Returns the code points that `FastWordpieceTokenizer` isolates."""
+    # Imported here: they take seconds, and --help does not need them.
+    import tensorflow as tf
+    import tensorflow_text as tf_text
+
     result = []
     skipped = {0, ord("a"), ord("b"), _RESERVED}
     codes = [code for code in code_points() if code not in skipped]
@@ -122,21 +124,6 @@ def _split_by_tf_text() -> list[int]:
         rows = tokenizer.tokenize(tf.constant(words)).row_lengths().numpy()
         result += [c for c, n in zip(chunk, rows, strict=True) if n == 3]
     return result
-
-
-def _ranges(codes: Iterable[int]) -> str:
-    """Writes code points as space-separated hexadecimal ranges."""
-    spans: list[list[int]] = []
-    for code in sorted(codes):
-        if spans and spans[-1][1] == code - 1:
-            spans[-1][1] = code
-        else:
-            spans.append([code, code])
-    return " ".join(_span(first, last) for first, last in spans)
-
-
-def _span(first: int, last: int) -> str:
-    return f"{first:X}" if first == last else f"{first:X}-{last:X}"
 
 
 def _runs(mapping: Mapping[int, str]) -> str:
@@ -153,7 +140,8 @@ def _runs(mapping: Mapping[int, str]) -> str:
                 continue
         runs.append((code, code, 1, offsets))
     return " ".join(
-        f"{_span(first, last)}/{step}:{','.join(f'{o:X}' for o in offsets)}"
+        f"{code_range(first, last)}/{step}:"
+        + ",".join(f"{offset:X}" for offset in offsets)
         for first, last, step, offsets in runs
     )
 

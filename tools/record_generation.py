@@ -1,10 +1,10 @@
-"""Records what a tiny random GPT-2 of Transformers generates.
+"""Records the generations of a tiny random GPT-2 of Transformers.
 
     python -m tools.record_generation --output_dir=tests/testdata
 
 Needs the extra `parity` (torch, transformers). The file holds the weights
-("weights/...") and, in the metadata, config.json, the prompts and the ids that
-each way of generating gave; and what the filters of sampling keep.
+("weights/...") and, in its metadata, config.json, the prompts, the ids for each
+set of options, and the tokens that the filters of sampling keep.
 """
 
 import json
@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 from absl import flags as absl_flags
 
-from tfllm import flags
+from tfllm.runs import flags
 
 _OUTPUT_DIR = absl_flags.DEFINE_string(
-    "output_dir", "tests/testdata", "Folder for the recorded file."
+    "output_dir", "tests/testdata", "Folder to write the recorded file to."
 )
-_SEED = absl_flags.DEFINE_integer("seed", 0, "Of weights and prompts.")
+_SEED = absl_flags.DEFINE_integer(
+    "seed", 0, "Seed of the weights and the prompts."
+)
 
 _CONFIG = {
     "vocab_size": 37,
@@ -85,7 +87,7 @@ def main() -> None:
         rng.integers(2, _CONFIG["vocab_size"], length).tolist()
         for length in _PROMPT_LENGTHS
     ]
-    found = []
+    cases = []
     for case in CASES:
         rows = []
         for prompt in prompts:
@@ -97,13 +99,13 @@ def main() -> None:
                 **case,
             )
             rows.append(ids[:, len(prompt) :].tolist())
-        found.append({"options": case, "sequences": rows})
+        cases.append({"options": case, "sequences": rows})
     scores = 3.0 * rng.standard_normal((8, 50)).astype(np.float32)
     kept = []
     for name, options in FILTERS:
         warper = getattr(transformers, name)(**options)
-        values = warper(None, torch.tensor(scores))
-        mask = torch.isfinite(values).to(torch.uint8).tolist()
+        filtered = warper(None, torch.tensor(scores))
+        mask = torch.isfinite(filtered).to(torch.uint8).tolist()
         kept.append({"name": name, "options": options, "kept": mask})
     path = pathlib.Path(_OUTPUT_DIR.value) / "generation_gpt2.safetensors"
     weights = {
@@ -118,7 +120,7 @@ def main() -> None:
             "config": config.to_json_string(use_diff=False),
             "new_tokens": str(_NEW_TOKENS),
             "prompts": json.dumps(prompts),
-            "cases": json.dumps(found),
+            "cases": json.dumps(cases),
             "filters": json.dumps(kept),
             "reference": json.dumps(
                 {

@@ -1,12 +1,13 @@
-"""Records tiny random reference models, for the parity tests.
+"""Records tiny random reference models for the parity tests.
 
     python -m tools.record_parity --output_dir=tests/testdata
 
-Needs the extra `parity` (torch, transformers). Each file holds the weights
-("weights/..."), inputs ("inputs/...") and outputs ("outputs/...") of one
-reference model, and its config.json in the metadata. Those of heads hold one
-body and, for every head, its class, its weights ("HEAD/weights/...") and its
-outputs ("HEAD/outputs/...").
+Needs the extra `parity` (torch, transformers). A file `parity_NAME` holds the
+weights ("weights/..."), inputs ("inputs/...") and outputs ("outputs/...") of a
+reference model, and its config.json in the metadata. A file `heads_NAME` holds
+one body, and the weights ("HEAD/weights/...") and outputs ("HEAD/outputs/...")
+of each head. A family without an entry here gets one file with body and heads,
+of a model with no argument of the family's `config()` at its default.
 """
 
 import dataclasses
@@ -18,26 +19,39 @@ from typing import Any, Literal
 import numpy as np
 from absl import flags as absl_flags
 
-from tfllm import flags
+from tfllm.runs import flags
+from tools import record_parity_flags
 
+if __name__ == "__main__":
+    # --help and wrong flags end here: TensorFlow takes seconds to import.
+    flags.parse(record_parity_flags.define)
+
+import tfllm.lean_keras  # noqa: F401
+
+# isort: split
+from tfllm.models import FAMILIES, Family, TransformerConfig
+from tfllm.models.family import LABELLED
+from tools.family_arguments import off_default
+
+FLAGS = absl_flags.FLAGS
 MAX_FILE_BYTES = 200_000
 
-_NORM_SCALE = re.compile(r"(LayerNorm|\.ln_\w+)\.weight$")
-# Argument of the reference -> our name of the input.
+_NORM_SCALE = re.compile(r"(norm|\.ln_\w+)\.weight$", re.IGNORECASE)
+# Argument of the reference -> name of the input in tfllm.
 _INPUTS = {
     "input_ids": "token_ids",
     "token_type_ids": "segment_ids",
     "attention_mask": "padding_mask",
     "position_ids": "position_ids",
 }
-# Output of the reference -> our name of the logits.
+# Output of the reference -> name of the logits in tfllm.
 _LOGITS = {
     "prediction_logits": "mlm",
     "seq_relationship_logits": "nsp",
     "logits": "clm",
 }
 
-# Output of a reference with a head -> our name; the last one there counts.
+# Output of a reference with a head -> name in tfllm; a later one wins.
 _HEAD_OUTPUTS = {
     "logits": "logits",
     "mc_logits": "logits",
@@ -45,19 +59,13 @@ _HEAD_OUTPUTS = {
     "end_logits": "end",
 }
 
-_OUTPUT_DIR = absl_flags.DEFINE_string(
-    "output_dir", "tests/testdata", "Folder for the recorded files."
-)
-_SEED = absl_flags.DEFINE_integer("seed", 0, "Of weights and inputs.")
-
 
 @dataclasses.dataclass(frozen=True)
 class Recording:
-    """One reference model.
+    """A reference model.
 
     Attributes:
-        name: Of the file: `parity_<name>.safetensors`; starts with the
-            family.
+        name: Name in `parity_<name>.safetensors`; starts with the family.
         architecture: Class in `transformers`.
         config: Arguments of its config class.
         padding: Side of the padding.
@@ -71,10 +79,10 @@ class Recording:
 
 @dataclasses.dataclass(frozen=True)
 class HeadsRecording:
-    """One body with all the heads of its family.
+    """A body with all heads of its family.
 
     Attributes:
-        family: Of the file: `heads_<family>.safetensors`.
+        family: Name in `heads_<family>.safetensors`.
         config: Arguments of the config class.
         architectures: Key of `Family.architectures` -> class in
             `transformers`.
@@ -85,7 +93,7 @@ class HeadsRecording:
     architectures: dict[str, str]
 
 
-# Every number differs from the others, so that no two axes can be mixed up.
+# All numbers differ, so that mixed-up axes show.
 _BERT = {
     "vocab_size": 61,
     "hidden_size": 24,
@@ -155,7 +163,7 @@ NUM_LABELS = 5
 
 
 def record(recording: Recording, folder: pathlib.Path, seed: int) -> None:
-    """Runs one reference model and writes what went in and what came out."""
+    """Runs a reference model; writes weights, inputs and outputs."""
     import torch
 
     torch.manual_seed(seed)
@@ -190,13 +198,15 @@ def record(recording: Recording, folder: pathlib.Path, seed: int) -> None:
     for theirs, ours in _LOGITS.items():
         if theirs in outputs:
             tensors[f"outputs/{ours}"] = outputs[theirs].numpy()
-    _write(folder / f"parity_{recording.name}.safetensors", tensors, model)
+    _write(
+        folder / f"parity_{recording.name}.safetensors", tensors, model.config
+    )
 
 
 def record_heads(
     recording: HeadsRecording, folder: pathlib.Path, seed: int
 ) -> None:
-    """Runs one body with every head of its family."""
+    """Runs a body with every head of its family; writes the results."""
     import torch
 
     inputs = _inputs(recording.config, "right", np.random.default_rng(seed))
@@ -206,7 +216,7 @@ def record_heads(
         if head in ("question_answering", "multiple_choice"):
             config["num_labels"] = 2 if head == "question_answering" else 1
         model = _create(architecture, config)
-        # The body comes first: it is the same under every head.
+        # The body draws its weights first, so all heads share them.
         torch.manual_seed(seed)
         _randomize(model)
         body = model.base_model_prefix + "."
@@ -216,10 +226,10 @@ def record_heads(
             if ours in inputs
         }
         if head == "multiple_choice":
-            # The rows are the choices of one example.
+            # The rows become the choices of one example: [1, B, T]
             x = {name: value[None] for name, value in x.items()}
             if architecture == "GPT2DoubleHeadsModel":
-                # It takes positions of two axes only; these are the default.
+                # It takes 2-D positions only, and these are the default.
                 del x["position_ids"]
                 x["mc_token_ids"] = x["attention_mask"].sum(-1) - 1
         with torch.no_grad():
@@ -236,7 +246,79 @@ def record_heads(
         ours = {v: k for k, v in _HEAD_OUTPUTS.items() if k in outputs}
         for name, theirs in ours.items():
             tensors[f"{head}/outputs/{name}"] = outputs[theirs].numpy()
-    _write(folder / f"heads_{recording.family}.safetensors", tensors, model)
+    _write(
+        folder / f"heads_{recording.family}.safetensors", tensors, model.config
+    )
+
+
+def record_family(family: Family, folder: pathlib.Path, seed: int) -> None:
+    """Runs a family's language model and all heads; writes the results."""
+    config = family.config(**off_default(family))
+    values = family.to_published(config)
+    keys = ("pretraining", "masked_lm", "causal_lm")
+    main = next(key for key in keys if key in family.architectures)
+    heads = {
+        key: family.architectures[key]
+        for key in LABELLED
+        if key in family.architectures
+    }
+    inputs = _family_inputs(config, np.random.default_rng(seed))
+    tensors = {f"inputs/{name}": value for name, value in inputs.items()}
+    tied = family.tied(config)
+    for key, architecture in {
+        main: family.architectures[main],
+        **heads,
+    }.items():
+        labels = {"question_answering": 2, "multiple_choice": 1}
+        arguments = dict(values)
+        if key != main:
+            arguments["num_labels"] = labels.get(key, NUM_LABELS)
+        model = _create(architecture, arguments)
+        outputs = _run(model, key, inputs, seed)
+        for name, value in model.state_dict().items():
+            name = family.name_in_table(name)
+            shared = key == main or name.startswith(family.prefix)
+            kind = "weights" if shared else f"{key}/weights"
+            if name not in tied:
+                stored = tensors.setdefault(f"{kind}/{name}", value.numpy())
+                assert np.array_equal(stored, value), name
+        if key == main:
+            for i, hidden in enumerate(outputs.hidden_states):
+                tensors[f"outputs/hidden_states.{i}"] = hidden.numpy()
+            name = "clm" if config.generates else "mlm"
+            tensors[f"outputs/{name}"] = outputs.logits.numpy()
+        else:
+            ours = {v: k for k, v in _HEAD_OUTPUTS.items() if k in outputs}
+            for name, theirs in ours.items():
+                tensors[f"{key}/outputs/{name}"] = outputs[theirs].numpy()
+    path = folder / f"parity_{family.name}.safetensors"
+    _write(path, tensors, values)
+
+
+def _run(model: Any, key: str, inputs: dict[str, Any], seed: int) -> Any:
+    """Runs a reference model with random weights.
+
+    Args:
+        model: The model. Its body draws its weights first, so all heads share
+            them.
+        key: Key of `Family.architectures`.
+        inputs: Inputs by tfllm's names.
+        seed: Seed of the weights.
+    """
+    import torch
+
+    torch.manual_seed(seed)
+    _randomize(model)
+    x = {
+        theirs: torch.tensor(inputs[ours])
+        for theirs, ours in _INPUTS.items()
+        if ours in inputs
+    }
+    if key == "multiple_choice":
+        # The rows become the choices of one example: [1, B, T]
+        x = {name: value[None] for name, value in x.items()}
+    with torch.no_grad():
+        return model(**x, output_hidden_states=True)
 
 
 def _create(architecture: str, arguments: dict[str, Any]) -> Any:
@@ -244,23 +326,26 @@ def _create(architecture: str, arguments: dict[str, Any]) -> Any:
     import transformers
 
     cls = getattr(transformers, architecture)
-    config = cls.config_class(**arguments, attn_implementation="eager")
+    config = cls.config_class(
+        **{k: v for k, v in arguments.items() if k != "model_type"},
+        attn_implementation="eager",
+    )
     return cls(config).eval()
 
 
 def _randomize(model: Any) -> None:
-    """Draws weights that all show in the outputs."""
+    """Draws weights so that each one affects the outputs."""
     import torch
 
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            # Biases and norms start as zeros and ones: a swap would not show.
+            # Biases and norms start at zeros and ones: a swap would not show.
             center = 1.0 if _NORM_SCALE.search(name) else 0.0
             parameter.copy_(center + 0.2 * torch.randn_like(parameter))
 
 
-def _write(path: pathlib.Path, tensors: dict[str, Any], model: Any) -> None:
-    """Writes the tensors and the model's config.json."""
+def _write(path: pathlib.Path, tensors: dict[str, Any], config: Any) -> None:
+    """Writes tensors and config.json: a dict, or a Transformers config."""
     import safetensors.numpy
     import torch
     import transformers
@@ -269,7 +354,9 @@ def _write(path: pathlib.Path, tensors: dict[str, Any], model: Any) -> None:
         {k: np.ascontiguousarray(v) for k, v in tensors.items()},
         path,
         metadata={
-            "config": model.config.to_json_string(use_diff=False),
+            "config": json.dumps(config)
+            if isinstance(config, dict)
+            else config.to_json_string(use_diff=False),
             "reference": json.dumps(
                 {
                     "transformers": transformers.__version__,
@@ -292,8 +379,8 @@ def _inputs(
 ) -> dict[str, np.ndarray]:
     """Returns three rows: full, padded, and short.
 
-    A family with segments gets two of them; for another one positions count
-    the real tokens.
+    A family with segments gets two segments; other families get positions that
+    count the real tokens.
     """
     length = 13
     lengths = np.array([[13], [9], [4]])
@@ -314,14 +401,44 @@ def _inputs(
     return {name: np.ascontiguousarray(v) for name, v in inputs.items()}
 
 
+def _family_inputs(
+    config: TransformerConfig, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Returns a full and two padded rows; decoders pad on both sides.
+
+    No real token has the id of padding, as some references require.
+    """
+    length, pad = 13, config.pad_token_id
+    columns = np.arange(length)[None]
+    mask = (columns < np.array([[13], [9], [4]])).astype(np.int64)
+    if config.generates:
+        mask[1] = mask[1, ::-1]
+    tokens = rng.integers(pad + 1, config.vocab_size, (3, length))
+    inputs = {
+        "token_ids": np.where(mask, tokens, pad),
+        "padding_mask": mask,
+    }
+    if config.embeddings.num_segments:
+        segments = columns % config.embeddings.num_segments
+        inputs["segment_ids"] = segments * mask
+    if config.generates:
+        positions = np.maximum(np.cumsum(mask, axis=1) - 1, 0)
+        inputs["position_ids"] = positions
+    return {name: np.ascontiguousarray(v) for name, v in inputs.items()}
+
+
 def main() -> None:
     """Records every reference model."""
-    folder = pathlib.Path(_OUTPUT_DIR.value)
+    folder = pathlib.Path(FLAGS.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     for recording in RECORDINGS:
-        record(recording, folder, _SEED.value)
+        record(recording, folder, FLAGS.seed)
     for heads in HEADS:
-        record_heads(heads, folder, _SEED.value)
+        record_heads(heads, folder, FLAGS.seed)
+    written = {heads.family for heads in HEADS}
+    for name, family in FAMILIES.items():
+        if name not in written:
+            record_family(family, folder, FLAGS.seed)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from tfllm.tokenizers import ByteBPETokenizer
+from tfllm.tokenizers import ByteBPETokenizer, SpecialTokens
 from tfllm.tokenizers.byte_pair_model import byte_symbols
 from tfllm.tokenizers.wordpiece import WordPieceTokenizer
 
@@ -59,5 +59,5 @@ def byte_bpe() -> ByteBPETokenizer:
     return ByteBPETokenizer(
         [*byte_symbols(), "ba", "\u0120de", "\u0120d", "'s", "<|endoftext|>"],
         [("b", "a"), ("'", "s"), ("\u0120", "d"), ("\u0120d", "e")],
-        eos_token="<|endoftext|>",
+        special_tokens=SpecialTokens(eos="<|endoftext|>"),
     )

@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
-from tfllm.data import fingerprints
-from tfllm.data.pretraining import prepared_folder, shards
+from tfllm.data import fingerprints, prepared_folder
+from tfllm.data.masked import shards
 
 LARGE = 1 << 20
 

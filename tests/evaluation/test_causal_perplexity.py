@@ -11,7 +11,7 @@ from scipy.special import log_softmax
 from tfllm.data.vocabularies import byte_bpe
 from tfllm.evaluate import run
 from tfllm.models import FAMILIES
-from tfllm.run_config import RunConfig
+from tfllm.runs.run_config import RunConfig
 from tfllm.tasks import CausalLM
 from tfllm.tokenizers import load_tokenizer
 
@@ -40,7 +40,7 @@ def test_per_token_word_and_byte(tmp_path: pathlib.Path, stride: int) -> None:
     task = CausalLM(config.with_initializer_range(0.3))
     task.compile("sgd")
     found = run(
-        RunConfig(
+        RunConfig.of(
             task="causal_lm",
             eval_files=str(path),
             document_per="file",

@@ -9,7 +9,7 @@ import pytest
 from tfllm.evaluation import metrics
 from tfllm.evaluation.label_counts import AreasUnderCurve
 from tfllm.evaluation.label_figures import LabelFigures, SeveralLabelFigures
-from tfllm.evaluation.probabilities import sigmoid, softmax
+from tfllm.outputs.probabilities import sigmoid, softmax
 
 COUNT = 40
 

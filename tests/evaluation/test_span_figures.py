@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tfllm.evaluation.answers import Answer, Answers
 from tfllm.evaluation.span_figures import AnswerFigures, TagFigures
+from tfllm.outputs.answers import Answer, Answers
 
 NAN = float("nan")
 # N, V, and a word that was not read.
@@ -17,10 +17,12 @@ LOGITS = np.array([[2.0, 0.0], [0.0, 2.0], [NAN, NAN]])
 
 
 def tag_figures(gold: tuple[str, ...], labels: list[str]) -> TagFigures:
+    pad = ((0, 0), (0, len(labels) - 2))
     found: Any = types.SimpleNamespace(
         task=types.SimpleNamespace(labels=labels),
         records=[types.SimpleNamespace(gold=gold)],
-        outputs=[LOGITS],
+        # The first two labels; others are never predicted.
+        outputs=[np.pad(LOGITS, pad, constant_values=-9.0)],
     )
     return TagFigures(found)
 
@@ -34,6 +36,16 @@ def test_a_word_without_a_tag_is_wrong_and_no_class() -> None:
     assert values["macro_recall"] == 0.75
     assert values["macro_f1"] == pytest.approx((2 / 3 + 1) / 2)
     assert figures.details()["confusion"] == [[1, 0], [0, 1]]
+
+
+def test_entities_of_bilou() -> None:
+    values = tag_figures(("U-X", "O", "O"), ["U-X", "O"]).values()
+    assert (values["precision"], values["recall"], values["f1"]) == (1, 1, 1)
+    # One entity of two words, one predicted of one word.
+    figures = tag_figures(("B-X", "L-X", "O"), ["B-X", "O", "L-X", "U-X"])
+    assert figures.values()["f1"] == 0.0
+    assert figures.details()["tag_scheme"] == "bilou"
+    assert figures.details()["labels"]["X"]["support"] == 1
 
 
 @pytest.mark.parametrize("labels", [["N", "V"], ["O", "B-X"]])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tfllm.generation import GenerationConfig
+from tfllm.generation.config import left_out
 
 
 @pytest.mark.parametrize(
@@ -16,8 +17,19 @@ from tfllm.generation import GenerationConfig
         ({"temperature": 0.5}, "`temperature` needs `do_sample`"),
         ({"top_k": 5}, "`top_k` needs `do_sample` or `penalty_alpha`"),
         ({"length_penalty": 2.0}, "`length_penalty` needs `num_beams`"),
-        ({"num_beams": 2, "do_sample": True}, "neither `do_sample`"),
+        (
+            {"num_beams": 2, "num_beam_groups": 2, "do_sample": True},
+            "not go with `do_sample`.*Received: num_beam_groups=2",
+        ),
+        (
+            {"num_beams": 2, "penalty_alpha": 0.5, "top_k": 4},
+            "not go with `penalty_alpha`. Received: num_beams=2",
+        ),
         ({"num_return_sequences": 2}, "at most `num_beams`"),
+        (
+            {"do_sample": True, "num_beams": 2, "num_return_sequences": 3},
+            "at most `num_beams`.*Received: 3 with num_beams=2",
+        ),
         ({"min_new_tokens": 9, "max_new_tokens": 5}, "Received: 9"),
         ({"num_beams": 3, "num_beam_groups": 2}, "multiple.*Received: 3"),
         ({"penalty_alpha": 0.5}, "`penalty_alpha` needs `top_k`"),
@@ -41,7 +53,7 @@ from tfllm.generation import GenerationConfig
         ({"presence_penalty": 1e39}, "finite number of float32. Received: 1e"),
         ({"repetition_penalty": 0.0}, "above 0. Received: 0.0$"),
         ({"seed": True}, "`seed` must be an integer. Received: True"),
-        ({"seed": 2**63}, "`seed` must fit into 64 bits.*9223372036854775808"),
+        ({"seed": 2**63}, "`seed` must be a signed 64.*9223372036854775808"),
         ({"do_sample": "yes"}, "true or false. Received: 'yes'"),
         ({"eos_token_id": 1.5}, "`eos_token_id` must be an id.*1.5"),
         ({"eos_token_id": "2"}, "`eos_token_id` must be an id.*'2'"),
@@ -197,9 +209,35 @@ def test_what_a_call_says_does_not_give_way() -> None:
     assert SAMPLING.for_call(top_p=0.5) == SAMPLING.replace(top_p=0.5)
     with pytest.raises(ValueError, match="`temperature` needs `do_sample`"):
         SAMPLING.for_call(do_sample=False, temperature=0.5)
-    with pytest.raises(ValueError, match="goes with neither"):
-        SAMPLING.for_call(do_sample=True, num_beams=2)
+    drawn = SAMPLING.for_call(do_sample=True, num_beams=2)
+    assert drawn == SAMPLING.replace(num_beams=2)
     with pytest.raises(ValueError, match="Did you mean `top_p`"):
         SAMPLING.for_call(top_pp=1)
     beams = GenerationConfig(num_beams=4, length_penalty=2.0)
     assert beams.for_call(do_sample=True) == GenerationConfig(do_sample=True)
+
+
+def test_fields_that_are_left_out() -> None:
+    values = {
+        "do_sample": True,
+        "num_beams": 4,
+        "max_length": 64,
+        "min_length": 0,
+        "guidance_scale": 1.5,
+        "encoder_repetition_penalty": 1.0,
+        "constraints": None,
+        "dola_layers": "high",
+        "new_in_2030": [1],
+        "renormalize_logits": False,
+        "use_cache": True,
+        "transformers_version": "5.23.0",
+        "_from_model_config": True,
+    }
+    assert left_out(values) == {
+        "max_length": 64,
+        "guidance_scale": 1.5,
+        "dola_layers": "high",
+        "new_in_2030": [1],
+    }
+    # Files that Transformers writes say nothing of the kind.
+    assert not left_out({"max_length": 20, "num_beams": 1})

@@ -10,9 +10,9 @@ import pytest
 import tensorflow as tf
 
 from tfllm import stateless
-from tfllm.generation import GenerationConfig, generate
+from tfllm.generation import GenerationConfig
 from tfllm.generation.buckets import bucket
-from tfllm.generation.generate import count_traces
+from tfllm.generation.generate import count_traces, generate
 from tfllm.generation.samplers import draw, draw_from, uniform
 from tfllm.models import FAMILIES, LanguageModel
 
@@ -113,11 +113,27 @@ STRATEGIES: dict[str, dict[str, Any]] = {
         "num_beam_groups": 2,
         "diversity_penalty": 0.7,
     },
+    "sampled_beams": {
+        "do_sample": True,
+        "num_beams": 3,
+        "temperature": 1.5,
+        "top_p": 0.9,
+    },
     "contrastive": {"penalty_alpha": 0.6, "top_k": 4},
 }
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+# Single processors; the others have several of them, or another loop.
+WIDE = ("repetition", "counts", "ngram", "words", "ends")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.wide] * (name in WIDE))
+        for name in STRATEGIES
+    ],
+)
 def test_compiled_equals_eager_and_rows_stand_alone(
     name: str, model: LanguageModel
 ) -> None:
@@ -250,6 +266,7 @@ def test_contrastive_search_keeps_to_what_is_allowed(
         {"do_sample": True, "min_p": 0.1, "typical_p": 0.9},
         {"num_beams": 6},
         {"num_beams": 6, "num_beam_groups": 2, "diversity_penalty": 1.0},
+        {"num_beams": 6, "do_sample": True},
         {"penalty_alpha": 0.6, "top_k": 5},
         {"draft": True},
         {"draft": True, "do_sample": True},

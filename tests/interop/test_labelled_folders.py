@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import pathlib
+import shutil
 from typing import Any
 
 import numpy as np
@@ -14,32 +15,23 @@ from tests.interop.small_folder import (
     tensors_of,
     write_tensors,
 )
+from tests.serving import small_models
 from tests.tasks import labelled
-from tfllm import tasks
+from tfllm import pipeline, tasks
 from tfllm.interop import model_folder
 from tfllm.models import FAMILIES, SequenceModel, TokenModel
+from tfllm.tokenizers import load_tokenizer
 
-PUBLISHED = {
-    "bert": {
-        "classification": (
-            "BertForSequenceClassification",
-            ["classifier.bias"],
-        ),
-        "tagging": ("BertForTokenClassification", ["classifier.bias"]),
-        "question_answering": ("BertForQuestionAnswering", ["qa_outputs.bias"]),
-        "multiple_choice": ("BertForMultipleChoice", ["classifier.bias"]),
-        "embedding": ("BertModel", []),
-    },
-    "gpt2": {
-        "classification": ("GPT2ForSequenceClassification", []),
-        "tagging": ("GPT2ForTokenClassification", ["classifier.bias"]),
-        "question_answering": ("GPT2ForQuestionAnswering", ["qa_outputs.bias"]),
-        "multiple_choice": (
-            "GPT2DoubleHeadsModel",
-            ["multiple_choice_head.summary.bias"],
-        ),
-        "embedding": ("GPT2Model", []),
-    },
+# Task -> key of `Family.architectures`, and our head.
+HEADS = {
+    **dict.fromkeys(
+        ("classification", "multi_label", "regression"),
+        ("sequence_classification", ("sequence_classifier", "sequence_dense")),
+    ),
+    "tagging": ("token_classification", "token_classifier"),
+    "question_answering": ("question_answering", "span_classifier"),
+    "multiple_choice": ("multiple_choice", "choice_classifier"),
+    "embedding": ("encoder", "none"),
 }
 
 
@@ -54,26 +46,32 @@ def as_of_others(folder: pathlib.Path, **keys: Any) -> None:
     values |= keys
     values = {k: v for k, v in values.items() if v is not None}
     (folder / "config.json").write_text(json.dumps(values))
+    for path in folder.glob("[0-9]_*"):
+        shutil.rmtree(path)
+    for path in (*folder.glob("*sentence*"), *folder.glob("modules.json")):
+        path.unlink()
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("name", labelled.SETTINGS)
+@pytest.mark.parametrize(("name", "family"), labelled.PARAMS)
 def test_a_folder_of_others_says_its_task(
     name: str, family: str, tmp_path: pathlib.Path
 ) -> None:
     task = labelled.create(name, family)
     model_folder.save(task, tmp_path)
     as_of_others(tmp_path)
-    key = "classification" if name in ("multi_label", "regression") else name
-    architecture, biases = PUBLISHED[family][key]
-    assert config_of(tmp_path)["architectures"] == [architecture]
-    heads = [n for n in tensors_of(tmp_path) if n.count(".") < 3]
-    assert [n for n in heads if n.endswith("bias") and "ln_f" not in n] == (
-        biases
-    )
+    key, path = HEADS[name]
+    spec = FAMILIES[family]
+    assert config_of(tmp_path)["architectures"] == [spec.architectures[key]]
+    stored = {spec.name_in_table(tensor) for tensor in tensors_of(tmp_path)}
+    assert {n for n in stored if not n.startswith(spec.prefix)} == {
+        weight.published
+        for weight in spec.weights(task.config)
+        if weight.path.startswith(path)
+    }
     again = model_folder.load(tmp_path)
-    # A bare decoder is a language model.
-    bare = name == "embedding" and family == "gpt2"
+    # A bare decoder is a language model if its token table predicts.
+    head = task.config.output_head
+    bare = name == "embedding" and head is not None and head.tied
     assert again.kind == ("causal_lm" if bare else name)
     if hasattr(task, "labels"):
         assert again.labels == task.labels
@@ -116,10 +114,116 @@ def test_labels_as_others_write_them(
     assert task.labels == (names if isinstance(labels, int) else labels)
 
 
+IDENTITY = "torch.nn.modules.linear.Identity"
+SIGMOID = "torch.nn.modules.activation.Sigmoid"
+OLD_KEY = "sbert_ce_default_activation_function"
+REGRESSION = {"problem_type": "regression"}
+
+
+def with_activation(name: Any) -> dict[str, Any]:
+    return {"sentence_transformers": {"activation_fn": name}}
+
+
+@pytest.mark.parametrize(
+    ("keys", "other_file", "activation", "lines"),
+    [
+        # As the pipelines of Transformers and CrossEncoder.
+        ({}, {}, "sigmoid", 1),
+        ({}, {"activation_fn": SIGMOID}, "sigmoid", 0),
+        ({}, {"activation_fn": IDENTITY}, "identity", 0),
+        (with_activation(IDENTITY), {}, "identity", 0),
+        (with_activation(None), {}, "sigmoid", 1),
+        ({OLD_KEY: "torch.nn.Sigmoid"}, {}, "sigmoid", 0),
+        (REGRESSION, {}, "identity", 0),
+        ({**REGRESSION, **with_activation(SIGMOID)}, {}, "sigmoid", 0),
+    ],
+)
+def test_activation_of_a_cross_encoder(
+    keys: dict[str, Any],
+    other_file: dict[str, Any],
+    activation: str,
+    lines: int,
+    tmp_path: pathlib.Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    task = labelled.create("regression", "bert")
+    model_folder.save(task, tmp_path)
+    none = {"problem_type": None, "sentence_transformers": None}
+    as_of_others(tmp_path, **{**none, **keys})
+    if other_file:
+        path = tmp_path / "config_sentence_transformers.json"
+        path.write_text(json.dumps(other_file))
+    again = model_folder.load(tmp_path)
+    assert len(caplog.messages) == lines
+    assert (again.kind, again.activation) == ("regression", activation)
+    x, _, _ = labelled.batch("regression")
+    raw = task(x)["regression"].numpy()
+    expected = 1.0 / (1.0 + np.exp(-raw)) if activation == "sigmoid" else raw
+    found = again(x)["regression"].numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    # Our own folder says it in the file that others read.
+    model_folder.save(again, tmp_path)
+    values = config_of(tmp_path)
+    name = SIGMOID if activation == "sigmoid" else IDENTITY
+    assert values["sentence_transformers"] == {"activation_fn": name}
+    assert model_folder.load(tmp_path).activation == activation
+
+
+@pytest.mark.live_parity
+@pytest.mark.parametrize("keys", [{}, with_activation(IDENTITY)])
+def test_scores_of_an_installed_cross_encoder(
+    keys: dict[str, Any], tmp_path: pathlib.Path
+) -> None:
+    st = pytest.importorskip("sentence_transformers")
+    folder = tmp_path / "theirs"
+    shutil.copytree(small_models.labelled("regression"), folder)
+    none = {"problem_type": None, "sentence_transformers": None}
+    as_of_others(folder, **{**none, **keys})
+    pairs = [("it was the best", "dog"), ("the worst of times", "it was")]
+    for name in ("theirs", "saved", "ours"):
+        scores = st.CrossEncoder(str(tmp_path / name)).predict(pairs)
+        classify = pipeline("text-classification", model=str(tmp_path / name))
+        found = classify([{"text": a, "text_pair": b} for a, b in pairs])
+        np.testing.assert_allclose(
+            [one["score"] for one in found], scores, atol=1e-5
+        )
+        if name == "theirs":
+            st.CrossEncoder(str(folder)).save_pretrained(
+                str(tmp_path / "saved")
+            )
+            model_folder.save(
+                model_folder.load(folder),
+                tmp_path / "ours",
+                load_tokenizer(str(folder)),
+            )
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (
+            with_activation("torch.nn.Softplus"),
+            r"`sentence_transformers\.activation_fn`.*'torch\.nn\.Softplus'",
+        ),
+        ({OLD_KEY: 3}, rf"`{OLD_KEY}` must be.*Received: 3"),
+    ],
+)
+def test_activations_that_are_not_built(
+    keys: dict[str, Any], message: str, tmp_path: pathlib.Path
+) -> None:
+    model_folder.save(labelled.create("regression", "bert"), tmp_path)
+    as_of_others(tmp_path, **{**with_activation(None), **keys})
+    with pytest.raises(ValueError, match=message):
+        model_folder.load(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
         ({"id2label": {"0": "a", "2": "b"}}, r"`id2label`.*\[0, 2\]"),
+        ({"id2label": None, "num_labels": 10**9}, "`num_labels`.*1000000000"),
+        ({"id2label": None, "num_labels": True}, "`num_labels`.*True"),
+        ({"id2label": {"x": "a"}}, "`id2label`.*'x'"),
         ({"problem_type": "ranking"}, r"`problem_type`.*'ranking'"),
         ({"id2label": {"0": "a", "1": "a"}}, r"`labels`.*twice: \['a'\]"),
     ],
@@ -185,29 +289,69 @@ def test_a_pooler_that_the_model_never_reads(tmp_path: pathlib.Path) -> None:
         )
 
 
+def test_a_masked_language_model_with_a_pooler(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Transformers' BertForMaskedLM loads it without its pooler."""
+    task = small_task("none")
+    model_folder.save(task, tmp_path)
+    as_of_others(tmp_path)
+    tensors = tensors_of(tmp_path)
+    tensors["bert.pooler.dense.weight"] = np.ones((24, 24), "float32")
+    tensors["bert.pooler.dense.bias"] = np.ones(24, "float32")
+    tensors["bert.embeddings.position_ids"] = np.ones((1, 19), "float32")
+    tensors["cls.predictions.decoder.bias"] = tensors["cls.predictions.bias"]
+    write_tensors(tmp_path, tensors)
+    again = model_folder.load(tmp_path)
+    assert (again.kind, again.pair_objective) == ("masked_lm", "none")
+    assert_same_weights(task, again)
+    (line,) = caplog.messages
+    assert line.endswith(
+        "left out 2 tensors that a PretrainingModel does not read: "
+        "bert.pooler.dense.bias, bert.pooler.dense.weight"
+    )
+
+
 @pytest.mark.parametrize(
-    ("mode", "pooling"),
+    ("family", "name", "heads"),
     [
-        ("pooling_mode_cls_token", "cls"),
-        ("pooling_mode_mean_tokens", "mean"),
-        ("pooling_mode_max_tokens", None),
+        ("bert", "tagging", ["qa_outputs.bias", "cls.predictions.bias"]),
+        ("bert", "question_answering", ["classifier.weight"]),
+        ("gpt2", "classification", ["qa_outputs.bias", "classifier.bias"]),
     ],
 )
-def test_pooling_of_sentence_transformers(
-    mode: str, pooling: str | None, tmp_path: pathlib.Path
+def test_heads_of_other_tasks_are_left_out(
+    family: str,
+    name: str,
+    heads: list[str],
+    tmp_path: pathlib.Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    model_folder.save(labelled.create("embedding", "bert"), tmp_path)
-    as_of_others(tmp_path)
-    (tmp_path / "1_Pooling").mkdir()
-    (tmp_path / "1_Pooling" / "config.json").write_text(
-        json.dumps({"word_embedding_dimension": 16, mode: True})
-    )
-    if pooling is None:
-        with pytest.raises(ValueError, match=r"1_Pooling.*max_tokens"):
-            model_folder.load(tmp_path)
-        return
-    task = model_folder.load(tmp_path)
-    assert (task.pooling, task.normalize) == (pooling, False)
+    task = labelled.create(name, family)
+    model_folder.save(task, tmp_path)
+    tensors = tensors_of(tmp_path)
+    tensors |= {head: np.ones(2, "float32") for head in heads}
+    write_tensors(tmp_path, tensors)
+    assert_same_weights(task, model_folder.load(tmp_path))
+    (line,) = caplog.messages
+    assert line.endswith(f"does not read: {', '.join(sorted(heads))}")
+    # What no model of the family has is refused as before.
+    tensors["adapter.weight"] = np.ones(2, "float32")
+    write_tensors(tmp_path, tensors)
+    with pytest.raises(ValueError, match=r"1 unexpected: adapter\.weight"):
+        model_folder.load(tmp_path)
+
+
+def test_a_bare_encoder_that_does_not_name_its_class(
+    tmp_path: pathlib.Path,
+) -> None:
+    task = labelled.create("embedding", "bert")
+    model_folder.save(task, tmp_path)
+    as_of_others(tmp_path, architectures=None)
+    with pytest.raises(ValueError, match="Give `kind`: 'embedding'"):
+        model_folder.load(tmp_path)
+    again = model_folder.load(tmp_path, kind="embedding")
+    assert_same_weights(task, again)
 
 
 def test_models_without_a_task(tmp_path: pathlib.Path) -> None:

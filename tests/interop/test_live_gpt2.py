@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfllm.data.pretraining.causal import CausalDataConfig, open_causal_data
+from tfllm.data.causal.batches import CausalDataConfig, open_causal_data
 from tfllm.data.vocabularies import byte_bpe
 from tfllm.evaluation.evaluate import evaluate
 from tfllm.interop import model_folder
+from tfllm.learning import optimizers
 from tfllm.models import FAMILIES
 from tfllm.tasks import CausalLM
 from tfllm.tokenizers import load_tokenizer
-from tfllm.training import optimizers
 
 pytestmark = pytest.mark.live_parity
 
@@ -104,8 +104,8 @@ def their_losses(model: Any, torch: Any) -> list[float]:
             {"params": others, "weight_decay": 0.0},
         ],
         lr=RATE,
-        betas=(settings.beta_1, settings.beta_2),
-        eps=settings.epsilon,
+        betas=(settings.options["beta_1"], settings.options["beta_2"]),
+        eps=settings.options["epsilon"],
     )
     found = []
     model.train()

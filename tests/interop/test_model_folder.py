@@ -18,7 +18,13 @@ from tests.interop.small_folder import (
 from tfllm.interop import model_folder, tensor_files
 from tfllm.models import FAMILIES, Transformer
 from tfllm.tasks import MaskedLM
-from tfllm.tokenizers.wordpiece import WordPieceTokenizer
+from tfllm.tokenizers import (
+    ByteBPETokenizer,
+    RowTemplate,
+    SpecialTokens,
+    WordPieceTokenizer,
+)
+from tfllm.tokenizers.byte_pair_model import byte_symbols
 
 
 @pytest.mark.parametrize("pair_objective", ["nsp", "sop", "none"])
@@ -107,6 +113,7 @@ def test_shards(task: MaskedLM, tmp_path: pathlib.Path) -> None:
     # Back to one file: the shards go.
     model_folder.save(task, tmp_path)
     assert [f.name for f in sorted(tmp_path.iterdir())] == [
+        "README.md",
         "config.json",
         "model.safetensors",
     ]
@@ -196,27 +203,6 @@ def test_half_precision_files(folder: pathlib.Path, dtype: str) -> None:
     )
 
 
-def test_no_such_folder(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(ValueError, match="must exist.*nowhere"):
-        model_folder.load(tmp_path / "nowhere")
-
-
-def test_hub_id(
-    folder: pathlib.Path, task: MaskedLM, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import huggingface_hub
-
-    def download(hub_id: str, **options: Any) -> str:
-        if hub_id != "someone/bert":
-            raise OSError("offline\nwith\nmany lines")
-        return str(folder)
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    assert_same_weights(task, model_folder.load("someone/bert"))
-    with pytest.raises(ValueError, match="someone/else.*offline$"):
-        model_folder.load("someone/else")
-
-
 def test_remote_folder(task: MaskedLM) -> None:
     model_folder.save(task, "ram://models/bert")
     assert_same_weights(task, model_folder.load("ram://models/bert"))
@@ -258,7 +244,7 @@ def test_vocabulary_that_does_not_fit(
     task: MaskedLM, tmp_path: pathlib.Path
 ) -> None:
     tokenizer = WordPieceTokenizer(SPECIALS + [f"w{i}" for i in range(60)])
-    with pytest.raises(ValueError, match=r"`--tokenizer`.*53.*65 tokens"):
+    with pytest.raises(ValueError, match=r"--tokenizer.*53.*65 tokens"):
         model_folder.check_vocabulary(tokenizer, task.config, "--tokenizer")
     with pytest.raises(ValueError, match="65 tokens"):
         model_folder.save(task, tmp_path / "out", tokenizer)
@@ -266,3 +252,19 @@ def test_vocabulary_that_does_not_fit(
     other = WordPieceTokenizer(SPECIALS[::-1])
     with pytest.raises(ValueError, match=r"`pad_token_id`, 0\. Received: 4"):
         model_folder.check_vocabulary(other, task.config)
+
+
+def test_a_decoder_may_pad_with_a_token_of_its_own() -> None:
+    vocab = [*byte_symbols(), "<|endoftext|>", "<pad>"]
+    named = SpecialTokens(eos="<|endoftext|>", pad="<pad>")
+    config = FAMILIES["gpt2"].size(
+        "tiny", vocab_size=len(vocab), bos_token_id=256, eos_token_id=256
+    )
+    for special_tokens in (named, SpecialTokens(eos="<|endoftext|>")):
+        model_folder.check_vocabulary(
+            ByteBPETokenizer(vocab, [], special_tokens=special_tokens), config
+        )
+    opened = RowTemplate(pad="eos", opens=("bos",))
+    lacking = ByteBPETokenizer(vocab, [], special_tokens=named, template=opened)
+    with pytest.raises(ValueError, match="must have a bos token"):
+        model_folder.check_vocabulary(lacking, config)

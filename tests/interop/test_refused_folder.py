@@ -102,7 +102,7 @@ def test_damaged_weights_are_named(folder: pathlib.Path, keep: int) -> None:
         ),
         (
             '{"model_type": "bert", "hidden_size": "wide"}',
-            r"must be right",
+            r"is wrong: ",
         ),
     ],
 )

@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfllm.interop import model_folder, tf1_bert
 from tfllm.models import FAMILIES
 from tfllm.tasks import MaskedLM
+from tfllm.tokenizers import load_tokenizer
 
 OFFICIAL = pathlib.Path(__file__).parent / "official_bert.py"
 VOCAB = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] + [
@@ -159,10 +160,68 @@ def test_optimizer_state_is_left_out(tmp_path: pathlib.Path) -> None:
 
 
 def test_missing_checkpoint_is_named(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(ValueError, match=r"bert_model\.ckpt.*Received"):
-        tf1_bert.load_weights(random_task(), str(tmp_path))
-    with pytest.raises(ValueError, match=r"bert_config\.json.*Received"):
-        tf1_bert.to_model_folder(str(tmp_path), str(tmp_path / "out"))
+    for call in (
+        lambda: tf1_bert.load_weights(random_task(), str(tmp_path)),
+        lambda: tf1_bert.to_model_folder(str(tmp_path), str(tmp_path / "out")),
+    ):
+        with pytest.raises(ValueError, match=r"no file that ends in \.index"):
+            call()
+    with pytest.raises(ValueError, match="must be a TF1 checkpoint"):
+        tf1_bert.load_weights(random_task(), str(tmp_path / "model.ckpt-1"))
+
+
+def rename(folder: pathlib.Path, name: str) -> None:
+    """Renames the checkpoint of a folder."""
+    for path in folder.glob("bert_model.ckpt*"):
+        path.rename(folder / path.name.replace("bert_model.ckpt", name))
+
+
+def test_checkpoints_of_any_name(tmp_path: pathlib.Path) -> None:
+    task, source = random_task(), tmp_path / "source"
+    tf1_bert.save(task, str(source))
+    rename(source, "model.ckpt-1000")
+    (source / "bert_config.json").rename(source / "large.json")
+    for number, path in enumerate(
+        (source, source / "model.ckpt-1000", source / "model.ckpt-1000.index")
+    ):
+        folder = str(tmp_path / str(number))
+        tf1_bert.to_model_folder(str(path), folder)
+        assert_same_weights(task, model_folder.load(folder))
+    (source / "other.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"large\.json, other\.json"):
+        tf1_bert.to_model_folder(str(source), folder)
+    tf1_bert.save(task, str(source))
+    with pytest.raises(
+        ValueError, match=r"2, .*bert_model\.ckpt, .*model\.ckpt-1000\. Give"
+    ):
+        tf1_bert.to_model_folder(str(source), folder)
+
+
+@pytest.mark.parametrize("lower_case", [None, True])
+def test_a_cased_vocabulary_keeps_case(
+    lower_case: bool | None, tmp_path: pathlib.Path, caplog: Any
+) -> None:
+    tf1_bert.save(random_task(), str(tmp_path / "tf1"))
+    tokens = [*VOCAB[:5], "The", "the", "cat"]
+    (tmp_path / "tf1" / "vocab.txt").write_text("\n".join(tokens) + "\n")
+    folder = str(tmp_path / "folder")
+    tf1_bert.to_model_folder(str(tmp_path / "tf1"), folder, lower_case)
+    ours = load_tokenizer(folder)
+    expected = [6, 6] if lower_case else [5, 6]
+    assert ours.tokenize(["The the"]).to_list() == [expected]
+    assert len(caplog.records) == (0 if lower_case else 1)
+
+
+def test_a_vocabulary_that_stands_in_tokenizer_json_alone(
+    tmp_path: pathlib.Path,
+) -> None:
+    """Transformers 5 writes no vocab.txt."""
+    tf1_bert.save(random_task(), str(tmp_path / "a"))
+    (tmp_path / "a" / "vocab.txt").write_text("\n".join(VOCAB) + "\n")
+    tf1_bert.to_model_folder(str(tmp_path / "a"), str(tmp_path / "b"))
+    (tmp_path / "b" / "vocab.txt").unlink()
+    tf1_bert.from_model_folder(str(tmp_path / "b"), str(tmp_path / "c"))
+    assert (tmp_path / "c" / "vocab.txt").read_text().split("\n")[:-1] == VOCAB
 
 
 @pytest.mark.slow

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from keras import ops
@@ -63,3 +65,44 @@ def test_widths_must_agree() -> None:
 def test_config_of_another_layer_is_refused() -> None:
     with pytest.raises(TypeError, match=r"must be a BlockConfig.*NormConfig"):
         TransformerBlock(NormConfig(12))
+
+
+@pytest.mark.parametrize("placement", ["post", "pre"])
+def test_cross_attention_comes_after_self_attention(placement: str) -> None:
+    plain = config(placement)
+    block = TransformerBlock(
+        dataclasses.replace(plain, cross_attention=AttentionConfig(12, 4))
+    )
+    block.build()
+    rng = np.random.default_rng(0)
+    for variable in block.trainable_variables:
+        variable.assign(0.5 * rng.normal(size=variable.shape))
+    source = rng.normal(size=(2, 4, 12)).astype("float32")
+    memory = block.cross_attention.read(source)
+    norms = (
+        block.attention_norm,
+        block.cross_attention_norm,
+        block.feed_forward_norm,
+    )
+    parts = (
+        lambda x: block.attention(x)[0],
+        lambda x: block.cross_attention(x, memory=memory)[0],
+        block.feed_forward,
+    )
+    expected = X
+    for norm, part in zip(norms, parts, strict=True):
+        if placement == "post":
+            expected = norm(expected + part(expected))
+        else:
+            expected = expected + part(norm(expected))
+    y, _ = block(X, memory=memory)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(y), ops.convert_to_numpy(expected), atol=1e-5
+    )
+
+
+def test_a_source_has_no_future() -> None:
+    with pytest.raises(ValueError, match=r"`cross_attention.causal`.*true"):
+        dataclasses.replace(
+            config(), cross_attention=AttentionConfig(12, 3, causal=True)
+        )

@@ -1,9 +1,15 @@
 from typing import Any
 
 import numpy as np
+import pytest
 from keras import ops
 
-from tfllm.layers import EmbeddingConfig, Embeddings, NormConfig
+from tfllm.layers import (
+    EmbeddingConfig,
+    Embeddings,
+    LearnedPositionsConfig,
+    NormConfig,
+)
 
 
 def build(**options: Any) -> Embeddings:
@@ -32,7 +38,7 @@ def test_tokens_alone() -> None:
 
 
 def test_sum_of_three_tables() -> None:
-    layer = build(max_position_embeddings=6, num_segments=2)
+    layer = build(positions=LearnedPositionsConfig(6), num_segments=2)
     expected = (
         value(layer.token_table)[TOKENS]
         + value(layer.positions.table)[:3]
@@ -58,3 +64,41 @@ def test_norm_comes_last() -> None:
     y = ops.convert_to_numpy(layer(TOKENS, segment_ids=SEGMENTS))
     np.testing.assert_allclose(y.mean(-1), 0.0, atol=1e-6)
     np.testing.assert_allclose(y.std(-1), 1.0, atol=1e-5)
+
+
+@pytest.mark.parametrize("projection", ["tokens", "sum"])
+def test_a_width_of_its_own(projection: str) -> None:
+    width = 3 if projection == "sum" else 4
+    layer = build(
+        embedding_size=3,
+        projection=projection,
+        scale=2.0,
+        positions=LearnedPositionsConfig(6),
+    )
+    assert value(layer.positions.table).shape == (6, width)
+    x = 2.0 * value(layer.token_table)[TOKENS]
+    kernel, bias = layer.projection.kernel, layer.projection.bias
+    positions = value(layer.positions.table)[:3]
+    if projection == "tokens":
+        expected = x @ value(kernel) + value(bias) + positions
+    else:
+        expected = (x + positions) @ value(kernel) + value(bias)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(layer(TOKENS)), expected, atol=1e-5
+    )
+
+
+def test_the_table_of_another_stack() -> None:
+    layer = build(has_token_table=False)
+    assert not layer.trainable_variables
+    table = np.random.default_rng(0).normal(size=(11, 4)).astype("float32")
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(layer(TOKENS, token_table=table)), table[TOKENS]
+    )
+
+
+def test_widths_must_agree() -> None:
+    with pytest.raises(ValueError, match=r"`embedding_size`.*3 and 4"):
+        EmbeddingConfig(11, 4, embedding_size=3)
+    with pytest.raises(ValueError, match=r"`norm`.*sum, 3.*4"):
+        EmbeddingConfig(11, 4, 3, "sum", norm=NormConfig(4))

@@ -1,7 +1,7 @@
 import numpy as np
 from keras import ops
 
-from tfllm.layers import Attention, AttentionConfig, KVCache
+from tfllm.layers import Attention, AttentionConfig, Cache, KVCache, Memory
 from tfllm.layers.attention import HIDDEN_PENALTY
 
 
@@ -43,4 +43,63 @@ def test_attention_over_a_cache_equals_the_whole() -> None:
         rows.append(ops.convert_to_numpy(y))
     np.testing.assert_allclose(
         np.concatenate(rows, 1), ops.convert_to_numpy(whole), atol=1e-6
+    )
+
+
+def whole_cache() -> Cache:
+    """Three rows of two layers, whose numbers say the row."""
+    cache = Cache.create(2, 3, 5, num_kv_heads=1, head_dim=2)
+    rows = np.arange(3, dtype="float32")[:, None, None, None]
+    new = np.broadcast_to(rows, (3, 1, 4, 2))
+    layers = [cache.layer(i).append(new + i, -new - i) for i in range(2)]
+    memory = Memory(new + 10, new + 20)
+    mask = np.eye(3, 4, dtype=bool)
+    return cache.updated(layers)._replace(
+        memory=(memory, memory), memory_mask=mask
+    )
+
+
+def first_numbers(buffers: tuple[object, ...]) -> list[list[float]]:
+    return [ops.convert_to_numpy(b)[:, 0, 0, 0].tolist() for b in buffers]
+
+
+def test_the_cache_of_a_decoder_knows_its_length() -> None:
+    cache = whole_cache()
+    assert int(cache.length) == 4
+    assert cache.capacity == 5
+    cropped = cache.crop(2)
+    assert int(cropped.length) == 2
+    new = np.full((3, 1, 1, 2), 9.0, "float32")
+    keys = ops.convert_to_numpy(cropped.layer(0).append(new, new).keys)
+    np.testing.assert_array_equal(keys[1, 0, :, 0], [1, 1, 9, 1, 0])
+
+
+def test_rows_of_a_cache() -> None:
+    cache = whole_cache().take_rows(np.array([2, 2, 0], "int32"))
+    assert first_numbers(cache.keys) == [[2, 2, 0], [3, 3, 1]]
+    assert first_numbers(cache.values) == [[-2, -2, 0], [-3, -3, -1]]
+    assert first_numbers(cache.memory[1]) == [[12, 12, 10], [22, 22, 20]]
+    mask = ops.convert_to_numpy(cache.memory_mask)
+    np.testing.assert_array_equal(mask, np.eye(3, 4, dtype=bool)[[2, 2, 0]])
+    assert int(cache.length) == 4
+
+
+def test_beams_leave_what_is_read_of_the_source() -> None:
+    cache = whole_cache().reorder(np.array([1, 0, 2], "int32"))
+    assert first_numbers(cache.keys) == [[1, 0, 2], [2, 1, 3]]
+    assert first_numbers(cache.memory[0]) == [[10, 11, 12], [20, 21, 22]]
+
+
+def test_memory_is_what_attention_computes_of_a_source() -> None:
+    layer = Attention(
+        AttentionConfig(12, 4, num_kv_heads=2, initializer_range=0.5)
+    )
+    layer.build()
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 3, 12)).astype("float32")
+    source = rng.normal(size=(2, 5, 12)).astype("float32")
+    found, _ = layer(x, memory=layer.read(source))
+    expected, _ = layer(source, queries_from=x)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(found), ops.convert_to_numpy(expected), atol=1e-6
     )

@@ -1,7 +1,7 @@
 """What every family in FAMILIES must do, at size tiny."""
 
 import dataclasses
-import inspect
+import json
 import pathlib
 from typing import Any
 
@@ -11,70 +11,40 @@ import pytest
 from keras import ops
 
 from tfllm.interop import weights
-from tfllm.layers.config import (
+from tfllm.layers import (
     AttentionConfig,
     BlockConfig,
+    DynamicScaling,
     EmbeddingConfig,
     FeedForwardConfig,
-    NormConfig,
-)
-from tfllm.layers.heads import (
+    LearnedPositionsConfig,
+    LinearScaling,
+    Llama3Scaling,
+    LongRopeScaling,
     MaskedLMHeadConfig,
+    NormConfig,
+    OutputHeadConfig,
     PoolerConfig,
+    RelativeBiasConfig,
+    RotaryConfig,
+    SinusoidalPositionsConfig,
     TaskHeadConfig,
+    TransformerBlock,
+    YarnScaling,
 )
 from tfllm.models import (
     FAMILIES,
     LanguageModel,
     PretrainingModel,
+    StackConfig,
     Transformer,
     TransformerConfig,
+    blocks,
 )
+from tools.family_arguments import off_default
 
 VOCAB = 101
 LENGTH = 9
-
-# Per family: every argument of `config` off its default.
-OFF_DEFAULT: dict[str, dict[str, Any]] = {
-    "bert": {
-        "num_layers": 3,
-        "hidden_size": 24,
-        "num_heads": 3,
-        "intermediate_size": 56,
-        "vocab_size": 53,
-        "max_position_embeddings": 19,
-        "num_segments": 3,
-        "activation": "gelu_tanh",
-        "dropout": 0.2,
-        "attention_dropout": 0.3,
-        "classifier_dropout": 0.4,
-        "epsilon": 1e-5,
-        "initializer_range": 0.1,
-        "pad_token_id": 4,
-    },
-    "gpt2": {
-        "num_layers": 3,
-        "hidden_size": 24,
-        "num_heads": 3,
-        "intermediate_size": 56,
-        "vocab_size": 53,
-        "max_position_embeddings": 19,
-        "activation": "relu",
-        "dropout": 0.2,
-        "attention_dropout": 0.3,
-        "embedding_dropout": 0.4,
-        "classifier_dropout": 0.5,
-        "epsilon": 1e-4,
-        "initializer_range": 0.1,
-        "scale_scores": False,
-        "scale_scores_by_layer": True,
-        "bos_token_id": 2,
-        "eos_token_id": 3,
-        "pad_token_id": 4,
-    },
-}
-# Published parameters of one size, with all heads.
-PARAMETERS = {"bert": ("base", 110_106_428), "gpt2": ("small", 124_439_808)}
 
 
 def tensorflow() -> Any:
@@ -88,14 +58,14 @@ def tiny(family: str) -> TransformerConfig:
     return FAMILIES[family].size("tiny", vocab_size=VOCAB)
 
 
-ENCODERS = [name for name in FAMILIES if not tiny(name).is_causal]
-DECODERS = [name for name in FAMILIES if tiny(name).is_causal]
+ENCODERS = [name for name in FAMILIES if not tiny(name).generates]
+DECODERS = [name for name in FAMILIES if tiny(name).generates]
 
 
 def build(config: TransformerConfig, cls: Any = None, **options: Any) -> Any:
     keras.utils.set_random_seed(0)
     if cls is None:
-        cls = LanguageModel if config.is_causal else PretrainingModel
+        cls = LanguageModel if config.generates else PretrainingModel
     model = cls(config, **options)
     model.build()
     return model
@@ -124,9 +94,12 @@ def decoder(request: Any) -> LanguageModel:
 @pytest.fixture
 def causal(family: str) -> Transformer:
     config = tiny(family).with_dropout(0.0)
-    attention = dataclasses.replace(config.block.attention, causal=True)
-    block = dataclasses.replace(config.block, attention=attention)
-    return build(dataclasses.replace(config, block=block), Transformer)
+    stack = config.stack
+    attention = dataclasses.replace(stack.block.attention, causal=True)
+    block = dataclasses.replace(stack.block, attention=attention)
+    decoder = dataclasses.replace(stack, block=block)
+    config = dataclasses.replace(config, encoder=None, decoder=decoder)
+    return build(config, Transformer)
 
 
 def batch(model: Any = None) -> dict[str, np.ndarray]:
@@ -177,6 +150,8 @@ def test_shapes_and_dtypes(model: Any) -> None:
         {"clm": (3, LENGTH, VOCAB)}
         if isinstance(model, LanguageModel)
         else {"mlm": (3, 3, VOCAB), "nsp": (3, 2)}
+        if model.num_sequence_labels
+        else {"mlm": (3, 3, VOCAB)}
     )
     assert {v.dtype for v in outputs.values()} == {np.dtype("float32")}
     width = model.config.hidden_size
@@ -332,20 +307,14 @@ def test_cached_equals_full_forward(causal: Transformer, prefill: int) -> None:
     for part in parts:
         x, cache = causal(part, cache=cache)
         states.append(ops.convert_to_numpy(x))
-    assert int(cache[0].index) == LENGTH
+    assert int(cache.length) == LENGTH
     np.testing.assert_allclose(
         np.concatenate(states, 1), hidden(causal, tokens), atol=1e-5
     )
 
 
 def test_published_config_round_trip(family: str) -> None:
-    arguments = inspect.signature(FAMILIES[family].config).parameters
-    values = OFF_DEFAULT[family]
-    assert set(values) == set(arguments)
-    assert not [
-        name for name, p in arguments.items() if values[name] == p.default
-    ]
-    config = FAMILIES[family].config(**values)
+    config = FAMILIES[family].config(**off_default(FAMILIES[family]))
     published = FAMILIES[family].to_published(config)
     assert published["model_type"] == family
     assert FAMILIES[family].from_published(published) == config
@@ -357,32 +326,38 @@ def test_layer_config_round_trip(model: Any) -> None:
     assert copy.get_config() == model.get_config()
 
 
-def off_default_config() -> TransformerConfig:
+def stack_off_default(causal: bool, **changes: Any) -> StackConfig:
+    """Every field off its default; a stack for tests below."""
     norm = NormConfig(12, kind="rms_norm", epsilon=0.1)
-    return TransformerConfig(
-        family="any",
-        embeddings=EmbeddingConfig(
+    attention = AttentionConfig(
+        hidden_size=12,
+        num_heads=4,
+        num_kv_heads=2,
+        head_dim=5,
+        use_bias=False,
+        output_bias=True,
+        scale=1.0,
+        dropout=0.2,
+        causal=causal,
+        initializer_range=0.3,
+        output_initializer_range=0.2,
+    )
+    values: dict[str, Any] = {
+        "embeddings": EmbeddingConfig(
             vocab_size=7,
             hidden_size=12,
-            max_position_embeddings=5,
+            embedding_size=8,
+            projection="sum",
+            projection_bias=False,
+            scale=1.5,
+            positions=LearnedPositionsConfig(8, 2, "mask"),
             num_segments=3,
-            norm=norm,
+            norm=NormConfig(8, kind="rms_norm", epsilon=0.1),
             dropout=0.1,
             initializer_range=0.3,
         ),
-        block=BlockConfig(
-            attention=AttentionConfig(
-                hidden_size=12,
-                num_heads=4,
-                num_kv_heads=2,
-                head_dim=5,
-                use_bias=False,
-                scale=1.0,
-                dropout=0.2,
-                causal=True,
-                initializer_range=0.3,
-                output_initializer_range=0.2,
-            ),
+        "block": BlockConfig(
+            attention=attention,
             feed_forward=FeedForwardConfig(
                 hidden_size=12,
                 intermediate_size=9,
@@ -396,28 +371,111 @@ def off_default_config() -> TransformerConfig:
             norm_placement="pre",
             dropout=0.4,
         ),
-        num_layers=2,
-        final_norm=norm,
-        pooler=PoolerConfig(12, activation="relu", initializer_range=0.3),
-        masked_lm_head=MaskedLMHeadConfig(
+        "num_layers": 2,
+        "num_groups": 1,
+        "final_norm": norm,
+        "final_dropout": 0.1,
+    }
+    return StackConfig(**{**values, **changes})
+
+
+def off_default_config(**changes: Any) -> TransformerConfig:
+    """Every field off its default but for those of `AT_DEFAULT`."""
+    encoder = stack_off_default(False)
+    decoder = stack_off_default(True)
+    cross = dataclasses.replace(encoder.block.attention, num_kv_heads=1)
+    block = dataclasses.replace(decoder.block, cross_attention=cross)
+    values: dict[str, Any] = {
+        "family": "any",
+        "encoder": encoder,
+        "decoder": dataclasses.replace(decoder, block=block),
+        "share_embeddings": False,
+        "max_length": 5,
+        "pooler": PoolerConfig(12, activation="relu", initializer_range=0.3),
+        "masked_lm_head": MaskedLMHeadConfig(
             hidden_size=12,
-            embedding_size=12,
+            embedding_size=8,
             vocab_size=7,
-            norm=norm,
+            norm=NormConfig(8),
             activation="tanh",
             initializer_range=0.3,
         ),
-        task_head=TaskHeadConfig(
+        "output_head": OutputHeadConfig(
+            hidden_size=12,
+            vocab_size=7,
+            table_size=8,
+            tied=False,
+            projection=True,
+            use_bias=True,
+            scale=0.5,
+            initializer_range=0.3,
+        ),
+        "task_head": TaskHeadConfig(
             dropout=0.5,
             drop_sequence=False,
             sequence_bias=False,
             initializer_range=0.3,
+            sequence_dense="relu",
         ),
-        pad_token_id=3,
-        bos_token_id=4,
-        eos_token_id=5,
-        scale_scores_by_layer=True,
-    )
+        "pair_objective": "sop",
+        "pad_token_id": 3,
+        "bos_token_id": 4,
+        "eos_token_id": 5,
+        "decoder_start_token_id": 2,
+    }
+    return TransformerConfig(**{**values, **changes})
+
+
+def decoder_off_default(**changes: Any) -> TransformerConfig:
+    """The decoder alone, without dropout; `changes` are the stack's."""
+    decoder = stack_off_default(True, **changes)
+    config = off_default_config(encoder=None, decoder=decoder)
+    return config.with_dropout(0.0)
+
+
+# Not off their defaults above: a block has a name in BLOCKS, an encoder looks
+# both ways, a block of two stacks that share nothing has all its weights.
+AT_DEFAULT = {
+    "masked_lm_head.norm.epsilon",
+    "masked_lm_head.norm.kind",
+    *(
+        f"{stack}.{name}"
+        for stack in ("encoder", "decoder")
+        for name in (
+            "block_kind",
+            "embeddings.has_token_table",
+            "scale_scores_by_layer",
+        )
+    ),
+    "decoder.block.cross_attention.causal",
+    "encoder.block.attention.causal",
+    "encoder.block.cross_attention",
+}
+ROTARY = {
+    "rotary_size": 4,
+    "theta": 100.0,
+}
+# One of each kind, every field off its default.
+POSITIONS = [
+    LearnedPositionsConfig(8, 2, "mask"),
+    SinusoidalPositionsConfig("halves", 100.0, 3, "mask"),
+    RotaryConfig(**ROTARY, scaling=LinearScaling(2.0)),
+    RotaryConfig(**ROTARY, scaling=DynamicScaling(2.0, 16)),
+    RotaryConfig(
+        **ROTARY,
+        scaling=YarnScaling(2.0, 16, 16.0, 2.0, 1.5, 0.5, 0.7, False),
+    ),
+    RotaryConfig(**ROTARY, scaling=Llama3Scaling(2.0, 16, 1.5, 3.0)),
+    RotaryConfig(
+        **ROTARY, scaling=LongRopeScaling(16, (1.0, 2.0), (3.0, 4.0), 1.2)
+    ),
+    RelativeBiasConfig(4, 8, 20, False, 0.3),
+]
+
+
+def position_name(positions: Any) -> str:
+    scaling = getattr(positions, "scaling", None)
+    return scaling.type if scaling else positions.type
 
 
 def at_default(config: Any, path: str = "") -> list[str]:
@@ -434,29 +492,87 @@ def at_default(config: Any, path: str = "") -> list[str]:
 
 def test_config_round_trip_with_every_field_off_its_default() -> None:
     config = off_default_config()
-    assert at_default(config) == []
-    assert TransformerConfig.from_dict(config.to_dict()) == config
-    layer = build(config, Transformer)
-    assert Transformer.from_config(layer.get_config()).config == config
-    assert np.isfinite(hidden(layer, np.ones((2, 4), "int32"))).all()
+    assert set(at_default(config)) == AT_DEFAULT
+    text = json.dumps(config.to_dict())
+    assert TransformerConfig.from_dict(json.loads(text)) == config
 
 
-def test_every_switch_keeps_the_cache_right() -> None:
-    causal = build(off_default_config().with_dropout(0.0), Transformer)
-    tokens = np.random.default_rng(0).integers(0, 7, (2, 5)).astype("int32")
-    cache = causal.create_cache(2, 5)
-    states = []
-    for i in range(5):
-        x, cache = causal(tokens[:, i : i + 1], cache=cache)
-        states.append(ops.convert_to_numpy(x))
-    np.testing.assert_allclose(
-        np.concatenate(states, 1), hidden(causal, tokens), atol=1e-5
+@pytest.mark.parametrize("positions", POSITIONS, ids=position_name)
+def test_every_kind_of_positions(positions: Any) -> None:
+    """Round trip; and token by token gives what the whole row gives."""
+    assert at_default(positions) == []
+    embeddings = dataclasses.replace(
+        stack_off_default(True).embeddings, positions=positions
     )
+    config = decoder_off_default(embeddings=embeddings)
+    causal = build(config, Transformer)
+    assert Transformer.from_config(causal.get_config()).config == config
+    tokens = np.random.default_rng(0).integers(0, 7, (2, 5)).astype("int32")
+    # One row is padded on the left.
+    mask = np.array([[1] * 5, [0, 0, 1, 1, 1]], "int32")
+    whole = hidden(causal, tokens, padding_mask=mask)
+    assert_steps_equal(causal, tokens, mask, whole)
+    if positions.type == "learned":
+        return
+    alone = hidden(causal, tokens[1:, 2:])
+    np.testing.assert_allclose(whole[1:, 2:], alone, atol=1e-5)
+
+
+def assert_steps_equal(
+    causal: Transformer, tokens: Any, mask: Any, whole: Any
+) -> None:
+    cache = causal.create_cache(*tokens.shape)
+    states = []
+    for i in range(tokens.shape[1]):
+        x, cache = causal(tokens[:, i : i + 1], padding_mask=mask, cache=cache)
+        states.append(ops.convert_to_numpy(x))
+    # A padding query sees no key that counts: its output is not defined, and
+    # nothing reads it.
+    real = mask.astype(bool)
+    np.testing.assert_allclose(
+        np.concatenate(states, 1)[real], whole[real], atol=1e-5
+    )
+
+
+SWITCHES: dict[str, dict[str, Any]] = {
+    "groups": {"num_groups": 1, "num_layers": 4},
+    "scale by layer": {"num_groups": None, "scale_scores_by_layer": True},
+}
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+def test_every_switch_keeps_the_cache_right(name: str) -> None:
+    config = decoder_off_default(**SWITCHES[name])
+    assert TransformerConfig.from_dict(config.to_dict()) == config
+    causal = build(config, Transformer)
+    assert len(causal.blocks) == config.stack.num_blocks
+    tokens = np.random.default_rng(0).integers(0, 7, (2, 5)).astype("int32")
+    mask = np.ones((2, 5), "int32")
+    assert_steps_equal(causal, tokens, mask, hidden(causal, tokens))
+
+
+class OwnBlock(TransformerBlock):
+    """As a family with a block of its own would have it."""
+
+    def call(self, x: Any, **options: Any) -> Any:
+        return x + 1.0, options["cache"]
+
+
+def test_a_family_brings_its_own_block(monkeypatch: Any) -> None:
+    monkeypatch.setitem(blocks.BLOCKS, "own", OwnBlock)
+    config = decoder_off_default(block_kind="own", final_norm=None)
+    model = build(config, Transformer)
+    tokens = np.array([[1, 2, 3]], "int32")
+    np.testing.assert_allclose(
+        hidden(model, tokens), hidden(model.embeddings, tokens) + 2, atol=1e-6
+    )
+    with pytest.raises(ValueError, match=r"`block_kind`.*'other'"):
+        Transformer(decoder_off_default(block_kind="other"))
 
 
 def test_unknown_field_is_refused() -> None:
     values = off_default_config().to_dict()
-    values["block"]["norm"]["axis"] = 1
+    values["encoder"]["block"]["norm"]["axis"] = 1
     with pytest.raises(ValueError, match=r"`NormConfig`.*\['axis'\]"):
         TransformerConfig.from_dict(values)
 
@@ -483,28 +599,50 @@ def test_weight_map_covers_every_variable_once(family: str, model: Any) -> None:
 
 
 def num_parameters(config: TransformerConfig) -> int:
-    """Counts by arithmetic: tables, norm, blocks, pooler, both heads."""
-    d, v = config.hidden_size, config.vocab_size
-    f = config.block.feed_forward.intermediate_size
-    rows = v + config.max_length + config.embeddings.num_segments
-    attention = 4 * (d * d + d)
-    feed_forward = d * f + f + f * d + d
-    block = attention + feed_forward + 2 * 2 * d
-    heads = (d * d + d) + (d * d + d + 2 * d + v) + (2 * d + 2)
-    if config.is_causal:
-        heads = 0
-    return rows * d + 2 * d + config.num_layers * block + heads
+    """Counts by arithmetic: tables, blocks, norms, heads of pretraining."""
+    d, v, stack = config.hidden_size, config.vocab_size, config.stack
+    attention, inner = stack.block.attention, stack.block.feed_forward
+    f, h = inner.intermediate_size, attention.head_size
+    queries, keys = attention.num_heads * h, 2 * attention.kv_heads * h
+    norm = d if stack.block.norm.kind == "rms_norm" else 2 * d
+    block = d * (queries + keys) + queries * d + 2 * norm
+    block += (queries + keys) * attention.use_bias
+    block += d * attention.has_output_bias
+    block += (2 + inner.gated) * d * f
+    block += ((1 + inner.gated) * f + d) * inner.use_bias
+    rows = v + stack.embeddings.num_segments
+    rows += getattr(stack.embeddings.positions, "rows", 0)
+    norms = [n for n in (stack.embeddings.norm, stack.final_norm) if n]
+    heads = 0
+    if config.output_head is not None and not config.output_head.tied:
+        heads = v * d
+    if config.masked_lm_head is not None:
+        heads = d * d + d + 2 * d + v
+    if config.pair_objective != "none":
+        heads += (d * d + d) + (2 * d + 2)
+    return rows * d + len(norms) * norm + config.num_layers * block + heads
 
 
 def test_parameter_count(family: str, model: Any) -> None:
     assert model.count_params() == num_parameters(model.config)
-    size, expected = PARAMETERS[family]
+    size, expected = FAMILIES[family].parameters
     assert num_parameters(FAMILIES[family].size(size)) == expected
 
 
-def test_initial_values_are_the_published_ones(model: Any) -> None:
+def test_projections_onto_the_residual_start_as_published() -> None:
     # GPT-2 scales what is added to the residual by its number of terms.
-    terms = 2 * model.config.num_layers if model.config.is_causal else 1
+    for family, expected in ("bert", None), ("gpt2", 0.02 / 4**0.5):
+        block = tiny(family).block
+        for part in block.attention, block.feed_forward:
+            assert part.output_initializer_range == expected
+
+
+def test_initial_values_are_the_published_ones(model: Any) -> None:
+    block = model.config.block
+    residual = {
+        "output_projection/kernel": block.attention.output_initializer_range,
+        "down/kernel": block.feed_forward.output_initializer_range,
+    }
     for variable in model.trainable_variables:
         value = ops.convert_to_numpy(ops.stop_gradient(variable))
         if variable.name == "bias":
@@ -512,10 +650,8 @@ def test_initial_values_are_the_published_ones(model: Any) -> None:
         elif variable.name == "scale":
             assert (value == 1).all(), variable.path
         else:
-            added = ("output_projection/kernel", "down/kernel")
-            spread = 0.02
-            if variable.path.endswith(added):
-                spread /= terms**0.5
+            end = "/".join(variable.path.split("/")[-2:])
+            spread = residual.get(end) or 0.02
             assert np.abs(value).max() <= 2 * spread + 1e-6, variable.path
             # A normal cut at two deviations has 0.88 of its deviation.
             if value.size > 10_000:
@@ -536,7 +672,7 @@ def test_save_and_restore(model: Any, tmp_path: pathlib.Path) -> None:
     tensorflow()
     from tfllm.tasks import CausalLM, MaskedLM
 
-    causal = model.config.is_causal
+    causal = model.config.generates
     task = (CausalLM if causal else MaskedLM)(model.config)
     path = tmp_path / "task.keras"
     task.save(path)

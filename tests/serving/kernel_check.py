@@ -8,10 +8,10 @@ import sys
 
 import numpy as np
 
-from tfllm.serving.server import servable, warm_up
-from tfllm.serving.server.deadlines import Deadline
-from tfllm.serving.server.inference import Inference
-from tfllm.serving.server.metrics import Metrics
+from tfllm.server import servable, warm_up
+from tfllm.server.deadlines import Deadline
+from tfllm.server.inference import Inference
+from tfllm.server.metrics import Metrics
 
 
 def main(folder: str, words: int) -> None:

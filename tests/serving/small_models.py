@@ -13,9 +13,11 @@ from tfllm import tasks
 from tfllm.generation import GenerationConfig
 from tfllm.generation.config import GENERATION_CONFIG_FILE
 from tfllm.interop import model_folder
+from tfllm.layers.pooling import ProjectionConfig
 from tfllm.models import FAMILIES
-from tfllm.tasks import CausalLM, MaskedLM
-from tfllm.tokenizers import ByteBPETokenizer, WordPieceTokenizer
+from tfllm.tasks import CausalLM, Embedding, MaskedLM
+from tfllm.tasks.embedding import EmbeddedText
+from tfllm.tokenizers import ByteBPETokenizer, SpecialTokens, WordPieceTokenizer
 from tfllm.tokenizers.byte_pair import END_OF_TEXT
 from tfllm.tokenizers.byte_pair_model import byte_symbols
 
@@ -34,7 +36,9 @@ def byte_bpe() -> ByteBPETokenizer:
     merges = [("Ġ", "t"), ("h", "e"), ("Ġt", "he"), ("w", "a")]
     vocab = [*byte_symbols(), *(a + b for a, b in merges), END_OF_TEXT]
     return ByteBPETokenizer(
-        vocab, merges, bos_token=END_OF_TEXT, eos_token=END_OF_TEXT
+        vocab,
+        merges,
+        special_tokens=SpecialTokens(bos=END_OF_TEXT, eos=END_OF_TEXT),
     )
 
 
@@ -108,6 +112,22 @@ def labelled(kind: str, family: str = "bert", **settings: Any) -> str:
         settings = {"labels": TAGS, **settings}
     keras.utils.set_random_seed(0)
     task = tasks.create(kind, config_of(family, tokenizer), **settings)
+    shake(task)
+    model_folder.save(task, folder, tokenizer)
+    return str(folder)
+
+
+@functools.cache
+def projecting() -> str:
+    """Returns a folder that embeds texts behind a prompt, in 5 numbers."""
+    folder, tokenizer = new_folder(), wordpiece()
+    keras.utils.set_random_seed(0)
+    task = Embedding(
+        config_of("bert", tokenizer),
+        pooling=("mean", "max"),
+        projections=(ProjectionConfig(64, 5),),
+        text=EmbeddedText(prompts={"query": "dog "}, default_prompt="query"),
+    )
     shake(task)
     model_folder.save(task, folder, tokenizer)
     return str(folder)

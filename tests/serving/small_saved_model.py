@@ -5,6 +5,14 @@ import pathlib
 import tensorflow as tf
 import tensorflow_text as tf_text
 
+from tfllm.serving.graph.checked_inputs import checked
+
+TEXT = {"text": tf.TensorSpec([None], tf.string, name="text")}
+TOTAL = {
+    "rows": tf.TensorSpec([None, None], tf.float32, name="rows"),
+    "more": tf.TensorSpec([None], tf.int64, name="more"),
+}
+
 
 class Small(tf.Module):
     """Lower-cases texts, and sums rows of numbers."""
@@ -13,22 +21,17 @@ class Small(tf.Module):
         super().__init__()
         self.factor = tf.Variable(2.0)
 
-    @tf.function(
-        input_signature=[tf.TensorSpec([None], tf.string, name="text")]
-    )
+    @tf.function(input_signature=list(TEXT.values()))
     def fold(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        text = checked(TEXT, [text])["text"]
         return {
             "folded": tf_text.case_fold_utf8(text),
             "bytes": tf.strings.length(text),
         }
 
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec([None, None], tf.float32, name="rows"),
-            tf.TensorSpec([None], tf.int64, name="more"),
-        ]
-    )
+    @tf.function(input_signature=list(TOTAL.values()))
     def total(self, rows: tf.Tensor, more: tf.Tensor) -> dict[str, tf.Tensor]:
+        rows, more = checked(TOTAL, [rows, more]).values()
         sums = tf.reduce_sum(rows, axis=1) * self.factor
         return {"total": sums + tf.cast(more, tf.float32)}
 

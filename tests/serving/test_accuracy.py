@@ -11,21 +11,21 @@ import pytest
 from tests import labelled_files
 from tests.serving import small_models
 from tfllm import export as verb
-from tfllm.evaluation.labelled import Forward
 from tfllm.interop import model_folder
-from tfllm.serving import accuracy, archive, signatures, storage
+from tfllm.prediction.forward import Forward
+from tfllm.serving import accuracy, archive, storage
 from tfllm.serving import export as exports
 from tfllm.serving.accuracy import (
     AccuracyReport,
-    HeldOut,
     LabelledAccuracy,
     TextAccuracy,
     open_accuracy,
 )
-from tfllm.serving.export import ExportConfig, ExportReport
+from tfllm.serving.export import ExportReport
+from tfllm.serving.export_config import ExportConfig, ExportSettings, HeldOut
 from tfllm.serving.gate import GateReport
 from tfllm.serving.litert_export import export_litert
-from tfllm.serving.served_task import ExportSettings
+from tfllm.serving.signatures import signatures
 from tfllm.tokenizers import load_tokenizer
 
 LENGTH, STRIDE, COUNT = 24, 8, 18
@@ -193,7 +193,7 @@ def test_what_people_read() -> None:
     change = measured.as_json()["change"]
     assert change == pytest.approx({"loss": 0.25, "accuracy": -0.025})
     manifest = {"task": "t", "min_server": "2.12.1", "signatures": {}}
-    gate = GateReport(1, 0.0, 0.0, 0.0)
+    gate = GateReport(1, 0.0, 0.0, 0.0, 0)
     report = ExportReport("f", 4, 1, None, measured, gate, manifest)
     assert str(measured) in verb.summary(report)
 

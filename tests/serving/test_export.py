@@ -17,11 +17,12 @@ from tests.serving import small_models
 from tfllm import export as verb
 from tfllm.generation import GenerationConfig
 from tfllm.interop import model_folder
-from tfllm.serving import artefacts, saved_model_file, warm_up
-from tfllm.serving.c_loader import SavedModel
-from tfllm.serving.export import ExportConfig, ExportReport, export
-from tfllm.serving.served_task import ExportSettings
-from tfllm.serving.text_streaming import (
+from tfllm.runtime import saved_model_file
+from tfllm.runtime.c_loader import SavedModel
+from tfllm.serving import artefacts, warm_up
+from tfllm.serving.export import ExportReport, export
+from tfllm.serving.export_config import ExportConfig, ExportSettings
+from tfllm.serving.signatures.text_streaming import (
     STREAM,
     TOKENS_PER_CALL,
     can_stream,
@@ -162,8 +163,7 @@ def test_generation_is_that_of_python(
 ) -> None:
     texts = [("the was " * (i % 5 + 1))[: 3 * i] for i in range(size)]
     expected = [
-        writer.text(writer, [text], max_new_tokens=NEW_TOKENS)[0][0]
-        for text in texts
+        writer.text([text], max_new_tokens=NEW_TOKENS)[0][0] for text in texts
     ]
     model = load(generator)
     answer = model.run("serving_default", {"text": texts})
@@ -230,7 +230,6 @@ def test_sampling_depends_on_the_row_only(
         assert drawn(model, [0, 1, 2], cold) == greedy.tolist()
     task = model_folder.load(small_models.causal_lm())
     (one,) = task.text(
-        task,
         ["the"],
         do_sample=True,
         temperature=2.0,
@@ -350,7 +349,12 @@ def test_token_ids_give_what_text_gives(
 ) -> None:
     tokenizer = small_models.wordpiece()
     ids = tokenizer.tokenize(tf.constant(["it was"])).to_list()[0]
-    row = [tokenizer.cls_id, *ids, tokenizer.mask_id, tokenizer.sep_id]
+    row = [
+        tokenizer.special.cls,
+        *ids,
+        tokenizer.special.mask,
+        tokenizer.special.sep,
+    ]
     # What lies behind the length does not count, whatever it is.
     table = np.array([[*row, 7, 7, 7]], np.int32)
     model = load(fill_mask)
@@ -365,6 +369,42 @@ def test_token_ids_give_what_text_gives(
     )
     assert found["token_ids"].tolist() == text["token_ids"].tolist()
     np.testing.assert_allclose(found["scores"], text["scores"], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("token_ids", -1, "`token_ids` must be from 0 to"),
+        ("token_ids", 10**6, "`token_ids` must be from 0 to"),
+        ("segment_ids", 7, "`segment_ids` must be from 0 to"),
+        ("lengths", 9, "`lengths` must be from 0 to"),
+        ("lengths", -9, "`lengths` must be from 0 to"),
+    ],
+)
+def test_ids_that_the_model_lacks_are_refused(
+    load: Load, fill_mask: ExportReport, name: str, value: int, rule: str
+) -> None:
+    inputs = {
+        "token_ids": np.array([[2, 5, 3]], np.int32),
+        "segment_ids": np.zeros([1, 3], np.int32),
+        "lengths": np.array([3], np.int32),
+    }
+    model = load(fill_mask)
+    model.run("token_ids", inputs)
+    inputs[name].flat[0] = value
+    with pytest.raises(Exception, match=f"(?s){rule}"):
+        model.run("token_ids", inputs)
+
+
+def test_rows_longer_than_the_model_are_refused(
+    load: Load, fill_mask: ExportReport
+) -> None:
+    row = np.full([1, 400], 5, np.int32)
+    inputs = {"token_ids": row, "segment_ids": np.zeros_like(row)}
+    with pytest.raises(Exception, match="(?s)`lengths` must be from 0 to"):
+        load(fill_mask).run(
+            "token_ids", {**inputs, "lengths": np.array([400], np.int32)}
+        )
 
 
 def test_signatures_are_frozen(
@@ -536,7 +576,7 @@ def test_a_version_is_whole_or_not_there(
         ({"export_dir": "gs://bucket/x"}, "must be local"),
         (
             {"settings": ExportSettings(seq_length=99)},
-            "at most 32, the longest of the model. Received: 99",
+            "at most 32, the longest sequence of the model. Received: 99",
         ),
         (
             {"settings": ExportSettings(stride=31)},

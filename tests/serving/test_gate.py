@@ -11,8 +11,9 @@ import tensorflow as tf
 import tensorflow_text as tf_text
 
 from tests.serving import small_saved_model
-from tfllm.serving import gate, saved_model_file
-from tfllm.serving.served_task import Check
+from tfllm.runtime import saved_model_file
+from tfllm.serving import gate
+from tfllm.serving.signatures.served_task import Check
 
 TEXTS = np.array([b"AB", b"C"], object)
 ROWS = [
@@ -48,6 +49,8 @@ def test_what_answers_as_expected_passes(folder: pathlib.Path) -> None:
     assert report.rows == 2
     assert report.largest_difference == 0.0
     assert str(report).startswith("2 rows as in Python (floats within 0.0e+00)")
+    # Seven other ranks, and another dtype.
+    assert str(report).endswith("; 8 malformed requests refused")
 
 
 def test_other_answers_are_refused(folder: pathlib.Path) -> None:
@@ -67,6 +70,7 @@ def test_other_answers_are_refused(folder: pathlib.Path) -> None:
     )
     assert "Python b'd'" in message
     assert "a warm-up request of 'total' fails" in message
+    assert "malformed" not in message
     assert message.endswith("Nothing was exported.")
 
 
@@ -141,3 +145,52 @@ def test_weights_are_stored_once(folder: pathlib.Path) -> None:
     (problem,) = gate.size_problems(folder, 30_000)
     path.write_bytes(content)
     assert "for weights of 30000" in problem
+
+
+def gate_of(call: Any, base: pathlib.Path) -> gate.GateReport:
+    """Tries a graph that is asked for texts, and checks no answer."""
+    requests = [("serving_default", {"text": TEXTS})]
+    return gate.check(save(call, base / "1"), [], requests, "2.12.1", 4)
+
+
+def test_a_graph_that_answers_other_ranks_is_refused(
+    tmp_path: pathlib.Path,
+) -> None:
+    with pytest.raises(ValueError, match="must pass the gate") as found:
+        gate_of(lambda text: {"out": tf.strings.length(text)}, tmp_path)
+    assert (
+        "a request of 'serving_default' (one axis more) is answered, with "
+        "shapes {'out': (2, 1)}" in str(found.value)
+    )
+
+
+def test_a_graph_that_fails_without_rows_is_refused(
+    tmp_path: pathlib.Path,
+) -> None:
+    def call(text: tf.Tensor) -> dict[str, tf.Tensor]:
+        text = tf.ensure_shape(text, [None])
+        with tf.control_dependencies(
+            [tf.debugging.assert_positive(tf.size(text))]
+        ):
+            return {"out": tf.strings.length(text)}
+
+    with pytest.raises(
+        ValueError, match="Received: a request of .* \\(no rows\\)"
+    ):
+        gate_of(call, tmp_path)
+
+
+def test_a_graph_that_ends_the_process_is_refused(
+    tmp_path: pathlib.Path,
+) -> None:
+    normalizer = tf_text.FastBertTokenizer(
+        ["[UNK]", "a"], support_detokenization=False
+    )
+
+    def call(text: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"out": normalizer.tokenize(text).row_lengths()}
+
+    with pytest.raises(ValueError, match="must outlive every request") as found:
+        gate_of(call, tmp_path)
+    assert "exit status -" in str(found.value)
+    assert "at a request of 'serving_default' (" in str(found.value)

@@ -16,23 +16,26 @@ import pytest
 import tensorflow as tf
 
 from tests.serving import small_models
-from tfllm import pipelines, prediction_jobs, tasks
+from tfllm import tasks
 from tfllm.data.labelled.batches import LabelledData
 from tfllm.data.labelled.records.questions import question_record
 from tfllm.data.labelled.records.record import Record
 from tfllm.data.labelled.records.word_spans import word_spans
-from tfllm.evaluation.labelled import predict
-from tfllm.evaluation.results import results
 from tfllm.interop import model_folder
 from tfllm.models import FAMILIES
+from tfllm.prediction import jobs
+from tfllm.prediction.forward import predict
+from tfllm.prediction.pipelines import base
+from tfllm.prediction.python_answers import answers
+from tfllm.prediction.results import results
+from tfllm.runtime.c_loader import SavedModel
 from tfllm.serving import export as exports
-from tfllm.serving.c_loader import SavedModel
-from tfllm.serving.export import ExportConfig, ExportReport, export
-from tfllm.serving.python_answers import answers
-from tfllm.serving.served_task import ExportSettings
+from tfllm.serving.export import ExportReport, export
+from tfllm.serving.export_config import ExportConfig, ExportSettings
 from tfllm.tokenizers import load_tokenizer
 
 LENGTH, STRIDE = 24, 8
+READERS = ["bert", pytest.param("gpt2", marks=pytest.mark.wide)]
 Make = Callable[..., SavedModel]
 
 
@@ -138,6 +141,16 @@ def test_regression_of_a_decoder(make: Make) -> None:
     np.testing.assert_allclose(regressed["outputs"][-1], empty[0], atol=1e-5)
 
 
+def test_a_number_behind_a_sigmoid(make: Make) -> None:
+    folder = small_models.labelled("regression", activation="sigmoid")
+    found = expected(folder, [(text,) for text in texts(12)])
+    with make(folder) as model:
+        answer = model.run("serving_default", {"text": texts(12)})["value"]
+    np.testing.assert_allclose(answer, [o["value"] for o in found], atol=1e-5)
+    assert {one["activation"] for one in found} == {"sigmoid"}
+    assert 0.0 < answer.min() < answer.max() < 1.0
+
+
 def test_several_labels(make: Make) -> None:
     folder = small_models.labelled("multi_label")
     found = expected(folder, [(text,) for text in texts(12)])
@@ -159,6 +172,23 @@ def test_embeddings(make: Make) -> None:
     np.testing.assert_allclose(
         answer, [one["embedding"] for one in found], atol=1e-5
     )
+
+
+def test_embeddings_behind_a_prompt_and_a_projection(make: Make) -> None:
+    folder = small_models.projecting()
+    found = expected(folder, [(text,) for text in texts(12)])
+    with make(folder) as model:
+        answer = model.run("serving_default", {"text": texts(12)})["embedding"]
+    assert answer.shape == (12, 5)
+    np.testing.assert_allclose(
+        answer, [one["embedding"] for one in found], atol=1e-5
+    )
+    plain = model_folder.load(folder)
+    tokenizer = load_tokenizer(folder)
+    (ids,) = tokenizer.tokenize(tf.constant([f"dog {texts(12)[3]}"])).to_list()
+    row = tf.constant([[tokenizer.special.cls, *ids, tokenizer.special.sep]])
+    vector = plain({"token_ids": row})["embedding"][0]
+    np.testing.assert_allclose(answer[3], vector, atol=1e-5)
 
 
 def test_tagging(make: Make) -> None:
@@ -192,7 +222,7 @@ def test_tagging(make: Make) -> None:
     assert entities > 20
 
 
-@pytest.mark.parametrize("family", ["bert", "gpt2"])
+@pytest.mark.parametrize("family", READERS)
 def test_question_answering(make: Make, family: str) -> None:
     folder = small_models.labelled(
         "question_answering", family, null_threshold=0.0
@@ -218,7 +248,7 @@ def test_question_answering(make: Make, family: str) -> None:
     assert len(lengths) > 2
 
 
-@pytest.mark.parametrize("family", ["bert", "gpt2"])
+@pytest.mark.parametrize("family", READERS)
 def test_multiple_choice(make: Make, family: str) -> None:
     folder = small_models.labelled("multiple_choice", family)
     before, others = texts(12), texts(36)[::-1]
@@ -334,16 +364,16 @@ def test_a_folder_without_a_run_is_read_in_one_way(
         read.append(config)
         return LabelledData(records, tokenizer, config)
 
-    monkeypatch.setattr(pipelines, "LabelledData", opened)
-    pipe = pipelines.Pipeline(task, str(tmp_path))
+    monkeypatch.setattr(base, "LabelledData", opened)
+    pipe = base.LabelledPipeline(task, tokenizer)
     texts = ("x",) * (1 if kind in ("tagging", "embedding") else 2)
     list(pipe.predict([Record("0", "here", texts, words=((0, 1),))]))
-    read.append(prediction_jobs.labelled_config(task, {}, {}, as_lines=True))
+    read.append(jobs.labelled_config(task, {}, {}, as_lines=True))
     assert [(one.seq_length, one.stride) for one in read] == [USUAL[kind]] * 2
     served = exports.signatures.as_in_run(task, ExportSettings(), {})
     assert (served.seq_length, served.stride or None) == USUAL[kind]
     with pytest.raises(ValueError, match="at most 600.*Received: 601"):
-        prediction_jobs.labelled_config(task, {"seq_length": 601}, {}, False)
+        jobs.labelled_config(task, {"seq_length": 601}, {}, False)
 
 
 def test_long_texts_to_embed_are_cut() -> None:
@@ -353,10 +383,12 @@ def test_long_texts_to_embed_are_cut() -> None:
     long = [" ".join(texts(30)), "it was"]
     records = [Record(text[:3], "here", (text,)) for text in long]
     data = LabelledData(
-        records, tokenizer, prediction_jobs.labelled_config(task, run, {}, True)
+        records, tokenizer, jobs.labelled_config(task, run, {}, True)
     )
     np.testing.assert_allclose(
-        served.from_text(text=tf.constant(long))["embedding"],
+        served.functions["serving_default"].call(text=tf.constant(long))[
+            "embedding"
+        ],
         [one["embedding"] for one in results(predict(task, data))],
         atol=1e-5,
     )
@@ -372,10 +404,10 @@ def test_questions_are_as_long_as_in_the_run() -> None:
         served = exports.signatures.serve(
             task, tokenizer, ExportSettings(), run
         )
-        answer = served.from_text(
+        answer = served.functions["serving_default"].call(
             question=tf.constant([question] * 12), context=tf.constant(contexts)
         )
-        config = prediction_jobs.labelled_config(task, run, {}, True)
+        config = jobs.labelled_config(task, run, {}, True)
         records = [question_record(question, text) for text in contexts]
         data = LabelledData(records, tokenizer, config)
         expected = [one["score"] for one in results(predict(task, data))]

@@ -16,13 +16,14 @@ import tensorflow as tf
 
 from tests import verbs
 from tests.serving import small_models
-from tfllm.evaluation.probabilities import sigmoid, softmax
 from tfllm.interop import model_folder
+from tfllm.outputs.probabilities import sigmoid, softmax
 from tfllm.serving import litert, litert_export
 from tfllm.serving.artefacts import LITERT_FILE
-from tfllm.serving.export import ExportConfig, export
+from tfllm.serving.export import export
+from tfllm.serving.export_config import ExportConfig, ExportSettings
 from tfllm.serving.litert_export import LiteRTReport, export_litert
-from tfllm.serving.served_task import ExportSettings
+from tfllm.serving.signatures.signatures import SERVED_KINDS
 from tfllm.tokenizers import load_tokenizer
 
 interpreters = pytest.importorskip(
@@ -74,7 +75,11 @@ def rows(tokenizer: Any, family: str) -> list[dict[str, np.ndarray]]:
     found = []
     for ids in tokenizer.tokenize(tf.constant(TEXTS)).to_list():
         if family == "bert":
-            ids = [tokenizer.cls_id, *ids[: LENGTH - 2], tokenizer.sep_id]
+            ids = [
+                tokenizer.special.cls,
+                *ids[: LENGTH - 2],
+                tokenizer.special.sep,
+            ]
         row = {"token_ids": ids[:LENGTH]}
         row["padding_mask"] = [1] * len(row["token_ids"])
         if family == "bert":
@@ -87,7 +92,7 @@ def rows(tokenizer: Any, family: str) -> list[dict[str, np.ndarray]]:
 def test_rows_of_any_length(make: Make, kind: str, family: str) -> None:
     report = make(kind, family)
     task = model_folder.load(small_models.labelled(kind, family))
-    run, name = runner(report.folder), litert.OUTPUTS[kind].main
+    run, name = runner(report.folder), SERVED_KINDS[kind].litert.main
     tokenizer = load_tokenizer(report.folder)
     for row in rows(tokenizer, family):
         answer = run(**row)
@@ -101,6 +106,34 @@ def test_rows_of_any_length(make: Make, kind: str, family: str) -> None:
     assert report.manifest["inputs"]["token_ids"] == "int32 [1, T]"
     assert set(report.manifest["outputs"]) == set(answer)
     assert report.gate.unchanged == report.gate.rows > 12
+    assert report.gate.largest_difference < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("kind", "folder"),
+    [
+        ("embedding", small_models.projecting),
+        (
+            "regression",
+            lambda: small_models.labelled("regression", activation="sigmoid"),
+        ),
+    ],
+)
+def test_what_follows_the_pooling(
+    kind: str, folder: Callable[[], str], tmp_path: pathlib.Path
+) -> None:
+    """Dense layers and activations are in the file, the prompt beside it."""
+    config = ExportConfig(
+        folder(), str(tmp_path), settings=ExportSettings(LENGTH, STRIDE)
+    )
+    report = export_litert(config, False)
+    task = model_folder.load(folder())
+    run, name = runner(report.folder), SERVED_KINDS[kind].litert.main
+    for row in rows(load_tokenizer(report.folder), "bert"):
+        expected = task(row)[kind].numpy()
+        np.testing.assert_allclose(run(**row)[name], expected, atol=1e-5)
+    prompt = "dog " if kind == "embedding" else ""
+    assert report.manifest["row"]["prompt"] == prompt
     assert report.gate.largest_difference < 1e-5
 
 

@@ -11,7 +11,8 @@ import pytest
 from tests.serving import small_models
 from tests.serving.serve_process import ROOT
 from tfllm.serving import row_widths
-from tfllm.serving.export import ExportConfig, export
+from tfllm.serving.export import export
+from tfllm.serving.export_config import ExportConfig
 
 
 def weights(size: int) -> list[keras.Variable]:

@@ -22,8 +22,8 @@ from tfllm import tasks
 from tfllm.data.labelled.records.word_spans import word_spans
 from tfllm.data.vocabularies import byte_bpe, wordpiece
 from tfllm.interop import model_folder
-from tfllm.serving.export import ExportConfig, export
-from tfllm.serving.served_task import ExportSettings
+from tfllm.serving.export import export
+from tfllm.serving.export_config import ExportConfig, ExportSettings
 from tfllm.tokenizers import load_tokenizer
 
 # Windows slide over the longer texts.

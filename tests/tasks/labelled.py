@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import pytest
 
 from tfllm import tasks
 from tfllm.models import FAMILIES, TransformerConfig
@@ -35,7 +36,35 @@ NUMBERS = {
     "num_heads": 2,
     "vocab_size": VOCABULARY,
     "max_position_embeddings": 12,
+    "pad_token_id": 0,
 }
+
+# Task -> key of `Family.architectures`, where that is not for all families.
+_HEADS = {"multiple_choice": "multiple_choice"}
+# Every task of every family.
+CASES = [
+    (name, family)
+    for family, spec in FAMILIES.items()
+    for name in SETTINGS
+    if _HEADS.get(name, "encoder") in spec.architectures
+]
+# By default every task runs on an encoder, and on a decoder those whose heads
+# read a text, its tokens or its pairs; the rest runs in `make test-all`.
+_DEFAULT = {
+    *((name, "bert") for name in SETTINGS),
+    ("classification", "gpt2"),
+    ("tagging", "gpt2"),
+    ("multiple_choice", "gpt2"),
+}
+PARAMS = [
+    pytest.param(
+        name,
+        family,
+        marks=[] if (name, family) in _DEFAULT else pytest.mark.wide,
+        id=f"{name}-{family}",
+    )
+    for name, family in CASES
+]
 
 Batch = tuple[dict[str, Any], dict[str, Any], dict[str, Any]]
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tests.tasks import labelled
 from tfllm import tasks
-from tfllm.tasks.batches import real_tokens
+from tfllm.learning.embedding_shifts import real_tokens
 from tfllm.tasks.cross_entropy import cross_entropy_sums
 from tfllm.tasks.label_names import check_labels
 
@@ -75,7 +75,7 @@ def test_regression() -> None:
     y, values = np.array([1.0, 3.0], "float32"), np.array([2.0, 1.0])
     found = sums_of(task, y, values, np.array([1.0, 0.5]))
     assert found == pytest.approx((1.0 + 2.0, 1.0 + 1.0))
-    assert [m.name for m in task.metrics] == [
+    assert task.metrics_names == [
         "loss",
         "regression_loss",
         "regression_error",
@@ -173,7 +173,7 @@ def test_choices_that_there_are_not() -> None:
     found = tape.gradient(loss, variable)
     np.testing.assert_allclose(found, slopes, atol=1e-6)
     # Nor are there their tokens, for what shifts embeddings.
-    real = real_tokens(x).numpy().sum(axis=2) > 0
+    real = real_tokens(x).numpy().sum(axis=(2, 3)) > 0
     np.testing.assert_array_equal(real, x["choice_mask"] > 0)
 
 
@@ -214,7 +214,7 @@ def test_padding_on_the_left_of_a_decoder(name: str) -> None:
             r"'regression' has one label.*\['a', 'b'\]",
         ),
         ("embedding", {"loss": "triplet"}, "`loss`.*'triplet'"),
-        ("embedding", {"pooling": "max"}, "`pooling`.*'max'"),
+        ("embedding", {"pooling": "middle"}, "`pooling`.*'middle'"),
         ("embedding", {"temperature": 0.0}, "`temperature`.*0"),
     ],
 )

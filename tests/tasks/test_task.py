@@ -14,8 +14,8 @@ import tensorflow as tf
 
 from tests.tasks import tiny_task
 from tests.tasks.tiny_task import batches, dataset, difference, train
+from tfllm.learning.gradients import is_decayed
 from tfllm.tasks import MaskedLM
-from tfllm.tasks.gradients import is_decayed
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +31,23 @@ def test_accumulation_is_exact(trained: Any) -> None:
 
 @pytest.fixture(scope="module")
 def on_two_replicas() -> dict[str, float]:
+    return two_replicas()
+
+
+@pytest.fixture(scope="module")
+def other_optimizers() -> dict[str, float]:
+    return two_replicas("lamb", "sgd", "adafactor")
+
+
+def two_replicas(*optimizers: str) -> dict[str, float]:
+    """Returns differences from one replica, as a process of its own has them.
+
+    Args:
+        optimizers: Those to compare; default all but these.
+    """
     root = pathlib.Path(__file__).parents[2]
     done = subprocess.run(
-        [sys.executable, "-m", "tests.tasks.tiny_task"],
+        [sys.executable, "-m", "tests.tasks.tiny_task", *optimizers],
         cwd=root,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
         capture_output=True,
@@ -46,12 +60,23 @@ def on_two_replicas() -> dict[str, float]:
 
 @pytest.mark.dist
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["adamw", "lamb", "sgd", "keras", "adafactor"])
+@pytest.mark.parametrize(
+    ("optimizers", "name"),
+    [
+        ("on_two_replicas", "adamw"),
+        ("on_two_replicas", "keras"),
+        *(
+            pytest.param("other_optimizers", name, marks=pytest.mark.wide)
+            for name in ("lamb", "sgd", "adafactor")
+        ),
+    ],
+)
 def test_replicas_with_accumulation_are_exact(
-    on_two_replicas: dict[str, float], name: str
+    request: pytest.FixtureRequest, optimizers: str, name: str
 ) -> None:
-    assert on_two_replicas[f"{name} 2 x 2"] < 1e-5
-    assert on_two_replicas[f"{name} loss"] < 1e-4
+    differences = request.getfixturevalue(optimizers)
+    assert differences[f"{name} 2 x 2"] < 1e-5
+    assert differences[f"{name} loss"] < 1e-4
 
 
 @pytest.mark.dist
@@ -68,6 +93,13 @@ def test_options_of_fine_tuning_on_replicas(
     on_two_replicas: dict[str, float], name: str
 ) -> None:
     assert on_two_replicas[name] < 1e-5
+
+
+@pytest.mark.dist
+def test_metrics_of_the_user_on_replicas(
+    on_two_replicas: dict[str, float],
+) -> None:
+    assert on_two_replicas["given metrics"] < 1e-5
 
 
 @pytest.mark.dist
@@ -271,7 +303,7 @@ def test_an_objective_missing_in_y() -> None:
     x, y, _ = batches(1)[0]
     task = MaskedLM(tiny_task.model_config())
     task.compile("sgd")
-    with pytest.raises(ValueError, match=r"\['nsp'\] in y. .*\['mlm'\]"):
+    with pytest.raises(ValueError, match=r"labels of \['nsp'\]. .*\['mlm'\]"):
         task.fit(x, {"mlm": y["mlm"]}, batch_size=8, verbose=0)
 
 

@@ -5,26 +5,24 @@ from typing import Any
 
 import numpy as np
 
-CLASSES = {
-    "bert": {
-        "classification": "BertForSequenceClassification",
-        "multi_label": "BertForSequenceClassification",
-        "regression": "BertForSequenceClassification",
-        "tagging": "BertForTokenClassification",
-        "question_answering": "BertForQuestionAnswering",
-        "embedding": "BertModel",
-        "multiple_choice": "BertForMultipleChoice",
-    },
-    "gpt2": {
-        "classification": "GPT2ForSequenceClassification",
-        "multi_label": "GPT2ForSequenceClassification",
-        "regression": "GPT2ForSequenceClassification",
-        "tagging": "GPT2ForTokenClassification",
-        "question_answering": "GPT2ForQuestionAnswering",
-        "embedding": "GPT2Model",
-        "multiple_choice": "GPT2DoubleHeadsModel",
-    },
+from tfllm.models import FAMILIES, Family
+
+# Task -> key of `Family.architectures`.
+ARCHITECTURES = {
+    **dict.fromkeys(
+        ("classification", "multi_label", "regression"),
+        "sequence_classification",
+    ),
+    "tagging": "token_classification",
+    "question_answering": "question_answering",
+    "embedding": "encoder",
+    "multiple_choice": "multiple_choice",
 }
+
+
+def architecture(name: str, family: Family) -> str:
+    """Returns the class of a task in Transformers."""
+    return family.architectures[ARCHITECTURES[name]]
 
 
 def from_folder(
@@ -33,9 +31,10 @@ def from_folder(
     """Returns the model of a folder, and what did not fit."""
     import transformers
 
-    cls = getattr(transformers, CLASSES[family][name])
+    spec = FAMILIES[family]
+    cls = getattr(transformers, architecture(name, spec))
     options = {}
-    if CLASSES[family][name] == "BertModel":
+    if name == "embedding" and not spec.config().generates:
         options = {"add_pooling_layer": False}
     return cls.from_pretrained(
         folder,
@@ -57,10 +56,11 @@ def run(name: str, model: Any, x: dict[str, Any], **labels: Any) -> Any:
     if name == "embedding":
         found = {k: v.reshape(-1, v.shape[-1]) for k, v in found.items()}
     found = {k: torch.tensor(v).long() for k, v in found.items()}
-    if model.config.model_type == "gpt2":
-        # It would look them up in the token table.
+    family = FAMILIES[model.config.model_type]
+    if not family.tokenizer.template.has_segments:
+        # GPT-2 would look them up in the token table.
         del found["token_type_ids"]
-        if name == "multiple_choice":
+        if architecture(name, family).endswith("DoubleHeadsModel"):
             found["mc_token_ids"] = found["attention_mask"].sum(-1) - 1
     return model(**found, **labels)
 

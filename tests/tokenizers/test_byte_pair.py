@@ -2,6 +2,7 @@
 
 import collections
 import inspect
+import itertools
 import json
 import pathlib
 import pkgutil
@@ -15,9 +16,10 @@ import pytest
 import tensorflow as tf
 
 from tfllm.data.vocabularies.byte_bpe import ByteBPETrainingConfig, train
-from tfllm.tokenizers import ByteBPETokenizer, load_tokenizer
+from tfllm.tokenizers import ByteBPETokenizer, SpecialTokens, load_tokenizer
 from tfllm.tokenizers.byte_pair import END_OF_TEXT
 from tfllm.tokenizers.byte_pair_model import byte_symbols
+from tfllm.tokenizers.split_patterns import PATTERNS
 
 tokenizers = pytest.importorskip("tokenizers")
 
@@ -205,10 +207,15 @@ def test_bytes_that_are_not_utf8_come_back(ours: ByteBPETokenizer) -> None:
 
 
 def test_special_tokens(ours: ByteBPETokenizer) -> None:
-    assert ours.eos_id == ours.bos_id == ours.pad_id == ours.vocab_size - 1
+    assert (
+        ours.special.eos
+        == ours.special.bos
+        == ours.pad_id
+        == ours.vocab_size - 1
+    )
     ids = ours.tokenize(tf.constant([END_OF_TEXT])).to_list()[0]
-    assert ours.eos_id not in ids
-    ids = tf.constant([[*ids, ours.eos_id]])
+    assert ours.special.eos not in ids
+    ids = tf.constant([[*ids, ours.special.eos]])
     assert ours.detokenize(ids).numpy() == [END_OF_TEXT.encode() * 2]
     assert ours.detokenize(ids, skip_special_tokens=True).numpy() == [
         END_OF_TEXT.encode()
@@ -227,7 +234,9 @@ def test_files_round_trip(
         read = load_tokenizer(str(one))
         assert read.vocab_hash() == ours.vocab_hash()
         assert load_tokenizer(str(one / name)).vocab == ours.vocab
-    assert read.eos_id == ours.eos_id  # the default where files are silent
+    assert (
+        read.special.eos == ours.special.eos
+    )  # the default where files are silent
 
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "added_tokens.json"])
@@ -260,28 +269,75 @@ def test_tokens_added_to_a_folder(
 
 
 def test_tokens_that_no_text_gives_are_named(
-    folder: pathlib.Path,
-    theirs: Any,
-    tmp_path: pathlib.Path,
-    caplog: pytest.LogCaptureFixture,
+    folder: pathlib.Path, tmp_path: pathlib.Path, caplog: Any
 ) -> None:
     load_tokenizer(str(folder))
     assert not caplog.records
-    added = tokenizers.Tokenizer.from_str(theirs.to_str())
-    names = [f"<user_{i}>" for i in range(7)]
-    added.add_tokens(names)
-    added.save(str(tmp_path / "tokenizer.json"))
-    ours = load_tokenizer(str(tmp_path))
+    content = json.loads((folder / "tokenizer.json").read_text())
+    vocab = content["model"]["vocab"]
+    vocab |= {f"<user_{i}>": len(vocab) + i for i in range(7)}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    load_tokenizer(str(tmp_path))
     (record,) = caplog.records
     assert record.levelname == "WARNING"
     assert "'<user_0>'" in record.getMessage()
     assert "and 2 more" in record.getMessage()
     assert END_OF_TEXT not in record.getMessage()
-    # What the warning says: theirs is one id, ours are those of the text.
-    text = "a <user_3> b"
-    assert added.token_to_id("<user_3>") in added.encode(text).ids
-    (ids,) = ours.tokenize(tf.constant([text])).to_list()
-    assert ids == theirs.encode(text).ids
+
+
+@pytest.mark.parametrize("space", [False, True])
+def test_added_tokens_are_matched_whole(
+    space: bool, folder: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["pre_tokenizer"]["add_prefix_space"] = space
+    content["added_tokens"] = []
+    oracle = tokenizers.Tokenizer.from_str(json.dumps(content))
+    oracle.add_tokens(["<user>", "<user>s", "new word"])
+    oracle.add_tokens([tokenizers.AddedToken("<l>", lstrip=True)])
+    oracle.add_tokens([tokenizers.AddedToken("<r>", rstrip=True)])
+    oracle.add_special_tokens(["<|im_start|>", "日本"])
+    oracle.save(str(tmp_path / "tokenizer.json"))
+    ours = load_tokenizer(str(tmp_path))
+    rng = random.Random(0)
+    parts = ["<user>", "<user>s ", "s", "new word", "<l>", "<r>", "日本", "a "]
+    parts += ["<|im_start|>", "  ", "\n", "\0", "it's", "\u3000", "x", "new"]
+    texts = [
+        "".join(rng.choices(parts, k=rng.randint(1, 9))) for _ in range(400)
+    ]
+    ids, starts, ends = ours.tokenize_with_offsets(texts)
+    assert ids.to_list() == [e.ids for e in oracle.encode_batch(texts)]
+    assert ours.tokenize(texts).to_list() == ids.to_list()
+    for text, row, first, last in zip(
+        texts, ids.to_list(), starts.to_list(), ends.to_list(), strict=True
+    ):
+        assert ours.decode(row) == oracle.decode(row, skip_special_tokens=False)
+        shown = ours.decode(row, skip_special_tokens=True)
+        assert shown == oracle.decode(row, skip_special_tokens=True)
+        spans = [text.encode()[a:b] for a, b in zip(first, last, strict=True)]
+        assert b"".join(spans) == text.encode()
+    ours.save(str(tmp_path / "saved"))
+    again = load_tokenizer(str(tmp_path / "saved"))
+    assert again.vocab_hash() == ours.vocab_hash()
+    assert again.tokenize(texts).to_list() == ids.to_list()
+    theirs = tokenizers.Tokenizer.from_file(
+        str(tmp_path / "saved" / "tokenizer.json")
+    )
+    assert theirs.get_vocab() == oracle.get_vocab()
+
+
+def test_special_tokens_in_text(ours: ByteBPETokenizer) -> None:
+    opened = ByteBPETokenizer(
+        ours.vocab,
+        ours.merges,
+        special_tokens=SpecialTokens(eos=END_OF_TEXT),
+        special_tokens_in_text=[END_OF_TEXT],
+    )
+    (ids,) = opened.tokenize(["a<|endoftext|>b"]).to_list()
+    a, b = (ours.token_to_id(token) for token in "ab")
+    assert ids == [a, ours.special.eos, b]
+    with pytest.raises(ValueError, match=r"Received: \['x'\]"):
+        ByteBPETokenizer(ours.vocab, ours.merges, special_tokens_in_text=["x"])
 
 
 def test_added_tokens_that_contradict_the_vocabulary(
@@ -338,9 +394,9 @@ def small(
 
 def test_vocabularies_that_the_construction_cannot_hold() -> None:
     assert small([("a", "b"), ("ab", "c")]).vocab_size == 258
-    twice = [("a", "b"), ("b", "c"), ("ab", "c"), ("a", "bc")]
-    with pytest.raises(ValueError, match="merges 3 and 4.*both make 'abc'"):
-        small(twice)
+    apart = [("a", "b"), ("ab", "c"), ("b", "c"), ("a", "bc")]
+    with pytest.raises(ValueError, match="merges 2 and 4.*both make 'abc'"):
+        small(apart)
     # "abc" is read as "a", "bc": merge 3 is never reached.
     with pytest.raises(ValueError, match=r"'abc', of merge 3.*\['a', 'bc'\]"):
         small([("b", "c"), ("a", "b"), ("ab", "c")])
@@ -348,6 +404,43 @@ def test_vocabularies_that_the_construction_cannot_hold() -> None:
         small([("zz", "a")])
     with pytest.raises(ValueError, match="256 bytes.*1 of them.*0x41"):
         ByteBPETokenizer([s for s in byte_symbols() if s != "A"], [])
+
+
+def test_several_merges_of_one_token() -> None:
+    """As LLaMA 3 has them: all splits of a token into two."""
+    merges = [("b", "c"), ("c", "d"), ("a", "bc"), ("b", "cd"), ("bc", "d")]
+    merges += [("a", "bcd"), ("abc", "d")]
+    ours = small(merges, ("aaaa", "ba"))
+    vocab = {token: i for i, token in enumerate(ours.vocab)}
+    for ignores in (False, True):
+        ours = ByteBPETokenizer(ours.vocab, merges, ignore_merges=ignores)
+        theirs = tokenizers.Tokenizer(
+            tokenizers.models.BPE(vocab, merges, ignore_merges=ignores)
+        )
+        theirs.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(
+            add_prefix_space=False
+        )
+        theirs.decoder = tokenizers.decoders.ByteLevel()
+        texts = ["".join(t) for t in itertools.product("abcd", repeat=5)]
+        assert_equal(ours, theirs, [*texts, "aaaa", "ba", "ba aaaa", "aaaaa"])
+    assert ours.tokenize(["aaaa"]).to_list() == [[vocab["aaaa"]]]
+
+
+def split(regex: str = "", behavior: str = "Isolated", **more: Any) -> Any:
+    """A pre-tokenizer like LLaMA 3's."""
+    pattern = {"Regex": regex or PATTERNS["llama3"].published}
+    byte_level = {"type": "ByteLevel", "use_regex": False}
+    first = {"type": "Split", "pattern": pattern, "behavior": behavior}
+    return {
+        "type": "Sequence",
+        "pretokenizers": [
+            {**first, **more},
+            {**byte_level, "add_prefix_space": False},
+        ],
+    }
+
+
+SPLIT = split()
 
 
 def changed(folder: pathlib.Path, target: pathlib.Path, **values: Any) -> str:
@@ -358,9 +451,9 @@ def changed(folder: pathlib.Path, target: pathlib.Path, **values: Any) -> str:
         for key in path:
             part = part[key]
         part[last] = value
-    path = target / "tokenizer.json"
-    path.write_text(json.dumps(content))
-    return str(path)
+    file = target / "tokenizer.json"
+    file.write_text(json.dumps(content))
+    return str(file)
 
 
 @pytest.mark.parametrize(
@@ -368,13 +461,31 @@ def changed(folder: pathlib.Path, target: pathlib.Path, **values: Any) -> str:
     [
         ({"model__type": "Unigram"}, "type 'BPE'. Received: 'Unigram'"),
         ({"model__byte_fallback": True}, "model.byte_fallback.*True"),
-        ({"model__ignore_merges": True}, "model.ignore_merges.*True"),
+        ({"model__ignore_merges": 1}, "model.ignore_merges.*1"),
         ({"model__dropout": 0.1}, "model.dropout.*0.1"),
-        ({"normalizer": {"type": "NFC"}}, "normalizer.*NFC"),
+        ({"normalizer": {"type": "NFKC"}}, "normalizer.*NFKC"),
+        (
+            {
+                "normalizer": {
+                    "type": "Sequence",
+                    "normalizers": [{"type": "NFC"}, {"type": "Lowercase"}],
+                }
+            },
+            "normalizer.*NFC.*Lowercase",
+        ),
         ({"pre_tokenizer": {"type": "Split"}}, "pre_tokenizer.type.*Split"),
+        ({"pre_tokenizer": {**SPLIT, "pretokenizers": []}}, "pre_tokenizer"),
+        ({"pre_tokenizer": split(r"\w+")}, r"pattern.*llama3 or qwen2.*\\w"),
+        ({"pre_tokenizer": split(behavior="Removed")}, "behavior.*Removed"),
+        ({"pre_tokenizer": split(invert=True)}, "invert.*True"),
         ({"model__merges": [["a"]]}, r"model.merges.*\['a'\], merge 1"),
         ({"model__vocab": {"a": "b"}}, "'a' -> 'b'"),
         ({"model__vocab": {"a": 5}}, "without gaps"),
+        ({"pre_tokenizer__use_regex": False}, "pre_tokenizer.use_regex.*False"),
+        ({"pre_tokenizer__add_prefix_space": 1}, "add_prefix_space.*1"),
+        ({"post_processor": {"type": "Template"}}, "post_processor.*Template"),
+        ({"decoder": {"type": "BPEDecoder"}}, "decoder.type.*BPEDecoder"),
+        ({"model__end_of_word_suffix": "</w>"}, "end_of_word_suffix.*</w>"),
     ],
 )
 def test_what_a_tokenizer_file_may_not_ask_for(

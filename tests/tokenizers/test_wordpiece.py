@@ -1,5 +1,6 @@
 """The in-graph tokenizer, with the `tokenizers` package as its oracle."""
 
+import dataclasses
 import json
 import random
 import unicodedata
@@ -9,9 +10,11 @@ import pytest
 import tensorflow as tf
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from tfllm.tokenizers import SpecialTokens, WordPieceTokenizer
+from tfllm.models import FAMILIES
+from tfllm.tokenizers import WordPieceTokenizer
+from tfllm.tokenizers.wordpiece import BERT_TOKENS
 
-SPECIALS = list(SpecialTokens().all())
+SPECIALS = list(BERT_TOKENS.all())
 WORDS = """the quick brown foxes jumped over lazy dogs while naïve café owners
 discussed résumés über straße façade Åström İstanbul ısı ÇELİK привет мир Ёлка
 ἀρχή Ὀδυσσεύς σίγμα ΣΊΣΥΦΟΣ שָׁלוֹם עולם مرحبا بالعالم สวัสดีชาวโลก नमस्ते
@@ -283,13 +286,13 @@ def test_saved_model_and_pipelines(tmp_path):
 
 def test_save_and_read(tmp_path):
     vocab = _vocab(False)
-    tokens = SpecialTokens(mask="hello")
+    tokens = dataclasses.replace(BERT_TOKENS, mask="hello")
     WordPieceTokenizer(vocab, False, special_tokens=tokens).save(str(tmp_path))
     read = WordPieceTokenizer.from_file(str(tmp_path))
     assert read.vocab == vocab
     assert not read.lowercase
     assert read.special_tokens == tokens
-    assert read.mask_id == vocab.index("hello")
+    assert read.special.mask == vocab.index("hello")
     config = json.loads((tmp_path / "tokenizer_config.json").read_text())
     assert config["do_lower_case"] is False
     fast = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
@@ -297,7 +300,7 @@ def test_save_and_read(tmp_path):
     assert encoding.tokens[0] == "[CLS]"
     assert encoding.type_ids[-1] == 1
     file = WordPieceTokenizer.from_file(str(tmp_path / "vocab.txt"))
-    assert file.lowercase
+    assert not file.lowercase  # The vocabulary has capitals.
     assert file.vocab_hash() == read.vocab_hash()
 
 
@@ -334,9 +337,9 @@ def test_detokenize():
     vocab = [*SPECIALS, "un", "##able", "##s", "."]
     tokenizer = WordPieceTokenizer(vocab)
     ids = tf.ragged.constant([[2, 5, 6, 7, 8, 3], [], [7, 5]], tf.int32)
-    text = [b"[CLS] unables . [SEP]", b"", b"##s un"]
+    text = [b"[CLS] unables. [SEP]", b"", b"##s un"]
     assert tokenizer.detokenize(ids).numpy().tolist() == text
-    text[0] = b"unables ."
+    text[0] = b"unables."
     short = tokenizer.detokenize(ids.to_tensor(), skip_special_tokens=True)
     assert short.numpy().tolist() == text
     assert tokenizer.is_special.sum() == 5
@@ -362,3 +365,35 @@ def test_reads_a_folder_with_tokenizer_json_alone(tmp_path, lowercase):
     (tmp_path / "tokenizer.json").write_text(json.dumps(damaged))
     with pytest.raises(ValueError, match="WordPiece.*'BPE'"):
         WordPieceTokenizer.from_file(str(tmp_path))
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("padding_side", "left"),
+        ("padding_side", "middle"),
+        ("truncation_side", "left"),
+    ],
+)
+def test_sides_in_the_config_are_refused(tmp_path, whole, key, value):
+    WordPieceTokenizer([*SPECIALS, "a"], lowercase=True).save(str(tmp_path))
+    if not whole:
+        (tmp_path / "tokenizer.json").unlink()
+    file = tmp_path / "tokenizer_config.json"
+    config = json.loads(file.read_text())
+    file.write_text(json.dumps({**config, key: "right"}))
+    WordPieceTokenizer.from_file(str(tmp_path))
+    file.write_text(json.dumps({**config, key: value}))
+    with pytest.raises(ValueError, match=f"`{key}` in .*Received: '{value}'"):
+        WordPieceTokenizer.from_file(str(tmp_path))
+
+
+def test_a_class_error_names_each_class_once(tmp_path):
+    (tmp_path / "vocab.txt").write_text("\n".join([*SPECIALS, "a"]) + "\n")
+    file = tmp_path / "tokenizer_config.json"
+    file.write_text('{"tokenizer_class": "TapasTokenizer"}')
+    spec = FAMILIES["bert"].tokenizer
+    with pytest.raises(ValueError, match="TapasTokenizer") as caught:
+        WordPieceTokenizer.from_file(str(tmp_path), spec)
+    assert str(caught.value).count("'BertTokenizer'") == 1

@@ -312,7 +312,7 @@ class TestDataPreparation:
         assert figures["memory MiB 10x"] == 2.0
 
     def test_no_text(self):
-        config = data_preparation.DataConfig(("/nowhere/*",), "", 1, 1.0)
+        config = data_preparation.MaskedDataConfig(("/nowhere/*",), "", 1, 1.0)
         table = data_preparation.measure(
             {"tfllm": "python", "official": "python"}, config
         )

@@ -1,6 +1,5 @@
 """The comparison's arithmetic, its resumption, and the other side of it."""
 
-import dataclasses
 import json
 import pathlib
 import random
@@ -15,7 +14,7 @@ from tfllm import tasks
 from tfllm.data.labelled.batches import open_labelled_data
 from tfllm.interop import model_folder
 from tfllm.models import FAMILIES
-from tfllm.run_config import RunConfig
+from tfllm.runs.run_config import RunConfig
 from tfllm.tokenizers import WordPieceTokenizer, load_tokenizer
 from tools import compare_fine_tuning
 from tools.compare_fine_tuning import CompareConfig
@@ -77,7 +76,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 def run_config(task: str, start: pathlib.Path, **changes: Any) -> RunConfig:
     name, flags = RECIPES[task]
     files = labelled_files.write(name, start)
-    return RunConfig(
+    return RunConfig.of(
         **{
             "task": task,
             "init_from": str(start / "model"),
@@ -137,15 +136,17 @@ def perfect(recipe: dict[str, Any], record: dict[str, Any]) -> Any:
 def test_what_has_no_counterpart(
     start: pathlib.Path, changes: dict[str, Any], message: str
 ) -> None:
-    config = dataclasses.replace(run_config("classification", start), **changes)
+    config = run_config("classification", start).replace(**changes)
     with pytest.raises(ValueError, match=message):
         recipes.from_run(config)
 
 
 def windows_of(config: RunConfig) -> list[list[int]]:
     """The token ids of the rows that the train verb reads, sorted."""
-    tokenizer = load_tokenizer(config.init_from)
-    data = open_labelled_data(config.eval_files, tokenizer, config.data())
+    tokenizer = load_tokenizer(config.model.init_from)
+    data = open_labelled_data(
+        config.data.eval_files, tokenizer, config.data_config()
+    )
     return sorted(
         ids[mask > 0].tolist()
         for x, *_ in data.evaluation_rows()
@@ -169,7 +170,8 @@ def test_both_sides_lay_the_same_windows(
     recipe = recipes.from_run(config)
     assert recipe["stride"] == (stride or 128)
     theirs = transformers_recipe.Answers(
-        recipe, transformers.AutoTokenizer.from_pretrained(config.init_from)
+        recipe,
+        transformers.AutoTokenizer.from_pretrained(config.model.init_from),
     )
     rows = [row["input_ids"] for row in theirs.rows(recipe["eval"])]
     assert len(rows) > len(recipe["eval"])
@@ -187,14 +189,12 @@ def test_a_result_that_is_there_is_kept(
 
     monkeypatch.setitem(compare_fine_tuning.RUN, "tfllm", run)
     config = CompareConfig(("tfllm",), {}, tmp_path / "out", (), 1)
-    recipe = RunConfig(model_dir="runs/trec")
+    recipe = RunConfig.of(model_dir="runs/trec")
     for seeds in ("1,2", "2,1"):
-        compare_fine_tuning.run_missing(
-            dataclasses.replace(recipe, seeds=seeds), config
-        )
+        compare_fine_tuning.run_missing(recipe.replace(seeds=seeds), config)
     assert calls == [(1, "trec.tfllm.1"), (2, "trec.tfllm.2")]
     # Also where it is a seed's that this command does not ask for.
-    other = dataclasses.replace(recipe, seeds="3", learning_rate=5e-5)
+    other = recipe.replace(seeds="3", learning_rate=5e-5)
     with pytest.raises(
         ValueError,
         match=r"out/trec.tfllm.1.json .*: learning_rate was 0.0001, is 5e-05$",

@@ -48,6 +48,16 @@ def test_bad_flags_exit_with_one_line(tmp_path: pathlib.Path) -> None:
             ["--to=tf1_bert", "--input=a", "--output_dir=b"],
             "`from` and `to` must differ",
         ),
+        (
+            [
+                "--from=model_folder",
+                "--to=tf1_bert",
+                "--lower_case=true",
+                "--input=a",
+                "--output_dir=b",
+            ],
+            "`lower_case` must be auto for a model folder",
+        ),
     ):
         done = convert(*arguments)
         assert done.returncode == 1

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tfllm.serving.server.http_messages import Request, Response
-from tfllm.serving.server.http_server import HttpServer
+from tfllm.server.http_messages import Request, Response, Service
+from tfllm.server.http_server import HttpServer
 from tools import loadtest
 
 
@@ -26,7 +26,7 @@ def server() -> Iterator[HttpServer]:
         failed = text == "fail" and next(count) % 10 == 0
         return Response(503 if failed else 200, b"{}")
 
-    server = HttpServer(("127.0.0.1", 0), answer)
+    server = HttpServer(("127.0.0.1", 0), Service(answer))
     server.start()
     yield server
     server.stop(5)
@@ -97,7 +97,7 @@ def test_the_tool(
     done = run_command(command, tmp_path)
     assert done.returncode == 1, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("| wanted/s | answered/s | p50 ms")
+    assert lines[0].startswith("| target/s | answered/s | p50 ms")
     assert [line.split("|")[1].strip() for line in lines[2:]] == ["50", "100"]
     assert "HTTP 503" in lines[3]
     records = json.loads((tmp_path / "out/load.json").read_text())

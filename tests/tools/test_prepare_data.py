@@ -5,6 +5,7 @@ import pathlib
 import subprocess
 import sys
 
+from tfllm.tokenizers import SpecialTokens
 from tfllm.tokenizers.byte_pair import END_OF_TEXT, ByteBPETokenizer
 from tfllm.tokenizers.byte_pair_model import byte_symbols
 
@@ -63,7 +64,9 @@ def test_text_is_tokenized_for_causal_models(tmp_path: pathlib.Path) -> None:
     assert "Received: 'wordpiece'" in refused.stderr
     (tmp_path / "vocab").unlink()
     ByteBPETokenizer(
-        [*byte_symbols(), END_OF_TEXT], [], eos_token=END_OF_TEXT
+        [*byte_symbols(), END_OF_TEXT],
+        [],
+        special_tokens=SpecialTokens(eos=END_OF_TEXT),
     ).save(str(tmp_path / "vocab"))
     done = _run(tmp_path, *flags)
     assert done.returncode == 0, done.stderr
@@ -80,7 +83,7 @@ def test_flags_of_the_other_task_are_refused(tmp_path: pathlib.Path) -> None:
     _write_inputs(tmp_path)
     done = _run(tmp_path, "--task=causal_lm", "--mask_rate=0.2")
     assert done.returncode == 1
-    assert "`mask_rate` is of --task=masked_lm" in done.stderr
+    assert "`mask_rate` goes with --task=masked_lm" in done.stderr
     assert not (tmp_path / "shards").exists()
 
 
@@ -92,3 +95,31 @@ def test_bad_input_is_one_line(tmp_path: pathlib.Path) -> None:
     lines = [line for line in done.stderr.splitlines() if "bad.txt" in line]
     assert len(lines) == 1
     assert "Traceback" not in done.stderr
+
+
+def test_a_model_lays_out_the_rows(tmp_path: pathlib.Path) -> None:
+    """The bare files of a byte-level BPE do not say what a row looks like."""
+    _write_inputs(tmp_path)
+    (tmp_path / "vocab").unlink()
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    tokens = [*special, *byte_symbols()]
+    vocabulary = tmp_path / "vocab"
+    vocabulary.mkdir()
+    (vocabulary / "vocab.json").write_text(
+        json.dumps({token: i for i, token in enumerate(tokens)})
+    )
+    (vocabulary / "merges.txt").write_text("#version: 0.2\n")
+    done = _run(tmp_path, "--model=roberta:tiny", "--seq_length=16")
+    assert done.returncode == 0, done.stderr
+    manifest = json.loads((tmp_path / "shards/manifest.json").read_text())
+    made = manifest["settings"]
+    assert made["instances"]["pair_objective"] == "none"
+    # <s> A </s> </s> B </s>
+    assert made["row_template"] == {
+        "opens": [0],
+        "between": [2, 2],
+        "closes": [2],
+    }
+    unknown = _run(tmp_path, "--model=robert:tiny")
+    assert unknown.returncode == 1
+    assert "roberta" in unknown.stderr

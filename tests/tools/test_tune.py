@@ -11,7 +11,7 @@ import pytest
 
 from tests import verbs
 from tests.verbs import Finished, Workplace, signal_at
-from tfllm.run_config import RunConfig
+from tfllm.runs.run_config import RunConfig
 from tools import tune
 from tools.tune import SearchConfig, Trial
 
@@ -85,7 +85,9 @@ def test_a_search_goes_on_where_it_was_stopped(work: Workplace) -> None:
 def test_a_search_for_something_else_is_refused(work: Workplace) -> None:
     folder = work.folder / "other"
     folder.mkdir()
-    (folder / "run.json").write_text(json.dumps({"learning_rates": [1.0]}))
+    (folder / "run.json").write_text(
+        json.dumps({"seed": 0, "learning_rates": [1.0]})
+    )
     refused = run_search(work, "other")
     assert refused.status == 1
     assert "learning_rates was [1.0]" in refused.errors[-1]
@@ -100,7 +102,7 @@ def test_the_step_of_a_trial_outlives_an_evaluation(
         ("eval_results.json", {"loss": 1.0}),
     ):
         (tmp_path / "trial_7" / name).write_text(json.dumps(values))
-    config = RunConfig(model_dir=str(tmp_path))
+    config = RunConfig.of(model_dir=str(tmp_path))
     assert tune._best_step(config, "7") == 4
     assert tune._best_step(config, "8") == 0  # one that diverged
 
@@ -116,10 +118,10 @@ def test_rates_between_the_ends(
         seen.append(config)
         if len(seen) == 2:
             raise FloatingPointError("the loss is not finite")
-        return {"eval_accuracy": 1.0 - config.learning_rate}
+        return {"eval_accuracy": 1.0 - config.schedule.learning_rate}
 
     monkeypatch.setattr(tune.train, "run", run)
-    config = RunConfig(
+    config = RunConfig.of(
         model_dir=str(tmp_path), best_metric="accuracy", train_steps=9
     )
     trials = tune.run(config, SearchConfig(search, (0.5, 1e-3), (8, 16), 5))
@@ -149,13 +151,18 @@ def test_a_grid_survives_kills(
 
     def run(config: RunConfig) -> dict[str, float]:
         folder = pathlib.Path(config.model_dir).name
-        begun.append((config.learning_rate, config.batch_size, folder))
+        begun.append(
+            (config.schedule.learning_rate, config.data.batch_size, folder)
+        )
         if len(begun) in (2, 3, 6):
             raise Kill
-        return {"eval_accuracy": config.learning_rate / config.batch_size}
+        return {
+            "eval_accuracy": config.schedule.learning_rate
+            / config.data.batch_size
+        }
 
     monkeypatch.setattr(tune.train, "run", run)
-    config = RunConfig(model_dir=str(tmp_path), best_metric="accuracy")
+    config = RunConfig.of(model_dir=str(tmp_path), best_metric="accuracy")
     search = SearchConfig("grid", (0.2, 0.1, 0.3), (8, 20), max_trials)
     for _ in range(3):
         with pytest.raises(Kill):
@@ -182,7 +189,7 @@ def test_a_mistake_ends_the_search(
         raise ValueError("`train_files` is wrong")
 
     monkeypatch.setattr(tune.train, "run", run)
-    config = RunConfig(model_dir=str(tmp_path), best_metric="accuracy")
+    config = RunConfig.of(model_dir=str(tmp_path), best_metric="accuracy")
     with pytest.raises(ValueError, match="`train_files` is wrong"):
         tune.run(config, SearchConfig("grid", (1.0, 2.0), (8,)))
 

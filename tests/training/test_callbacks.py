@@ -29,6 +29,8 @@ UNASKED = StopSignals(Workers(tf.distribute.get_strategy()))
 class Model:
     """What the callbacks ask of a task."""
 
+    kind = "masked_lm"
+
     def __init__(self) -> None:
         self.optimizer = keras.optimizers.SGD(0.5)
         self.trainable_variables = [keras.Variable(np.ones(2, "float32"))]

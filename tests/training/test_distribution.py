@@ -1,6 +1,8 @@
 """Strategies by name, and what does not go with them."""
 
+import contextlib
 import json
+import socket
 from typing import Any
 
 import pytest
@@ -70,12 +72,44 @@ def test_the_loss_of_a_worker_is_told_as_such() -> None:
     with pytest.raises(tf.errors.UnavailableError):
         fail(tf.errors.UnavailableError, "a device")
     workers.count = 2
-    with pytest.raises(ConnectionError, match="worker 0 of 2 lost another"):
+    with pytest.raises(ConnectionError, match="worker 0 of 2 lost worker 1;"):
         fail(tf.errors.UnavailableError, "socket closed")
     with pytest.raises(ConnectionError, match="the same commands resume"):
         fail(tf.errors.InternalError, "Collective ops is aborted by: x")
     with pytest.raises(tf.errors.InternalError):
         fail(tf.errors.InternalError, "something else")
+
+
+@pytest.mark.parametrize(
+    ("gone", "text", "named"),
+    [
+        # The message names one that ended because of the other.
+        ([1], "from remote target /job:worker/replica:0/task:2", "worker 1"),
+        ([1, 2], "socket closed", "worker 1 and 2"),
+        ([], "/job:worker/task:0: /task:2", "the connection to worker 2"),
+        ([], "socket closed", "another one"),
+    ],
+)
+def test_the_lost_worker_is_named(
+    monkeypatch: pytest.MonkeyPatch, gone: list[int], text: str, named: str
+) -> None:
+    monkeypatch.setattr(distribution, "PROBE_SECONDS", 0.1)
+    workers = distribution.Workers(tf.distribute.get_strategy())
+    with contextlib.ExitStack() as stack:
+        ports = []
+        for index in range(3):
+            server = stack.enter_context(socket.create_server(("localhost", 0)))
+            ports.append(server.getsockname()[1])
+            if index in gone:
+                server.close()
+        workers.count = 3
+        workers._addresses = [f"localhost:{port}" for port in ports]
+        message = f"worker 0 of 3 lost {named}; start all of them again"
+        with (
+            pytest.raises(distribution.WorkerLost, match=message),
+            workers.noticing_loss(),
+        ):
+            raise tf.errors.UnavailableError(None, None, text)
 
 
 def test_batches_divide_into_replicas_and_micro_batches() -> None:

@@ -6,13 +6,15 @@ import pathlib
 
 import pytest
 
-from tfllm.run_config import RunConfig
+from tfllm.runs.run_config import RunConfig
 from tfllm.training.run_folder import RunFolder
 
 
 @pytest.fixture
 def config(tmp_path: pathlib.Path) -> RunConfig:
-    return RunConfig(model_dir=str(tmp_path), train_files="a", overwrite=True)
+    return RunConfig.of(
+        model_dir=str(tmp_path), train_files="a", overwrite=True
+    )
 
 
 def test_the_flags_of_a_run_do_not_delete_it(
@@ -49,6 +51,32 @@ def test_what_is_deleted_is_said(
     assert present == {"run.json", "flags.txt", "mine.txt"}
 
 
+def test_a_record_from_before_an_option_is_the_same_run(
+    tmp_path: pathlib.Path, config: RunConfig
+) -> None:
+    options = [
+        "beta_1",
+        "beta_2",
+        "epsilon",
+        "momentum",
+        "final_learning_rate",
+        "decay_steps",
+        "schedule_power",
+        "step_boundaries",
+        "step_factor",
+    ]
+    record = {k: v for k, v in config.settings.items() if k not in options}
+    assert len(record) == len(config.settings) - len(options)
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    folder = RunFolder(config.model_dir)
+    folder.open(config.settings, overwrite=False)
+    folder.close()
+    changed = config.replace(beta_2=0.95)
+    with pytest.raises(ValueError, match="beta_2 was None, is 0.95"):
+        folder.open(changed.settings, overwrite=False)
+    folder.close()
+
+
 def test_a_run_goes_on_with_what_it_began_with(
     tmp_path: pathlib.Path, config: RunConfig
 ) -> None:
@@ -59,7 +87,7 @@ def test_a_run_goes_on_with_what_it_began_with(
     folder.open(config.settings, overwrite=False)
     folder.check_inputs(inputs)
     other = {"train_files": {"a": "9", "c": "2"}, "tokenizer": {"v": "4"}}
-    with pytest.raises(ValueError, match="--overwrite") as caught:
+    with pytest.raises(ValueError, match="bring those back") as caught:
         folder.check_inputs(other)
     assert str(caught.value).endswith(
         "Received: tokenizer: v has changed; train_files: a has changed; "
@@ -73,3 +101,63 @@ def test_a_run_goes_on_with_what_it_began_with(
     folder.start(config.settings, config.values, False, other)
     assert json.loads((tmp_path / "run.json").read_text()) == values
     folder.close()
+
+
+def test_advice_for_a_damaged_record_keeps_what_is_there(
+    tmp_path: pathlib.Path, config: RunConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = RunFolder(config.model_dir)
+    (tmp_path / "checkpoints").mkdir()
+    for content in ('{"task": ', "[1]", "null", "", '{"a": 1}'):
+        (tmp_path / "run.json").write_text(content)
+        with pytest.raises(ValueError, match="Restore the file") as caught:
+            folder.open(config.settings, overwrite=False)
+        assert "--overwrite" not in str(caught.value)
+        folder.close()
+        # Who only reads does without it, and says so.
+        caplog.clear()
+        assert folder.read_if_whole("run.json") == {}
+        (record,) = caplog.records
+        assert "Going on without it: the sequence length" in record.getMessage()
+        assert str(tmp_path / "run.json") in record.getMessage()
+        assert "Restore" not in record.getMessage()
+    (tmp_path / "run.json").unlink()
+    assert folder.read_if_whole("run.json") is None
+    with pytest.raises(ValueError, match="move this one away"):
+        folder.open(config.settings, overwrite=False)
+    folder.close()
+
+
+def test_overwrite_deletes_in_its_own_folder(
+    tmp_path: pathlib.Path, config: RunConfig
+) -> None:
+    """As a pattern, m[1] is the name m1."""
+    for name in ("m1", "m[1]"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "flags.txt").write_text("old")
+        (tmp_path / name / "best").mkdir()
+    folder = RunFolder(str(tmp_path / "m[1]"))
+    folder.start(config.settings, config.values, overwrite=True)
+    assert (tmp_path / "m1" / "flags.txt").read_text() == "old"
+    assert (tmp_path / "m1" / "best").is_dir()
+    assert not (tmp_path / "m[1]" / "best").exists()
+    # TensorFlow's checkpoints would be those of m1.
+    with pytest.raises(ValueError, match=r"`model_dir`.*m\[1\]\. "):
+        folder.open(config.settings, overwrite=True)
+
+
+def test_a_place_for_results_is_tried_before_the_work(
+    tmp_path: pathlib.Path,
+) -> None:
+    folder = RunFolder(str(tmp_path / "new" / "folder"))
+    folder.check_writable("a.json")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "new" / "folder" / "a.json").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"a\.json cannot .*--output_dir"):
+        folder.check_writable("a.json")
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", "/proc/tfllm"):
+        with pytest.raises(ValueError, match="--output_dir") as caught:
+            RunFolder(str(path)).check_writable("a.json")
+        # A name that nobody gave.
+        assert ".tmp" not in str(caught.value)

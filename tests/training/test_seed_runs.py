@@ -1,6 +1,5 @@
 """Mean and deviation over seeds."""
 
-import dataclasses
 import json
 import pathlib
 
@@ -8,7 +7,7 @@ import numpy as np
 import pytest
 
 from tfllm import train
-from tfllm.run_config import RunConfig
+from tfllm.runs.run_config import RunConfig
 from tfllm.training.seed_runs import run_seeds, summary, table
 
 RESULTS = {
@@ -49,10 +48,10 @@ def test_seeds_may_be_added(
         return RESULTS[config.seed]
 
     def run_with(**changes: str | float) -> dict:
-        return train.run_seeds(dataclasses.replace(config, **changes))
+        return train.run_seeds(config.replace(**changes))
 
     monkeypatch.setattr(train, "run", run)
-    config = RunConfig(model_dir=str(tmp_path))
+    config = RunConfig.of(model_dir=str(tmp_path))
     assert set(run_with(seeds="1,2")["seeds"]) == {"1", "2"}
     seen.clear()
     found = run_with(seeds="10, 1,2")
@@ -74,10 +73,10 @@ def test_seeds_may_be_added(
 def test_a_run_of_one_seed_does_not_become_one_of_several(
     tmp_path: pathlib.Path,
 ) -> None:
-    config = RunConfig(model_dir=str(tmp_path))
+    config = RunConfig.of(model_dir=str(tmp_path))
     (tmp_path / "run.json").write_text(json.dumps(config.settings))
     with pytest.raises(ValueError, match="seeds was '', is '1,2'"):
-        train.run_seeds(dataclasses.replace(config, seeds="1,2"))
+        train.run_seeds(config.replace(seeds="1,2"))
 
 
 def test_table() -> None:

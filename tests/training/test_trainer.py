@@ -13,11 +13,11 @@ import tensorflow as tf
 
 from tests.tasks.tiny_task import batches, dataset, model_config
 from tfllm.evaluation.evaluate import evaluate
+from tfllm.learning.optimizers import OptimizerConfig
+from tfllm.learning.schedules import ScheduleConfig
 from tfllm.tasks import MaskedLM
 from tfllm.training import trainer
 from tfllm.training.checkpoints import Checkpoints
-from tfllm.training.optimizers import OptimizerConfig
-from tfllm.training.schedules import ScheduleConfig
 from tfllm.training.trainer import RunResult, Terminated, TrainerConfig
 
 # tf.data traces all the same.

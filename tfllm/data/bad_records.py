@@ -1,4 +1,4 @@
-"""What happens to records that cannot be used."""
+"""Refuses or skips records that cannot be used."""
 
 import collections
 import logging
@@ -12,10 +12,14 @@ class BadRecord(ValueError):
     """A record that cannot be used; the message says why.
 
     Attributes:
-        word: Number of the word that is wrong, if it is one.
+        word: Number of the wrong word, or None.
     """
 
     word: int | None = None
+
+
+class UnclearRecord(BadRecord):
+    """A record that other flags must make clear; it is never skipped."""
 
 
 class BadRecords:
@@ -29,7 +33,6 @@ class BadRecords:
     """
 
     def __init__(self, on_bad_record: str = "fail") -> None:
-        """Starts with no counts."""
         if on_bad_record not in ON_BAD_RECORD:
             raise ValueError(
                 "`on_bad_record` must be one of "
@@ -39,16 +42,19 @@ class BadRecords:
         self.counts: collections.Counter[str] = collections.Counter()
 
     def add(self, where: str, path: str, reason: object) -> None:
-        """Takes note of a bad record.
+        """Counts a bad record, or raises ValueError.
 
         Args:
-            where: "file.csv, line 12".
+            where: Place of the record, such as "file.csv, line 12".
             path: The file.
-            reason: What is wrong with it.
+            reason: What is wrong with the record.
 
         Raises:
-            ValueError: Bad records are not to be skipped.
+            ValueError: Bad records may not be skipped, or this one needs
+                other flags.
         """
+        if isinstance(reason, UnclearRecord):
+            raise ValueError(f"{where}: {reason}") from reason
         if self.on_bad_record == "fail":
             raise ValueError(
                 f"A record is bad. Received: {where}: {reason}. Repair it, or "

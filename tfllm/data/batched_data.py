@@ -1,34 +1,48 @@
-"""The base of all data that is trained and evaluated on."""
+"""The base of all data for training and evaluation."""
+
+from __future__ import annotations
 
 import abc
 import math
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
 from tfllm.data.epochs import EpochSteps
 
+if TYPE_CHECKING:
+    from tfllm.data.causal.tokenize_files import TextCounts
+
 
 class BatchedData(abc.ABC):
-    """Batches by step, the same whatever came before.
+    """Batches that depend on the step alone, so that runs can resume.
 
     A batch is (x, y, sample_weight), each a flat dict.
 
     Args:
-        epochs: Counts the steps.
+        epochs: Number of steps in epochs.
     """
 
     def __init__(self, epochs: EpochSteps) -> None:
-        """See the class."""
         self._steps = epochs
 
     @property
+    def counts(self) -> TextCounts | None:
+        """Tokens, words and bytes of the text; None if nothing counts them."""
+        return None
+
+    @property
     def num_examples(self) -> int:
-        """Rows in an epoch, before the remainder is dropped."""
+        """Rows in an epoch, with the remainder that is dropped."""
         return self._steps.num_examples
 
     @property
     def steps_per_epoch(self) -> int:
-        """Full batches in an epoch; ValueError if there is none."""
+        """Full batches in an epoch.
+
+        Raises:
+            ValueError: There are fewer rows than `batch_size`.
+        """
         return self._steps.steps_per_epoch
 
     def steps(self, epochs: float) -> int:
@@ -36,7 +50,7 @@ class BatchedData(abc.ABC):
         return self._steps.steps(epochs)
 
     def dataset(self, start_step: int = 0) -> tf.data.Dataset:
-        """Global batches from a step on, without end.
+        """Returns global batches from a step on, without end.
 
         Args:
             start_step: Batches already seen.
@@ -60,7 +74,7 @@ class BatchedData(abc.ABC):
     def evaluation_dataset(
         self, batch_size: int | None = None, max_steps: int | None = None
     ) -> tf.data.Dataset:
-        """All rows once.
+        """Returns all rows once.
 
         Args:
             batch_size: Rows per batch; default that of the config.
@@ -73,13 +87,13 @@ class BatchedData(abc.ABC):
 
 
 def num_batches(num_rows: int, size: int, max_steps: int | None) -> int:
-    """Returns the batches that hold some rows, or `max_steps` of them."""
+    """Returns the number of batches for some rows, at most `max_steps`."""
     steps = math.ceil(num_rows / size)
     return steps if max_steps is None else min(steps, max_steps)
 
 
 def finish(batches: tf.data.Dataset, steps: int) -> tf.data.Dataset:
-    """Sets options and the number of batches."""
+    """Sets the options and the cardinality of a dataset of batches."""
     options = tf.data.Options()
     options.deterministic = True
     # Every worker computes global batches; tf.distribute splits them.

@@ -1,8 +1,8 @@
 """The order of examples: a function of (seed, epoch, step), seekable.
 
-In each epoch the units are permuted, consecutive groups of `units_per_group`
-are loaded together, and the examples of a group are permuted jointly. So
-starting at any step costs the load of one group.
+In each epoch units are permuted, consecutive groups of `units_per_group` are
+loaded together, and the examples of a group are shuffled. Starting at any step
+costs the load of one group.
 """
 
 import math
@@ -20,7 +20,7 @@ class RowGroup(NamedTuple):
     Attributes:
         units: int64 [U], units to load as one table.
         rows: int64 [N], rows of that table, in training order.
-        epoch: Epoch they belong to.
+        epoch: Number of the epoch.
     """
 
     units: np.ndarray
@@ -29,15 +29,14 @@ class RowGroup(NamedTuple):
 
 
 class EpochSteps:
-    """Steps that epochs have.
+    """Number of steps in epochs.
 
     Args:
-        num_examples: Examples in an epoch, before the remainder is dropped.
+        num_examples: Examples in an epoch, with the remainder.
         batch_size: Rows per global batch.
     """
 
     def __init__(self, num_examples: int, batch_size: int) -> None:
-        """See the class."""
         self.num_examples = num_examples
         self.batch_size = batch_size
 
@@ -46,7 +45,7 @@ class EpochSteps:
         """Full batches in an epoch.
 
         Raises:
-            ValueError: there are fewer examples than `batch_size`.
+            ValueError: There are fewer examples than `batch_size`.
         """
         steps = self.num_examples // self.batch_size
         if steps < 1:
@@ -64,7 +63,7 @@ class EpochSteps:
 
 
 class Epochs(EpochSteps):
-    """Epochs over examples that lie in units.
+    """Shuffled epochs over examples that are stored in units.
 
     Args:
         counts: Examples per unit.
@@ -80,7 +79,6 @@ class Epochs(EpochSteps):
         seed: int,
         units_per_group: int,
     ) -> None:
-        """See the class."""
         self.counts = np.array(counts, np.int64)
         super().__init__(int(self.counts.sum()), batch_size)
         self.seed = seed

@@ -1,24 +1,25 @@
-"""What tells whether the files of a run are those that it began with."""
+"""Fingerprints of files, to detect that the files of a run changed."""
 
 import hashlib
+from typing import Any
 
 import tensorflow as tf
 
 from tfllm import file_access
-from tfllm.data.pretraining import prepared_folder
-from tfllm.data.tables.rows import TFDS_PREFIX
+from tfllm.data import prepared_folder
+from tfllm.data.tables.row import TFDS_PREFIX
 
 _PIECE_BYTES = 1 << 16
 
 
 def of_files(files: str, flag: str) -> dict[str, str]:
-    """Returns a fingerprint by file, or one of a folder of shards.
+    """Returns the fingerprint of each file, or of a folder of shards.
 
-    It is that of the size, the beginning, the middle and the end: copies on
-    another machine have the same, and large files take no time.
+    A fingerprint is computed from the size, the beginning, the middle and the
+    end of a file. So copies have the same one, and large files take no time.
 
     Args:
-        files: Globs, comma-separated, or prepared shards. Data sets of
+        files: Globs, comma-separated, or prepared shards. Data sets such as
             `tfds:NAME/SPLIT` have none.
         flag: Name of the flag of `files`, for messages.
 
@@ -37,8 +38,14 @@ def of_files(files: str, flag: str) -> dict[str, str]:
     }
 
 
+def file_state(path: str) -> list[Any]:
+    """Returns path, size and time of a file, to detect changes."""
+    state = tf.io.gfile.stat(path)
+    return [path, state.length, state.mtime_nsec]
+
+
 def _digest(paths: list[str]) -> str:
-    """Returns the fingerprint of files together."""
+    """Returns one fingerprint for several files."""
     digest = hashlib.sha256()
     for path in paths:
         size = tf.io.gfile.stat(path).length

@@ -1,45 +1,34 @@
-"""Files to batches, by the kind of data a task needs."""
+"""Opens files as batches, by the kind of data a task needs."""
 
-from typing import Any
+from tfllm.data.causal.batches import CausalData
+from tfllm.data.kinds import DataConfig, data_kind
+from tfllm.data.labelled.batches import LabelledData
+from tfllm.data.masked.batches import MaskedData
+from tfllm.tokenizers import Tokenizer
 
-from tfllm.data.labelled.batches import LabelledData, open_labelled_data
-from tfllm.data.labelled.config import LabelledDataConfig
-from tfllm.data.pretraining.causal import (
-    CausalData,
-    CausalDataConfig,
-    open_causal_data,
-)
-from tfllm.data.pretraining.pipeline import (
-    DataConfig,
-    TrainingData,
-    open_training_data,
-)
-
-Data = TrainingData | CausalData | LabelledData
+Data = MaskedData | CausalData | LabelledData
 
 
 def open_data(
+    task: str,
     files: str,
-    tokenizer: Any,
-    config: DataConfig | CausalDataConfig | LabelledDataConfig,
+    tokenizer: Tokenizer,
+    config: DataConfig,
     index_dir: str | None = None,
     flag: str = "train_files",
 ) -> Data:
-    """Opens the files of a run.
+    """Opens files as batches for a task.
 
     Args:
+        task: Kind of the task, as in `tfllm.tasks.TASKS`.
         files: Globs, comma-separated, or prepared shards; for labelled data
             also `tfds:NAME/SPLIT`.
         tokenizer: The tokenizer of the run.
-        config: How they become batches; its type says for which task.
-        index_dir: Where what was found is kept between runs.
+        config: How files become batches.
+        index_dir: Folder that keeps token ids and counts between runs.
         flag: Name of the flag of `files`, for messages.
 
     Raises:
         ValueError: The files cannot be used.
     """
-    if isinstance(config, CausalDataConfig):
-        return open_causal_data(files, tokenizer, config, index_dir, flag)
-    if isinstance(config, LabelledDataConfig):
-        return open_labelled_data(files, tokenizer, config, flag)
-    return open_training_data(files, tokenizer, config, index_dir, flag)
+    return data_kind(task).open(files, tokenizer, config, index_dir, flag)

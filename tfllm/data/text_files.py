@@ -1,7 +1,7 @@
-"""Opens text files whatever their compression and encoding.
+"""Opens text files, and detects their compression and encoding.
 
 Gzip is recognised by content. The encoding is that of a byte order mark, else
-UTF-8 if the whole file is, else Latin-1 if the file can be that; what is left
+UTF-8 if the whole file is valid, else Latin-1 if the file can be that; others
 must be named. Imports no TensorFlow, see `file_access`.
 """
 
@@ -19,23 +19,23 @@ from tfllm import file_access
 
 logger = logging.getLogger(__name__)
 
-# What a damaged gzip file raises.
+# Errors for damaged gzip files.
 DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error)
 _PROBE = 1 << 16
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
-    # Before UTF-16, whose little-endian mark opens that of UTF-32.
+    # Before UTF-16, whose little-endian mark is the start of UTF-32's.
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-# Latin-1 keeps them for control characters that no text holds.
+# Control characters in Latin-1, which texts do not have.
 _NOT_LATIN = bytes(range(0x80, 0xA0))
 
 
 class _Remote(io.RawIOBase):
-    """A file of `tf.io.gfile` as one of the `io` module."""
+    """Wraps a file of `tf.io.gfile` as a raw file of the `io` module."""
 
     def __init__(self, file: IO[bytes]) -> None:
         super().__init__()
@@ -90,12 +90,12 @@ def open_bytes(path: str) -> Iterator[IO[bytes]]:
 def open_decoded(path: str, encoding: str = "") -> Iterator[IO[str]]:
     r"""Opens a text file, plain or gzip, local or remote.
 
-    Only "\n" ends a line: other characters that do may stand in texts.
+    Only "\n" ends a line, as texts may have other line separators.
 
     Args:
         path: The file, or `file_access.STANDARD_INPUT`.
-        encoding: Its encoding; empty finds out, and is UTF-8 for standard
-            input, which cannot be read twice.
+        encoding: Its encoding. Empty: detected, but UTF-8 for standard input,
+            which cannot be read twice.
 
     Raises:
         ValueError: The file is binary, or is not in that encoding, also
@@ -125,7 +125,7 @@ def open_decoded(path: str, encoding: str = "") -> Iterator[IO[str]]:
 
 
 def detect_encoding(path: str) -> str:
-    """Returns the name of a file's encoding.
+    """Detects the encoding of a file.
 
     Raises:
         ValueError: The file is binary, or in an encoding that must be named.
@@ -170,7 +170,7 @@ def detect_encoding(path: str) -> str:
 
 
 def _wide_encoding(path: str, start: bytes) -> str:
-    """Returns the UTF-16 that a file without a mark may be in."""
+    """Detects UTF-16 in a file without a byte order mark."""
     half = len(start) // 2
     for name, zeros in (
         ("utf-16-le", start[1::2].count(0)),

@@ -1,1 +1,1 @@
-"""Evaluation: the loop and the metrics."""
+"""Evaluation: the loop over batches, figures and charts."""

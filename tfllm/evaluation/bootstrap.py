@@ -1,4 +1,4 @@
-"""Confidence intervals by drawing the examples again."""
+"""Bootstrap confidence intervals of figures."""
 
 from collections.abc import Callable
 
@@ -12,21 +12,21 @@ def bootstrap_intervals(
     level: float = 0.95,
     seed: int = 0,
 ) -> dict[str, tuple[float, float]]:
-    """Returns percentile intervals of figures over a set of examples.
+    """Returns bootstrap percentile intervals of figures.
 
     Args:
-        measure: Figures of the examples whose numbers, int [N], it is given;
-            some occur several times, some not at all.
+        measure: Function from the numbers of examples, int [N], to figures by
+            name. Numbers may repeat or be missing.
         num_examples: Number of examples, N.
-        num_samples: How many sets of N are drawn, with replacement.
+        num_samples: Number of samples of N examples, with replacement.
         level: Share of the figures inside the interval.
-        seed: Same seed, same sets.
+        seed: Seed of the samples.
 
     Returns:
-        (low, high) by the names that `measure` gives.
+        (low, high) by name of the figure.
 
     Raises:
-        ValueError: There is no example or no sample.
+        ValueError: `num_examples` or `num_samples` is below 1.
 
     Reference: Efron and Tibshirani, 1993, chapter 13.
     """
@@ -36,13 +36,13 @@ def bootstrap_intervals(
             f"{num_examples} and {num_samples}"
         )
     rng = np.random.default_rng(seed)
-    drawn = [
+    samples = [
         measure(rng.integers(num_examples, size=num_examples))
         for _ in range(num_samples)
     ]
     tails = [50.0 * (1.0 - level), 50.0 * (1.0 + level)]
     intervals = {}
-    for name in drawn[0]:
-        low, high = np.percentile([values[name] for values in drawn], tails)
+    for name in samples[0]:
+        low, high = np.percentile([sample[name] for sample in samples], tails)
         intervals[name] = (float(low), float(high))
     return intervals

@@ -1,4 +1,4 @@
-"""Whether a model is right as often as it says."""
+"""Calibration: do probabilities match how often a model is right?"""
 
 import dataclasses
 
@@ -11,10 +11,10 @@ class Calibration:
 
     Attributes:
         edges: float [bins + 1], from 0 to 1.
-        counts: int [bins], predictions in each; an edge belongs to the bin
+        counts: int [bins], predictions per bin; an edge belongs to the bin
             below it.
-        confidence: float [bins], their mean confidence; 0 in an empty bin.
-        accuracy: float [bins], the share of them that is right.
+        confidence: float [bins], mean confidence; 0 in an empty bin.
+        accuracy: float [bins], share of right predictions.
     """
 
     edges: np.ndarray
@@ -24,7 +24,7 @@ class Calibration:
 
     @property
     def expected_error(self) -> float:
-        """The mean gap between the two, weighted by the counts (ECE)."""
+        """Expected calibration error: the mean gap, weighted by counts."""
         gaps = np.abs(self.confidence - self.accuracy)
         return float((gaps * self.counts).sum() / max(self.counts.sum(), 1))
 
@@ -32,11 +32,11 @@ class Calibration:
 def calibration(
     confidence: np.ndarray, right: np.ndarray, num_bins: int = 15
 ) -> Calibration:
-    """Sorts predictions into equal bins by their confidence.
+    """Returns accuracy and confidence of predictions in equal-width bins.
 
     Args:
-        confidence: float [N], the probability of what was predicted.
-        right: bool [N], whether that was right.
+        confidence: float [N], probability of each prediction.
+        right: bool [N], whether it is right.
         num_bins: Number of bins.
 
     Reference: Guo et al., 2017, "On Calibration of Modern Neural Networks",

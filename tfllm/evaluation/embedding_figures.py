@@ -1,7 +1,6 @@
-"""Figures of embeddings of pairs of texts."""
+"""Figures of text embeddings: correlation with similarities, or retrieval."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -9,39 +8,42 @@ from tfllm.data.labelled.records.record import Record
 from tfllm.evaluation import metrics
 from tfllm.evaluation.figures import Figures
 from tfllm.evaluation.metrics import Values
-from tfllm.evaluation.predictions import Predictions
 from tfllm.evaluation.retrieval import (
     cosine_similarities,
     retrieval_metrics,
     retrieval_ranks,
     unit_rows,
 )
+from tfllm.outputs.predictions import Predictions
+from tfllm.tasks import Task
 
 CUTOFFS = (1, 5, 10)
 CORRELATIONS = ("pearson", "spearman")
 
 
 class EmbeddingFigures(Figures):
-    """Of pairs: of their cosines if similarities are given, else of retrieval.
+    """Figures of embedded pairs of texts.
 
-    In retrieval each first text looks for its second one among those of all
-    pairs; see Figures.
+    If the pairs have gold similarities, their cosines are correlated with
+    them. Otherwise each first text retrieves its second text from the second
+    texts of all pairs.
     """
 
-    def __init__(self, found: Predictions, tune: bool = False) -> None:
-        """See Figures."""
-        vectors = np.stack(found.outputs)
+    main = ("spearman", "pearson", "recall_at_1", "recall_at_10", "mrr")
+
+    def __init__(self, predictions: Predictions, tune: bool = False) -> None:
+        records = predictions.records
+        vectors = np.stack(predictions.outputs)  # [N, 2, D]
         first, second = vectors[:, 0], vectors[:, 1]
         self._gold = self._ranks = self._cosines = np.zeros(0)
-        self._has_gold = found.records[0].gold is not None
+        self._has_gold = records[0].gold is not None
         if self._has_gold:
-            self._gold = np.array([record.gold for record in found.records])
+            self._gold = np.array([record.gold for record in records])
             self._cosines = cosine_similarities(first, second)
             return
         groups = (
             np.unique(
-                [record.texts[i] for record in found.records],
-                return_inverse=True,
+                [record.texts[i] for record in records], return_inverse=True
             )[1]
             for i in (0, 1)
         )
@@ -50,22 +52,22 @@ class EmbeddingFigures(Figures):
         )
 
     @staticmethod
-    def names(task: Any, records: Sequence[Record]) -> tuple[str, ...]:
-        """See Figures."""
+    def names(task: Task, records: Sequence[Record]) -> tuple[str, ...]:
+        """Returns correlations with gold similarities, else recalls and MRR."""
         if records[0].gold is not None:
             return CORRELATIONS
         return (*(f"recall_at_{cutoff}" for cutoff in CUTOFFS), "mrr")
 
     def values(self) -> Values:
-        """See Figures."""
+        """Returns the figures of all pairs."""
         return self.sample(np.arange(max(len(self._gold), len(self._ranks))))
 
     def sample(self, rows: np.ndarray) -> Values:
-        """See Figures."""
+        """Returns the figures of some pairs, int [M]."""
         if not self._has_gold:
             return retrieval_metrics(self._ranks[rows], CUTOFFS)
-        values = metrics.regression_metrics(
+        figures = metrics.regression_metrics(
             self._gold[rows], self._cosines[rows]
         )
-        # Similarities may have any scale: errors say nothing.
-        return {name: values[name] for name in CORRELATIONS}
+        # Similarities may have any scale, so errors mean nothing.
+        return {name: figures[name] for name in CORRELATIONS}

@@ -1,28 +1,27 @@
-"""The evaluate loop."""
+"""The evaluation loop over batches."""
 
 from collections.abc import Callable
 from typing import Any
 
-import keras
 import tensorflow as tf
 
+from tfllm.tasks import Task
 from tfllm.tasks.batches import distribute
 
 
 def evaluate(
-    task: keras.Model,
+    task: Task,
     dataset: tf.data.Dataset,
     before_batch: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
     """Returns the means of a task's metrics over a dataset.
 
-    The training means are left as they were found reset: call it between
-    two reports.
+    The running means of training are restored afterwards.
 
     Args:
         task: A compiled task.
-        dataset: Finite; batches of (x, y, sample_weight).
-        before_batch: Called before each; may raise to break off.
+        dataset: Finite dataset of batches (x, y, sample_weight).
+        before_batch: Called before each batch; may raise to stop.
 
     Raises:
         ValueError: The dataset is empty.
@@ -42,12 +41,12 @@ def evaluate(
             before_batch()
             logs = step(iterator)
     except StopIteration:
-        values = {name: float(value) for name, value in logs.items()}
+        means = {name: float(value) for name, value in logs.items()}
     finally:
         for variable, value in saved:
             variable.assign(value)
-    if not values:
+    if not means:
         raise ValueError(
             "`eval_files` gave no batch. Received: an empty dataset"
         )
-    return values
+    return means

@@ -1,36 +1,43 @@
-"""What is measured for a kind of task, in one form.
+"""The contract of figures: what is measured for a kind of task.
 
-All figures are fractions from 0 to 1, but for correlations and errors; names
+Figures are fractions from 0 to 1, except for correlations and errors. Names
 that end in "error" are better small.
 """
 
+import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from tfllm.data.labelled.records.record import Record
 from tfllm.evaluation.metrics import Values
-from tfllm.evaluation.predictions import Predictions
+from tfllm.outputs.predictions import Predictions
+from tfllm.tasks import Task
 
 SCORES = ("precision", "recall", "f1")
 
 
 class Figures:
-    """Figures of predictions whose records have gold labels.
+    """Figures of predictions on records with gold labels.
 
     Args:
-        found: The predictions.
-        tune: Whether they set a threshold of the task, if it has one.
+        predictions: The predictions.
+        tune: Whether to set the threshold of the task, if it has one, to the
+            best value on these predictions.
+
+    Attributes:
+        main: Names of the main figures, the most usual one first.
     """
 
-    def __init__(self, found: Predictions, tune: bool = False) -> None:
-        """See the class."""
+    main: ClassVar[tuple[str, ...]]
+
+    def __init__(self, predictions: Predictions, tune: bool = False) -> None:
         raise NotImplementedError
 
     @staticmethod
-    def names(task: Any, records: Sequence[Record]) -> tuple[str, ...]:
-        """Returns the names that `values` has for a task and records."""
+    def names(task: Task, records: Sequence[Record]) -> tuple[str, ...]:
+        """Returns the names of the figures of a task on records."""
         raise NotImplementedError
 
     def values(self) -> Values:
@@ -38,11 +45,15 @@ class Figures:
         raise NotImplementedError
 
     def sample(self, rows: np.ndarray) -> Values:
-        """Returns the main ones of the records of these numbers, int [N]."""
+        """Returns the main figures of some records, for the bootstrap.
+
+        Args:
+            rows: int [N], numbers of records; they may repeat.
+        """
         raise NotImplementedError
 
     def details(self) -> dict[str, Any]:
-        """Returns tables for the JSON, by name."""
+        """Returns tables for the results file, by name."""
         return {}
 
     def draw(self, prefix: str) -> list[str]:
@@ -50,6 +61,21 @@ class Figures:
         return []
 
 
+@dataclasses.dataclass(frozen=True)
+class Evaluated:
+    """The result of evaluating a task on labelled data.
+
+    Attributes:
+        values: Figures by name, with the means of the task's losses.
+        figures: The object that computed them.
+        num_records: Number of records.
+    """
+
+    values: dict[str, float]
+    figures: Figures
+    num_records: int
+
+
 def averages(*kinds: str) -> tuple[str, ...]:
-    """Returns the names of means of SCORES."""
+    """Returns the names of averaged SCORES, such as "macro_f1"."""
     return tuple(f"{kind}_{score}" for kind in kinds for score in SCORES)

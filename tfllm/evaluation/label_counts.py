@@ -1,7 +1,7 @@
-"""Figures of labels from counts and ranks, quick enough for the bootstrap.
+"""Figures of labels from counts and ranks, fast enough for the bootstrap.
 
-They are those of `metrics`, which reads all examples with scikit-learn; here
-a set of examples that were drawn again is counted.
+They equal those of `metrics`, which computes them from all examples with
+scikit-learn.
 """
 
 import numpy as np
@@ -11,7 +11,9 @@ from tfllm.evaluation.metrics import Values
 
 
 class AreasUnderCurve:
-    """Areas under the ROC curve of any examples of a set.
+    """Areas under the ROC curve for subsets of examples.
+
+    Scores are ranked once, for all subsets.
 
     Args:
         gold: bool [N, L].
@@ -19,23 +21,24 @@ class AreasUnderCurve:
     """
 
     def __init__(self, gold: np.ndarray, scores: np.ndarray) -> None:
-        """Ranks the scores once."""
         self._gold = gold
         self._ranks = np.stack(
             [np.unique(column, return_inverse=True)[1] for column in scores.T],
             axis=1,
-        )
+        )  # [N, L]
 
     def mean(self, rows: np.ndarray) -> float:
-        """Returns the mean over the labels that some have and some have not.
+        """Returns the mean area over labels.
+
+        Labels that all of the examples have, or none, are left out.
 
         Args:
-            rows: int [M], numbers of examples; some may occur several times.
+            rows: int [M], numbers of examples; they may repeat.
 
         Returns:
-            The share of pairs of one example with a label and one without in
-            which the first has the larger score, equal ones counting half;
-            0.5 where there is no pair.
+            The mean over labels of the probability that an example with the
+            label scores higher than one without it, ties counting half; 0.5
+            if no label is left.
         """
         areas = []
         for gold, ranks in zip(
@@ -52,26 +55,26 @@ class AreasUnderCurve:
 
 
 def scores_of_counts(
-    right: np.ndarray, given: np.ndarray, gold: np.ndarray
+    right: np.ndarray, predicted: np.ndarray, gold: np.ndarray
 ) -> np.ndarray:
-    """Returns precision, recall and F1, float [3, ...]; 0 where of nothing.
+    """Returns precision, recall and F1, float [3, ...]; 0 for no examples.
 
     Args:
-        right: Number of right ones, [...].
-        given: Number of those that were given, [...].
-        gold: Number of those that are so, [...].
+        right: Number of right predictions (true positives), [...].
+        predicted: Number of predictions, [...].
+        gold: Number of gold labels, [...].
     """
     return np.stack(
         [
-            right / np.maximum(given, 1),
+            right / np.maximum(predicted, 1),
             right / np.maximum(gold, 1),
-            2.0 * right / np.maximum(given + gold, 1),
+            2.0 * right / np.maximum(predicted + gold, 1),
         ]
     )
 
 
 def named(scores: np.ndarray, prefix: str = "") -> Values:
-    """Returns float [3] by the names of SCORES."""
+    """Returns float [3] by the names of SCORES, each with a prefix."""
     return {
         f"{prefix}{name}": float(score)
         for name, score in zip(SCORES, scores, strict=True)
@@ -79,23 +82,23 @@ def named(scores: np.ndarray, prefix: str = "") -> Values:
 
 
 def single_label_figures(confusion: np.ndarray) -> Values:
-    """Returns the figures of one label per example.
+    """Returns the figures of single-label classification.
 
     Args:
         confusion: int [L, L], right label x predicted label.
 
     Returns:
-        What `metrics.classification_metrics` does, but for `auc`.
+        The figures of `metrics.classification_metrics`, without `auc`.
     """
-    right, given = np.diag(confusion), confusion.sum(axis=0)
+    right, predicted = np.diag(confusion), confusion.sum(axis=0)
     gold, total = confusion.sum(axis=1), confusion.sum()
-    scores = scores_of_counts(right, given, gold)
+    scores = scores_of_counts(right, predicted, gold)  # [3, L]
     accuracy = right.sum() / total
     figures = {
         "accuracy": float(accuracy),
-        "matthews": _matthews(right, given, gold),
-        **named(scores[:, (given + gold) > 0].mean(axis=1), "macro_"),
-        # Each example has a label and is given one.
+        "matthews": _matthews(right, predicted, gold),
+        **named(scores[:, (predicted + gold) > 0].mean(axis=1), "macro_"),
+        # With one label per example, all micro averages are the accuracy.
         **named(np.full(3, accuracy), "micro_"),
         **named(scores @ gold / total, "weighted_"),
     }
@@ -104,14 +107,16 @@ def single_label_figures(confusion: np.ndarray) -> Values:
     return figures
 
 
-def _matthews(right: np.ndarray, given: np.ndarray, gold: np.ndarray) -> float:
-    """Returns the correlation of Matthews; 0 with a constant.
+def _matthews(
+    right: np.ndarray, predicted: np.ndarray, gold: np.ndarray
+) -> float:
+    """Returns Matthews' correlation; 0 if one side has a single label.
 
-    Reference: Gorodkin, 2004 (its form for any number of labels).
+    Reference: Gorodkin, 2004 (the form for any number of labels).
     """
-    given, gold = given.astype("float64"), gold.astype("float64")
+    predicted, gold = predicted.astype("float64"), gold.astype("float64")
     total = gold.sum()
-    spread = (total**2 - given @ given) * (total**2 - gold @ gold)
+    spread = (total**2 - predicted @ predicted) * (total**2 - gold @ gold)
     if spread <= 0.0:
         return 0.0
-    return float((right.sum() * total - given @ gold) / np.sqrt(spread))
+    return float((right.sum() * total - predicted @ gold) / np.sqrt(spread))

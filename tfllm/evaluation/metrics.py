@@ -1,18 +1,18 @@
 """Figures of classification, regression and similarity, by scikit-learn.
 
-All are fractions, correlations or errors by their usual names; where one is
-not defined (the correlation with a constant, the area under the curve of one
-class) it is 0, or 0.5 for the area: what says nothing scores as guessing
-does. scikit-learn is imported where it is used, since it takes a second.
+Undefined figures have the value of guessing: 0 for the correlation with a
+constant, 0.5 for the area under the curve of a single class. scikit-learn is
+imported where it is used, as the import takes a second.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
+# Figures by name.
 Values = dict[str, float]
 
-# Names of the figures of numbers.
+# Names of the figures of regression.
 REGRESSION = (
     "mean_squared_error",
     "mean_absolute_error",
@@ -24,18 +24,18 @@ REGRESSION = (
 def classification_metrics(
     gold: np.ndarray, probabilities: np.ndarray
 ) -> Values:
-    """Returns the figures of a choice of one label.
+    """Returns the figures of single-label classification.
 
     Args:
-        gold: int [N], the right labels.
+        gold: int [N], right labels.
         probabilities: float [N, L].
 
     Returns:
-        `accuracy`, `matthews`, `auc` (of the second of two labels; else the
-        mean of each label against the rest), and `precision`, `recall` and
+        `accuracy`, `matthews`, `auc` (of the second of two labels, else the
+        mean over each label against the rest), and `precision`, `recall` and
         `f1` as `macro_*`, `micro_*` and `weighted_*` means over the labels
-        that occur in `gold` or in the predictions; of the second label
-        without a prefix if there are two.
+        in `gold` or in the predictions. With two labels also those of the
+        second, without a prefix.
     """
     from sklearn import metrics
 
@@ -60,37 +60,37 @@ def classification_metrics(
 
 
 def multi_label_metrics(gold: np.ndarray, predicted: np.ndarray) -> Values:
-    """Returns the figures of independent labels.
+    """Returns the figures of multi-label classification.
 
     Args:
         gold: bool [N, L].
-        predicted: float [N, L], probabilities; a label is given from 0.5.
+        predicted: float [N, L], probabilities; labels count from 0.5 on.
 
     Returns:
-        `subset_accuracy` (all labels of an example right), `accuracy` (of a
-        single decision), `auc` (the mean over the labels) and `precision`,
+        `subset_accuracy` (all labels of an example right), `accuracy` (of
+        single decisions), `auc` (the mean over labels), and `precision`,
         `recall` and `f1` as `macro_*`, `micro_*` and `samples_*` means.
     """
     from sklearn import metrics
 
     gold = gold.astype(bool)
-    given = predicted >= 0.5
+    decided = predicted >= 0.5
     values = {
-        "subset_accuracy": metrics.accuracy_score(gold, given),
-        "accuracy": (gold == given).mean(),
+        "subset_accuracy": metrics.accuracy_score(gold, decided),
+        "accuracy": (gold == decided).mean(),
         "auc": _areas_under_curve(gold, predicted),
     }
     labels = range(gold.shape[1])
     if len(labels) == 1:
-        # One column scikit-learn takes for two classes.
-        gold, given = (np.pad(x, ((0, 0), (0, 1))) for x in (gold, given))
+        # scikit-learn would read a single column as two classes.
+        gold, decided = (np.pad(x, ((0, 0), (0, 1))) for x in (gold, decided))
     for average in ("macro", "micro", "samples"):
-        values |= averages(gold, given, average, f"{average}_", labels)
+        values |= averages(gold, decided, average, f"{average}_", labels)
     return _as_floats(values)
 
 
 def regression_metrics(gold: np.ndarray, predicted: np.ndarray) -> Values:
-    """Returns the mean errors and two correlations.
+    """Returns the figures of regression: mean errors and correlations.
 
     Args:
         gold: float [N].
@@ -129,30 +129,30 @@ def averages(
         gold: int [N], or bool [N, L].
         predicted: As `gold`.
         average: "macro", "micro", "weighted", "samples" or "binary".
-        prefix: Of the names.
-        labels: Those that count; None for all that occur.
+        prefix: Prefix of the names.
+        labels: Labels to average over; None for all that occur.
     """
     from sklearn import metrics
 
-    found = metrics.precision_recall_fscore_support(
+    scores = metrics.precision_recall_fscore_support(
         gold, predicted, labels=labels, average=average, zero_division=0.0
     )
     keys = ("precision", "recall", "f1")
     return {
-        f"{prefix}{key}": float(value)
-        for key, value in zip(keys, found[:3], strict=True)
+        f"{prefix}{key}": float(score)
+        for key, score in zip(keys, scores[:3], strict=True)
     }
 
 
 def per_label(
     gold: np.ndarray, predicted: np.ndarray, names: Sequence[str]
 ) -> dict[str, Values]:
-    """Returns precision, recall, F1 and number of examples by label.
+    """Returns precision, recall, F1 and support of each label.
 
     Args:
         gold: int [N], or bool [N, L].
         predicted: As `gold`.
-        names: Of the labels.
+        names: Names of the labels.
     """
     from sklearn import metrics
 
@@ -160,10 +160,23 @@ def per_label(
         gold, predicted, labels=range(len(names)), zero_division=0.0
     )
     keys = ("precision", "recall", "f1", "support")
+    return by_row(names, keys, table)
+
+
+def by_row(
+    names: Sequence[str], keys: Sequence[str], columns: Sequence[np.ndarray]
+) -> dict[str, Values]:
+    """Returns a table as figures by the name of each row.
+
+    Args:
+        names: Names of the rows, R.
+        keys: Names of the columns.
+        columns: Float [R] each.
+    """
     return {
         name: {
             key: float(column[i])
-            for key, column in zip(keys, table, strict=True)
+            for key, column in zip(keys, columns, strict=True)
         }
         for i, name in enumerate(names)
     }
@@ -172,15 +185,15 @@ def per_label(
 def confusion(
     gold: np.ndarray, predicted: np.ndarray, num_labels: int
 ) -> np.ndarray:
-    """Returns counts, int [L, L], right label x predicted label."""
+    """Returns counts, int [L, L], gold label x predicted label."""
     counts = np.bincount(gold * num_labels + predicted, minlength=num_labels**2)
     return counts.reshape(num_labels, num_labels)
 
 
 def _areas_under_curve(gold: np.ndarray, scores: np.ndarray) -> float:
-    """Returns the mean area under the ROC curve over the columns.
+    """Returns the mean area under the ROC curve over columns.
 
-    Columns in which all are right, or none, have no curve.
+    Columns that are all true or all false have no curve, and are left out.
 
     Args:
         gold: bool [N, L].
@@ -197,5 +210,5 @@ def _areas_under_curve(gold: np.ndarray, scores: np.ndarray) -> float:
 
 
 def _as_floats(values: dict[str, float]) -> Values:
-    """Returns plain floats, which JSON takes."""
+    """Returns the values as Python floats, for JSON."""
     return {name: float(value) for name, value in values.items()}

@@ -1,20 +1,20 @@
-"""Perplexity per word and per byte of the text."""
+"""Perplexity per word and per byte of a text."""
 
 import math
 
-from tfllm.data.pretraining.tokenize_files import TextCounts
+from tfllm.data.causal.tokenize_files import TextCounts
 
 
 def text_perplexities(loss: float, counts: TextCounts) -> dict[str, float]:
-    """Returns what does not depend on how the text was cut into tokens.
+    """Returns perplexities that do not depend on the tokenizer.
 
     Args:
         loss: Mean cross-entropy in nats over all tokens but the first.
-        counts: Of the text.
+        counts: Tokens, words and bytes of the text.
 
     Returns:
-        `word_perplexity`, words as white space separates them, if there is
-        one; `byte_perplexity`; and `bits_per_byte`.
+        `byte_perplexity`, `bits_per_byte` and, if the text has words (between
+        white space), `word_perplexity`.
 
     Reference: Merity et al., 2018, "An Analysis of Neural Language Modeling
     at Multiple Scales", section 2.
@@ -31,5 +31,5 @@ def text_perplexities(loss: float, counts: TextCounts) -> dict[str, float]:
 
 
 def _exp(value: float) -> float:
-    """Returns exp(value), infinite where a float ends."""
+    """Returns exp(value); infinity instead of an overflow."""
     return math.exp(value) if value < 700.0 else math.inf

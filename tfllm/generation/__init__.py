@@ -1,11 +1,9 @@
-"""Token ids in, token ids out; knows no text."""
+"""Text generation on token ids: decoding loops, samplers, their config.
+
+Importing the package does not import TensorFlow; `tfllm.generation.generate`
+does.
+"""
 
 from tfllm.generation.config import GENERATION_CONFIG_FILE, GenerationConfig
-from tfllm.generation.generate import GenerationOutput, generate
 
-__all__ = [
-    "GENERATION_CONFIG_FILE",
-    "GenerationConfig",
-    "GenerationOutput",
-    "generate",
-]
+__all__ = ["GENERATION_CONFIG_FILE", "GenerationConfig"]

@@ -1,7 +1,11 @@
-"""Beam search, and diverse beams in groups.
+"""Beam search, diverse beam search, and sampled beams.
 
-Reference: the finished beams, their length penalty and the rules of stopping
-are those of Transformers 5; groups: Vijayakumar et al., 2018, algorithm 1.
+Reference: finished beams, length penalty and stopping rules as in Transformers
+5; groups: Vijayakumar et al., 2018, algorithm 1; candidates drawn without
+replacement: Kool et al., 2019.
+
+Axes beside those of `tfllm.layers`, in this file: B prompts, G groups, M beams
+of a group, K candidates of a group, S columns.
 """
 
 from typing import NamedTuple
@@ -16,29 +20,28 @@ from tfllm.generation.decode import (
     filled,
     forward,
     is_end,
+    num_columns,
     prefill,
-    take_rows,
 )
 from tfllm.generation.processors import History, create_processors
+from tfllm.generation.samplers import create_filters, draw_several
 
-# Keeps a score out of the best without making differences of infinities.
+# Excludes a score, without differences of infinities.
 WORST = -1e9
 
 
 class Beams(NamedTuple):
-    """Sequences that go on, and the best that ended.
-
-    Axes: B prompts, G groups, M beams of a group, S columns.
+    """Running sequences, and the best finished ones.
 
     Attributes:
-        state: Of the B * G * M running sequences, flat.
-        scores: float32 [B, G, M], their summed log-probabilities.
-        done: int32 [B, G, M, S], the best that ended.
-        done_scores: float32 [B, G, M], with the length penalty.
-        is_done: bool [B, G, M], false for slots that nothing ended in.
-        done_lengths: int32 [B, G, M], tokens generated.
-        improvable: bool [B, G], false once no better ones are expected.
-        exhausted: bool scalar, every candidate of the last step ended.
+        state: State of the running sequences, flat: R = B * G * M.
+        scores: Their summed log-probabilities, float32 [B, G, M].
+        done: Best finished sequences, int32 [B, G, M, S].
+        done_scores: Their scores with the length penalty, float32 [B, G, M].
+        is_done: Whether a slot has a finished sequence, bool [B, G, M].
+        done_lengths: Their numbers of generated tokens, int32 [B, G, M].
+        improvable: Whether better sequences may come, bool [B, G].
+        exhausted: Whether all candidates of the last step ended, bool scalar.
     """
 
     state: State
@@ -51,63 +54,83 @@ class Beams(NamedTuple):
     exhausted: tf.Tensor
 
 
+class Draws(NamedTuple):
+    """Keys of the random numbers of sampled beams.
+
+    Attributes:
+        rows: Numbers of the prompts, int64 [B]. The draws of a prompt depend
+            only on its number, the seed and the step.
+        seed: int64 scalar.
+    """
+
+    rows: tf.Tensor
+    seed: tf.Tensor
+
+
 class BeamSearch:
     """The loop of beam search.
 
     Args:
-        model: A Decoder.
-        config: GenerationConfig; `max_new_tokens` comes at run time.
-        room: Columns for new tokens.
+        model: Decoder.
+        config: GenerationConfig; `max_new_tokens` and `seed` are arguments of
+            the call.
+        room: Number of columns for new tokens.
     """
 
     def __init__(
         self, model: Decoder, config: GenerationConfig, room: int
     ) -> None:
-        """See the class."""
         self.model = model
         self.config = config
         self.room = room
         self.processors = create_processors(config)
+        self.filters = create_filters(config)
         self.groups = config.num_beam_groups
         self.beams = config.num_beams // self.groups
-        # Enough for M that go on, should the others all end.
+        # Enough for M that continue if all others end.
         self.kept = max(2, 1 + len(config.eos_token_id)) * self.beams
 
     def __call__(
-        self, prompts: tf.Tensor, real: tf.Tensor, limit: tf.Tensor
+        self,
+        prompts: tf.Tensor,
+        real: tf.Tensor,
+        rows: tf.Tensor,
+        seed: tf.Tensor,
+        limit: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         """Searches.
 
         Args:
             prompts: int32 [B, P], padded on the left.
             real: bool [B, P].
-            limit: int32 scalar, tokens to generate at most.
+            rows: Numbers of the prompts, int64 [B]; see Draws.
+            seed: int64 scalar.
+            limit: Largest number of new tokens, int32 scalar.
 
         Returns:
-            New tokens int32 [B, N, room], their number and scores [B, N]
-            for the N = `num_return_sequences` best, and the steps made.
+            For the n = `num_return_sequences` best: new tokens int32
+            [B, n, room], their number and scores [B, n]; and the number of
+            steps.
         """
-        width = prompts.shape[1]
+        draws = Draws(rows, seed)
         logits, state = prefill(self.model, prompts, real, self.room)
+        width = num_columns(state.tokens) - self.room
         copies = self.config.num_beams
-        rows = tf.repeat(tf.range(prompts.shape[0]), copies)
-        beams = self._empty(
-            tf.nest.map_structure(lambda part: take_rows(part, rows), state),
-            prompts.shape[0],
-        )
-        logits = tf.repeat(logits, copies, axis=0)
-        beams = self._step(beams, logits, width, limit)
+        owners = tf.repeat(tf.range(prompts.shape[0]), copies)  # [R]
+        beams = self._empty(state.take_rows(owners), prompts.shape[0])
+        logits = tf.repeat(logits, copies, axis=0)  # [B, V] -> [R, V]
+        beams = self._step(beams, logits, width, limit, draws)
 
         def body(beams: Beams) -> tuple[Beams]:
             logits, state = forward(self.model, beams.state)
             beams = beams._replace(state=state)
-            return (self._step(beams, logits, width, limit),)
+            return (self._step(beams, logits, width, limit, draws),)
 
         beams = tf.while_loop(self._goes_on, body, (beams,))[0]
         return *self._best(beams, width), beams.state.length - width
 
     def _empty(self, state: State, count: int) -> Beams:
-        """Returns beams of which only the first of each group counts."""
+        """Returns beams in which only the first of each group counts."""
         shape = [count, self.groups, self.beams]
         first = tf.one_hot(0, self.beams, 0.0, WORST)
         return Beams(
@@ -128,9 +151,14 @@ class BeamSearch:
         return goes_on
 
     def _step(
-        self, beams: Beams, logits: tf.Tensor, width: int, limit: tf.Tensor
+        self,
+        beams: Beams,
+        logits: tf.Tensor,
+        width: int,
+        limit: tf.Tensor,
+        draws: Draws,
     ) -> Beams:
-        """Extends every beam by one token, and keeps the best."""
+        """Extends all beams by one token, and keeps the best."""
         state = beams.state
         history = History(
             state.tokens,
@@ -139,44 +167,52 @@ class BeamSearch:
             width,
             limit - 1,
         )
-        scores = tf.nn.log_softmax(logits)
+        scores = tf.nn.log_softmax(logits)  # [R, V]
         for processor in self.processors:
             scores = processor(history, scores)
+        for keep in self.filters:
+            scores = keep(scores)
         size = scores.shape[1]
         shape = beams.scores.shape
-        scores = tf.reshape(scores, [*shape, size])
+        scores = tf.reshape(scores, [*shape, size])  # [B, G, M, V]
+        # [R, S] -> [B, G, M, S]
         tokens = tf.reshape(state.tokens, [*shape, state.tokens.shape[1]])
+        # Beams of earlier groups that chose each token: [B, V]
         chosen = tf.zeros([shape[0], size], tf.float32)
         parts = []
         for group in range(self.groups):
             view = _Group(beams, group, tokens[:, group])
             penalty = self.config.diversity_penalty * chosen
             part, new = self._extend(
-                view, scores[:, group] - penalty[:, None], history
+                view, scores[:, group] - penalty[:, None], history, draws
             )
             chosen += tf.reduce_sum(tf.one_hot(new, size), axis=1)
             parts.append(part)
         return self._merge(beams, parts)
 
     def _extend(
-        self, view: "_Group", scores: tf.Tensor, history: History
+        self,
+        view: "_Group",
+        scores: tf.Tensor,
+        history: History,
+        draws: Draws,
     ) -> tuple["_Extended", tf.Tensor]:
         """Extends the beams of one group, with scores [B, M, V]."""
         size = scores.shape[2]
-        total = scores + view.scores[:, :, None]
-        best, places = tf.math.top_k(
-            tf.reshape(total, [total.shape[0], -1]), self.kept
+        total = scores + view.scores[:, :, None]  # [B, M, V]
+        best, places = self._candidates(
+            tf.reshape(total, [total.shape[0], -1]), history, draws
         )
         origin, token = places // size, places % size  # [B, K]
-        here = tf.range(view.tokens.shape[2]) == history.length
+        here = tf.range(view.tokens.shape[2]) == history.length  # [S]
         candidates = tf.where(
             here, token[:, :, None], _pick(view.tokens, origin)
-        )
-        # Nothing can follow these; not those that only fill up.
+        )  # [B, K, S]
+        # Beams that no token may follow, but not empty slots: [B, M]
         stuck = all_forbidden(scores) & (view.scores > WORST / 2)
         last = history.step == history.last_step
-        ends = is_end(token, self.config) | last
-        # Those that go on.
+        ends = is_end(token, self.config) | last  # [B, K]
+        # The best that do not end: [B, M]
         rest, order = tf.math.top_k(
             best + tf.cast(ends, tf.float32) * WORST, self.beams
         )
@@ -188,7 +224,27 @@ class BeamSearch:
             *self._finish(view, candidates, best, ends, stuck, history.step),
             tf.reduce_all(ends, axis=1),
         )
-        return self._judge(running, view, history), new
+        return self._mark_improvable(running, view, history), new
+
+    def _candidates(
+        self, total: tf.Tensor, history: History, draws: Draws
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the best candidates, or drawn ones.
+
+        Args:
+            total: Scores of all beams and tokens, float32 [B, M * V].
+            history: Tokens so far.
+            draws: Keys of the random numbers.
+
+        Returns:
+            Scores and columns of the candidates, [B, K].
+        """
+        if not self.config.do_sample:
+            return tf.math.top_k(total, self.kept)
+        places = draw_several(
+            total, self.kept, draws.seed, draws.rows, history.step
+        )
+        return _pick(total, places), places
 
     def _finish(
         self,
@@ -199,17 +255,17 @@ class BeamSearch:
         stuck: tf.Tensor,
         step: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Returns done, their scores, is_done and lengths, updated."""
-        # The candidates behind the first M are there only to go on.
+        """Updates `done`, `done_scores`, `is_done` and `done_lengths`."""
+        # Only the M best may end; the others replace them.
         ends &= tf.range(self.kept) < self.beams
-        ends = tf.concat([ends, stuck], 1)
+        ends = tf.concat([ends, stuck], 1)  # [B, K + M]
         lengths = tf.concat(
             [tf.fill(tf.shape(best), step + 1), tf.fill(tf.shape(stuck), step)],
             axis=1,
         )
-        # A sequence without a token has the score 0 in any case.
+        # The score of a sequence without tokens is 0 anyway.
         size = tf.cast(tf.maximum(lengths, 1), tf.float32)
-        scores = tf.concat([best, view.scores], 1)
+        scores = tf.concat([best, view.scores], 1)  # [B, K + M]
         scores /= tf.pow(size, self._length_penalty)
         scores += tf.cast(~view.improvable, tf.float32)[:, None] * WORST
         scores += tf.cast(~ends, tf.float32) * WORST
@@ -218,7 +274,7 @@ class BeamSearch:
             scores += tf.cast(full, tf.float32) * WORST
         scores, order = tf.math.top_k(
             tf.concat([view.done_scores, scores], 1), self.beams
-        )
+        )  # [B, M]
         return (
             _pick(tf.concat([view.done, candidates, view.tokens], 1), order),
             scores,
@@ -230,22 +286,22 @@ class BeamSearch:
     def _length_penalty(self) -> float:
         return float(self.config.length_penalty)
 
-    def _judge(
+    def _mark_improvable(
         self, new: "_Extended", view: "_Group", history: History
     ) -> "_Extended":
-        """Marks where no running beam may still beat the worst done one."""
+        """Marks groups whose running beams may still improve `done`."""
         length = history.step + 1
         if self.config.early_stopping == "never" and self._length_penalty > 0:
             length = history.last_step + 1
         penalty = tf.pow(tf.cast(length, tf.float32), self._length_penalty)
-        hope = new.scores[:, :1] / penalty
+        reachable = new.scores[:, :1] / penalty  # [B, 1]
         worst = tf.reduce_min(new.done_scores, axis=1, keepdims=True)
-        worst = tf.where(new.is_done, worst, WORST)
-        better = tf.reduce_any(hope > worst, axis=1)
+        worst = tf.where(new.is_done, worst, WORST)  # [B, M]
+        better = tf.reduce_any(reachable > worst, axis=1)  # [B]
         return new._replace(improvable=view.improvable & better)
 
     def _merge(self, beams: Beams, parts: list["_Extended"]) -> Beams:
-        """Puts the groups together, and reorders the caches."""
+        """Joins the groups, and reorders the cache."""
         whole = {
             name: tf.stack([getattr(part, name) for part in parts], axis=1)
             for name in _Extended._fields
@@ -254,10 +310,8 @@ class BeamSearch:
         first = tf.range(count * groups) * size
         rows = tf.reshape(
             tf.reshape(whole["origin"], [-1, size]) + first[:, None], [-1]
-        )
-        state = tf.nest.map_structure(
-            lambda part: take_rows(part, rows), beams.state
-        )
+        )  # [R]
+        state = beams.state.reorder(rows)
         return Beams(
             state._replace(
                 tokens=tf.reshape(whole["tokens"], state.tokens.shape),
@@ -275,20 +329,21 @@ class BeamSearch:
     def _best(
         self, beams: Beams, width: int
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Returns the best that ended: tokens, lengths, scores."""
+        """Returns the best finished sequences: tokens, lengths, scores."""
         count = beams.scores.shape[0]
         flat = [count, self.config.num_beams]
         scores, order = tf.math.top_k(
             tf.reshape(beams.done_scores, flat),
             self.config.num_return_sequences,
         )
+        # [B, G, M, S] -> [B, G * M, room]
         done = tf.reshape(beams.done, [*flat, -1])[:, :, width:]
         lengths = tf.reshape(beams.done_lengths, flat)
         return _pick(done, order), _pick(lengths, order), scores
 
 
 class _Group:
-    """One group's part of Beams."""
+    """Beams of one group, without the axis G."""
 
     def __init__(self, beams: Beams, group: int, tokens: tf.Tensor) -> None:
         """Takes the slices."""
@@ -302,7 +357,7 @@ class _Group:
 
 
 class _Extended(NamedTuple):
-    """One group after a step; as Beams, and `origin`, int32 [B, M]."""
+    """Beams of one group after a step, with `origin`, int32 [B, M]."""
 
     tokens: tf.Tensor
     scores: tf.Tensor
@@ -316,5 +371,5 @@ class _Extended(NamedTuple):
 
 
 def _pick(values: tf.Tensor, order: tf.Tensor) -> tf.Tensor:
-    """Gathers along axis 1, by prompt."""
+    """Gathers along axis 1 for each prompt."""
     return tf.gather(values, order, batch_dims=1)

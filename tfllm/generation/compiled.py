@@ -1,29 +1,27 @@
-"""A decoder whose steps of a few tokens run as one XLA program."""
+"""A decoder that runs steps of a few tokens as one XLA program."""
 
 from typing import Any
 
 import tensorflow as tf
 
-from tfllm.generation.decode import Decoder
+from tfllm.generation.decode import Cache, Decoder
 
-# A step reads one token, or in speculative decoding those of the draft.
+# A step reads one token, or in speculative decoding the draft's tokens.
 _LONGEST_STEP = 8
 
 
 class CompiledDecoder:
-    """A Decoder that gives what another gives, faster.
+    """Compiles the steps of another Decoder with XLA.
 
-    Compiled is what comes before the logits: XLA multiplies the token table
-    with a few rows more slowly than TensorFlow's own product does. Reading a
-    prompt stays as it is, too: it is done once, and compiling it for each
-    length would take longer than it saves.
+    The logits are not compiled: XLA multiplies the token table with a few rows
+    more slowly than TensorFlow does. Prompts are not either: each is read
+    once, and compiling every length would take longer than it saves.
 
     Args:
-        model: A Decoder.
+        model: Decoder to compile.
     """
 
     def __init__(self, model: Decoder) -> None:
-        """See the class."""
         self.model = model
         self.transformer = model.transformer
         self._step = tf.function(
@@ -32,28 +30,21 @@ class CompiledDecoder:
             jit_compile=True,
         )
 
-    def create_cache(self, batch_size: int, length: int) -> list[Any]:
-        """Returns empty caches."""
-        return self.model.create_cache(batch_size, length)
+    def start(
+        self, prompts: Any, real: Any, room: int
+    ) -> tuple[Any, Any, Cache]:
+        """Returns ids and mask of the first pass, [B, P], and a cache."""
+        return self.model.start(prompts, real, room)
 
     def logits(self, hidden_states: Any) -> Any:
         """Returns float32 logits of hidden states."""
         return self.model.logits(hidden_states)
 
     def __call__(
-        self,
-        token_ids: Any,
-        padding_mask: Any,
-        position_ids: Any,
-        cache: list[Any],
-        last_only: bool,
-    ) -> tuple[dict[str, Any], list[Any]]:
-        """Returns `clm` logits and `hidden_states`, and the new caches."""
-        inputs = {
-            "padding_mask": padding_mask,
-            "position_ids": position_ids,
-            "cache": cache,
-        }
+        self, token_ids: Any, padding_mask: Any, cache: Cache, last_only: bool
+    ) -> tuple[dict[str, Any], Cache]:
+        """Returns `clm` logits and `hidden_states`, and the new cache."""
+        inputs = {"padding_mask": padding_mask, "cache": cache}
         if token_ids.shape[1] > _LONGEST_STEP:
             return self.model(token_ids, last_only=last_only, **inputs)
         hidden, cache = self._step(token_ids, **inputs)

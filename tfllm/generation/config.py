@@ -1,4 +1,4 @@
-"""What to generate: one validated config, in the published JSON layout."""
+"""GenerationConfig: decoding options, in the published JSON layout."""
 
 import dataclasses
 import difflib
@@ -11,61 +11,114 @@ from typing import Any, Literal
 from tfllm.generation.field_types import TokenIds, typed
 
 GENERATION_CONFIG_FILE = "generation_config.json"
-# Of a published file that samples and does not say.
+# Default of a published file with `do_sample`.
 PUBLISHED_TOP_K = 50
+# Published fields, with values other than null, 0 or false that do nothing.
+_NEUTRAL = {
+    "max_length": 20,
+    "guidance_scale": 1.0,
+    "encoder_repetition_penalty": 1.0,
+    "num_assistant_tokens_schedule": "constant",
+    "assistant_confidence_threshold": 0.4,
+    "assistant_lookbehind": 10,
+    "target_lookbehind": 10,
+}
+# Published fields that do not change the tokens of a decoder.
+_WITHOUT_EFFECT = {
+    "_from_model_config",
+    "_commit_hash",
+    "cache_config",
+    "cache_implementation",
+    "compile_config",
+    "decoder_start_token_id",
+    "disable_compile",
+    "low_memory",
+    "max_cache_len",
+    "output_attentions",
+    "output_hidden_states",
+    "output_logits",
+    "output_scores",
+    "prefill_chunk_size",
+    "return_dict_in_generate",
+    "transformers_version",
+    "use_cache",
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class GenerationConfig:
-    """How tokens are chosen, and when to stop.
+    """Options of decoding: how tokens are chosen, and when to stop.
 
     The names are those of `generation_config.json`. A field at its default
-    does nothing.
+    does nothing. The help of the generate verb is made of the lines below.
 
     Attributes:
-        max_new_tokens: Tokens to generate at most, per sequence.
-        min_new_tokens: The end of text is not chosen before.
-        do_sample: Draw from the distribution, instead of taking the most
-            probable token.
-        num_beams: Sequences that beam search follows; 1 for none.
-        num_beam_groups: Groups of beams that are kept apart (diverse beam
-            search, Vijayakumar et al., 2018).
-        diversity_penalty: Taken off the score of a token for each beam of
-            an earlier group that chose it in the same step.
-        length_penalty: Beam scores are divided by length ** it.
-        early_stopping: True stops at `num_beams` finished sequences, False
-            when no better ones seem likely, "never" when none can follow.
-        penalty_alpha: Weight of the degeneration penalty of contrastive
-            search over the `top_k` best tokens (Su et al., 2022); 0 for
-            none.
-        temperature: Logits are divided by it.
-        top_k: Keep the k most probable tokens; 0 for all.
-        top_p: Keep the fewest tokens that have this probability together
-            (Holtzman et al., 2020).
-        min_p: Drop tokens less probable than this share of the best one
-            (Nguyen et al., 2024).
-        typical_p: Keep the tokens whose information is nearest to the
-            entropy, up to this probability (Meister et al., 2023).
-        repetition_penalty: Divides positive scores of tokens that occurred,
-            and multiplies negative ones (Keskar et al., 2019).
-        no_repeat_ngram_size: No n-gram of this size occurs twice; 0 for any.
-        presence_penalty: Taken off the logit of a generated token, once.
-        frequency_penalty: Taken off for each time that it was generated.
-        bad_words_ids: Sequences that must not occur; an `eos_token_id` alone
-            is none of them, as in Transformers.
-        suppress_tokens: Tokens that are never chosen.
-        begin_suppress_tokens: Tokens that are not chosen first.
-        forced_bos_token_id: Follows a prompt of one token.
-        forced_eos_token_id: Is chosen when `max_new_tokens` are reached.
-        bos_token_id: Stands for an empty prompt.
-        eos_token_id: Ends a sequence: an id, or several.
-        pad_token_id: Fills up; None means the first `eos_token_id`.
-        stop_strings: Texts that end a sequence once they are in its bytes.
-        num_return_sequences: Sequences per prompt.
-        num_assistant_tokens: Tokens that a draft model proposes at a time.
-        seed: Of the draws. The random numbers of a row are those of the seed,
-            the row's number and the step. With a draft they are others, and
-            which are used depends on the rows beside it.
+        max_new_tokens: Largest number of tokens to generate per sequence, at
+            least 1.
+        min_new_tokens: Number of tokens before which the end of text is not
+            chosen.
+        do_sample: Draw each token from the distribution of the model, instead
+            of taking the most probable one. With several `num_beams`
+            candidates are drawn without replacement from the summed scores of
+            the beams, as in Transformers.
+        num_beams: Number of sequences that beam search follows at a time; 1
+            for no beam search.
+        num_beam_groups: Number of separate groups of beams (diverse beam
+            search, Vijayakumar et al., 2018); `num_beams` must be a multiple
+            of it.
+        diversity_penalty: Number subtracted from the score of a token for each
+            beam of an earlier group that chose it in the same step; at least
+            0. Needs several `num_beam_groups`.
+        length_penalty: Exponent of the length that divides the score of a
+            beam: above 0 favours long sequences, below 0 short ones. Needs
+            several `num_beams`.
+        early_stopping: When beam search ends: true as soon as `num_beams`
+            sequences are finished, false when better ones are unlikely,
+            "never" when no better one is possible.
+        penalty_alpha: Weight, from 0 to 1, of the degeneration penalty of
+            contrastive search over the `top_k` most probable tokens (Su et
+            al., 2022); 0 for no contrastive search.
+        temperature: Divisor of the logits before a draw: below 1 makes
+            probable tokens more probable, above 1 less. Needs `do_sample`.
+        top_k: Number of the most probable tokens to keep; 0 for all of them.
+            Needs `do_sample` or `penalty_alpha`.
+        top_p: Keep the fewest tokens whose probabilities add up to this
+            (nucleus sampling, Holtzman et al., 2020); above 0 and at most 1,
+            which keeps all. Needs `do_sample`.
+        min_p: Drop tokens below this share of the largest probability (Nguyen
+            et al., 2024); from 0 to 1. Needs `do_sample`.
+        typical_p: Keep the tokens whose information is nearest to the entropy
+            until their probabilities add up to this (Meister et al., 2023);
+            above 0 and at most 1, which keeps all. Needs `do_sample`.
+        repetition_penalty: Divisor of the positive logits, and factor of the
+            negative ones, of tokens that occurred in the prompt or the
+            continuation; above 1 reduces repetition (Keskar et al., 2019).
+        no_repeat_ngram_size: Size of the n-grams of tokens that must not occur
+            twice; 0 for no such rule.
+        presence_penalty: Number subtracted once from the logit of each token
+            that has been generated.
+        frequency_penalty: Number subtracted from the logit of a token for each
+            time that it has been generated.
+        bad_words_ids: Sequences of token ids that must not be generated; a
+            single `eos_token_id` is ignored, as in Transformers.
+        suppress_tokens: Token ids that are never chosen.
+        begin_suppress_tokens: Token ids that are not chosen as the first new
+            token.
+        forced_bos_token_id: Token id that follows a prompt of one token.
+        forced_eos_token_id: Token id that is chosen when `max_new_tokens` are
+            reached.
+        bos_token_id: Token id that replaces an empty prompt.
+        eos_token_id: Token ids that end a sequence: one or several.
+        pad_token_id: Token id that pads shorter sequences; without it the
+            first `eos_token_id` does.
+        stop_strings: Texts that end a sequence as soon as it holds one.
+        num_return_sequences: Number of sequences per prompt; with several
+            `num_beams`, or without `do_sample`, at most `num_beams`.
+        num_assistant_tokens: Number of tokens that a draft model proposes at a
+            time, at least 1.
+        seed: Seed of the draws. The random numbers of a row depend on the
+            seed, the number of the row and the step; with a draft they also
+            depend on the other rows.
     """
 
     max_new_tokens: int = 20
@@ -100,7 +153,7 @@ class GenerationConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Brings lists into one form; refuses what cannot be meant."""
+        """Converts and validates the fields."""
         for field in dataclasses.fields(self):
             value = typed(field.name, field.type, getattr(self, field.name))
             object.__setattr__(self, field.name, value)
@@ -148,8 +201,7 @@ class GenerationConfig:
                 )
         if not -(2**63) <= self.seed < 2**63:
             raise ValueError(
-                "`seed` must fit into 64 bits with a sign. "
-                f"Received: {self.seed}"
+                f"`seed` must be a signed 64-bit integer. Received: {self.seed}"
             )
         for name in ("min_p", "penalty_alpha"):
             if not 0.0 <= getattr(self, name) <= 1.0:
@@ -169,8 +221,8 @@ class GenerationConfig:
                 )
         if any(not word for word in (*self.bad_words_ids, *self.stop_strings)):
             raise ValueError(
-                "`bad_words_ids` and `stop_strings` must not hold empty "
-                "ones. Received: an empty one"
+                "`bad_words_ids` and `stop_strings` must not contain empty "
+                "entries. Received: an empty one"
             )
 
     def _check_agreement(self) -> None:
@@ -215,10 +267,15 @@ class GenerationConfig:
                 "`num_beams` must be a multiple of `num_beam_groups`, "
                 f"{self.num_beam_groups}. Received: {self.num_beams}"
             )
-        if self.num_beams > 1 and (self.do_sample or self.penalty_alpha):
+        if self.num_beams > 1 and self.penalty_alpha:
             raise ValueError(
-                "`num_beams` above 1 goes with neither `do_sample` nor "
-                f"`penalty_alpha`. Received: num_beams={self.num_beams}"
+                "`num_beams` above 1 does not go with `penalty_alpha`. "
+                f"Received: num_beams={self.num_beams}"
+            )
+        if self.num_beam_groups > 1 and self.do_sample:
+            raise ValueError(
+                "`num_beam_groups` above 1 does not go with `do_sample`. "
+                f"Received: num_beam_groups={self.num_beam_groups}"
             )
         first = {*self.suppress_tokens, *self.begin_suppress_tokens}
         last = first if self.max_new_tokens == 1 else {*self.suppress_tokens}
@@ -236,19 +293,22 @@ class GenerationConfig:
                 "`penalty_alpha` needs `top_k` above 1 and no `do_sample`. "
                 f"Received: top_k={self.top_k}, do_sample={self.do_sample}"
             )
-        several = self.num_beams if self.num_beams > 1 else 1
-        if not self.do_sample and self.num_return_sequences > several:
+        alone = self.do_sample and self.num_beams == 1
+        if not alone and self.num_return_sequences > self.num_beams:
             raise ValueError(
-                "`num_return_sequences` must be at most `num_beams` unless "
-                "`do_sample` is set: the others would be equal. Received: "
+                "`num_return_sequences` must be at most `num_beams`, unless "
+                "single sequences are drawn with `do_sample`. Received: "
                 f"{self.num_return_sequences} with num_beams={self.num_beams}"
             )
 
     def check_vocabulary(self, vocab_size: int) -> None:
-        """Checks the ids against a model's vocabulary.
+        """Checks the ids against the vocabulary of a model.
+
+        Args:
+            vocab_size: Size of the vocabulary.
 
         Raises:
-            ValueError: One is outside, or no token is left to choose.
+            ValueError: An id is outside, or every token is forbidden.
         """
         for name, ids in self._ids():
             if max(ids, default=0) >= vocab_size:
@@ -268,7 +328,7 @@ class GenerationConfig:
             )
 
     def _ids(self) -> Iterator[tuple[str, TokenIds]]:
-        """Yields the fields that hold ids, and these."""
+        """Yields (field, ids) of the fields that hold ids."""
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.type == TokenIds:
@@ -282,7 +342,7 @@ class GenerationConfig:
 
     @property
     def pad_id(self) -> int:
-        """Id that fills up."""
+        """Id of padding."""
         if self.pad_token_id is not None:
             return self.pad_token_id
         return self.eos_token_id[0] if self.eos_token_id else 0
@@ -290,8 +350,11 @@ class GenerationConfig:
     def replace(self, **changes: Any) -> "GenerationConfig":
         """Returns the config with some fields changed.
 
+        Args:
+            **changes: New values by field.
+
         Raises:
-            ValueError: There is no such field, with the nearest name.
+            ValueError: A field is unknown or its value is wrong.
         """
         _check_names(changes)
         return dataclasses.replace(self, **changes)
@@ -299,28 +362,31 @@ class GenerationConfig:
     def for_call(self, **changes: Any) -> "GenerationConfig":
         """Returns the config with the fields of a call changed.
 
-        What this config says of a strategy gives way where the call chooses
-        another: sampling, several beams or contrastive search.
+        If the call chooses a strategy (sampling, beams or contrastive search),
+        the strategy of this config does not count.
+
+        Args:
+            **changes: New values by field.
 
         Raises:
-            ValueError: See `replace`; or fields of the call contradict each
-                other.
+            ValueError: A field is unknown or its value is wrong, or fields of
+                the call contradict each other.
         """
         _check_names(changes)
         fields = dataclasses.fields(self)
-        given = {f.name: getattr(self, f.name) for f in fields} | changes
-        own = {f.name: f.default for f in fields}
+        merged = {f.name: getattr(self, f.name) for f in fields} | changes
+        defaults = {f.name: f.default for f in fields}
         strategies = ("do_sample", "num_beams", "penalty_alpha")
-        if any(changes.get(n, own[n]) != own[n] for n in strategies):
-            given |= {n: own[n] for n in strategies if n not in changes}
-        idle = _idle(given).difference(changes)
-        return GenerationConfig(**{**given, **{n: own[n] for n in idle}})
+        if any(changes.get(n, defaults[n]) != defaults[n] for n in strategies):
+            merged |= {n: defaults[n] for n in strategies if n not in changes}
+        idle = _idle(merged).difference(changes)
+        return GenerationConfig(**{**merged, **{n: defaults[n] for n in idle}})
 
     def to_json(self) -> str:
-        """Returns what generation_config.json holds: all but defaults.
+        """Returns the contents of generation_config.json, without defaults.
 
-        With `do_sample` also a `top_k` of 0: where it is missing, Transformers
-        keeps 50.
+        With `do_sample` it always has `top_k`: its default in Transformers is
+        50.
         """
         values = {
             f.name: getattr(self, f.name)
@@ -336,15 +402,19 @@ class GenerationConfig:
 
     @classmethod
     def from_published(cls, values: dict[str, Any]) -> "GenerationConfig":
-        """Returns the config that a generation_config.json describes.
+        """Returns the config of a generation_config.json.
 
         Null means the default, and a list of one id this id. With `do_sample`
         a missing `top_k` is 50, as in Transformers. Fields that tfllm does not
-        have are left out, as are settings of a strategy that is not chosen:
-        published files hold a temperature or `top_k` without `do_sample`.
+        have are left out (see `left_out`), as are options of a strategy that
+        is off: published files have a temperature or `top_k` without
+        `do_sample`.
+
+        Args:
+            values: Contents of the file.
 
         Raises:
-            ValueError: A field has an impossible value.
+            ValueError: A field has a wrong value.
         """
         known = {
             field.name: values[field.name]
@@ -355,14 +425,36 @@ class GenerationConfig:
             value = known.get(field.name)
             if field.type == int | None and isinstance(value, list):
                 known[field.name] = value[0] if len(value) == 1 else value
+            if field.name in known:
+                # Fields that are left out below are checked as well.
+                typed(field.name, field.type, known[field.name])
         if known.get("do_sample"):
             known.setdefault("top_k", PUBLISHED_TOP_K)
         idle = _idle(known)
         return cls(**{k: v for k, v in known.items() if k not in idle})
 
 
+def left_out(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns fields that change the tokens and that tfllm does not have.
+
+    Fields at null or a neutral value do not count, nor do those about the form
+    or the computation of results.
+
+    Args:
+        values: Contents of a generation_config.json.
+    """
+    known = {field.name for field in dataclasses.fields(GenerationConfig)}
+    return {
+        name: value
+        for name, value in values.items()
+        if name not in known | _WITHOUT_EFFECT
+        and value
+        and value != _NEUTRAL.get(name)
+    }
+
+
 def _check_names(options: Iterable[str]) -> None:
-    """Raises ValueError for an option that there is not, with the nearest."""
+    """Raises ValueError for an unknown option, with the nearest name."""
     names = [field.name for field in dataclasses.fields(GenerationConfig)]
     for name in options:
         if name not in names:
@@ -373,12 +465,12 @@ def _check_names(options: Iterable[str]) -> None:
 
 
 def _idle(values: Mapping[str, Any]) -> set[str]:
-    """Returns the fields of strategies that other fields do not choose."""
-    found = set()
+    """Returns the fields of strategies that are off."""
+    idle = set()
     if not values.get("do_sample"):
-        found |= {"temperature", "top_p", "min_p", "typical_p"}
+        idle |= {"temperature", "top_p", "min_p", "typical_p"}
         if not values.get("penalty_alpha"):
-            found.add("top_k")
+            idle.add("top_k")
     if values.get("num_beams", 1) == 1:
-        found |= {"length_penalty", "early_stopping"}
-    return found
+        idle |= {"length_penalty", "early_stopping"}
+    return idle

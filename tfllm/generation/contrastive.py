@@ -1,4 +1,4 @@
-"""Contrastive search: probable tokens whose state differs from all before.
+"""Contrastive search: probable tokens whose states differ from earlier ones.
 
 Reference: Su et al., "A Contrastive Framework for Neural Text Generation",
 2022, section 3.2, equation 5.
@@ -17,20 +17,20 @@ from tfllm.generation.decode import (
     Steps,
     filled,
     forward_with_hidden,
-    positions,
+    num_columns,
     put_column,
-    take_rows,
+    read_prompts,
 )
 from tfllm.generation.processors import NEGATIVE_INFINITY, History
 
 
 class Contrast(NamedTuple):
-    """What the loop carries.
+    """Loop variables.
 
     Attributes:
-        state: As in greedy search, with the last token read already.
-        logits: float32 [R, V], of the next token.
-        hidden: float32 [R, S, D], directions of the states of all tokens.
+        state: State as in greedy search, but with the last token read.
+        logits: Logits of the next token, float32 [R, V].
+        hidden: Normalized hidden states of all tokens, float32 [R, S, D].
     """
 
     state: State
@@ -39,13 +39,13 @@ class Contrast(NamedTuple):
 
 
 class ContrastiveSearch(Steps):
-    """The functions of the loop.
+    """The loop of contrastive search.
 
     Args:
-        model: A Decoder that gives `hidden_states`.
+        model: Decoder that returns `hidden_states`.
         config: GenerationConfig with `penalty_alpha` and `top_k`.
-        room: Columns for new tokens.
-        token_bytes: The bytes of each token, for `stop_strings`.
+        room: Number of columns for new tokens.
+        token_bytes: Bytes of each token, for `stop_strings`.
     """
 
     def __init__(
@@ -55,7 +55,6 @@ class ContrastiveSearch(Steps):
         room: int,
         token_bytes: Sequence[bytes] | None = None,
     ) -> None:
-        """See the class."""
         super().__init__(model, config, room, token_bytes)
         self.copies = config.top_k
 
@@ -63,8 +62,8 @@ class ContrastiveSearch(Steps):
         self, prompts: tf.Tensor, real: tf.Tensor, limit: tf.Tensor
     ) -> State:
         """Generates; arguments as in `Steps.start`."""
-        width = prompts.shape[1]
         now = self._read(prompts, real)
+        width = num_columns(now.state.tokens) - self.room
 
         def goes_on(now: Contrast) -> tf.Tensor:
             return (now.state.length - width < limit) & tf.reduce_any(
@@ -78,34 +77,13 @@ class ContrastiveSearch(Steps):
 
     def _read(self, prompts: tf.Tensor, real: tf.Tensor) -> Contrast:
         """Reads the prompts."""
-        count, width = prompts.shape
-        pads = [[0, 0], [0, self.room]]
-        whole = tf.pad(real, pads, constant_values=True)
-        outputs, cache = self.model(
-            prompts,
-            padding_mask=whole,
-            position_ids=positions(real),
-            cache=self.model.create_cache(count, width + self.room),
-            last_only=True,
-        )
-        zeros = tf.zeros([count], tf.int32)
-        state = State(
-            tf.pad(prompts, pads),
-            whole,
-            cache,
-            tf.constant(width),
-            zeros,
-            zeros,
-            tf.zeros([count], tf.float32),
-            tf.fill([count], ""),
-        )
-        hidden = _direction(outputs["hidden_states"])
-        return Contrast(
-            state, outputs["clm"][:, -1], tf.pad(hidden, [*pads, [0, 0]])
-        )
+        outputs, state = read_prompts(self.model, prompts, real, self.room)
+        hidden = _normalized(outputs["hidden_states"])  # [R, P, D]
+        pads = [[0, 0], [0, self.room], [0, 0]]
+        return Contrast(state, outputs["clm"][:, -1], tf.pad(hidden, pads))
 
     def _step(self, now: Contrast, width: int, limit: tf.Tensor) -> Contrast:
-        """Reads the k best tokens of each row and keeps one of them."""
+        """Reads the k best tokens of each row, and keeps one of them."""
         state = now.state
         k = min(self.copies, now.logits.shape[1])
         seen = filled(state.real, state.length)
@@ -114,11 +92,11 @@ class ContrastiveSearch(Steps):
         for processor in self.processors:
             scores = processor(history, scores)
         best, tokens = tf.math.top_k(scores, k)  # [R, k]
-        chances = tf.gather(tf.nn.softmax(scores), tokens, batch_dims=1)
-        copied = tf.repeat(tf.range(state.tokens.shape[0]), k)
-        trial = tf.nest.map_structure(
-            lambda part: take_rows(part, copied), state
-        )
+        probabilities = tf.gather(
+            tf.nn.softmax(scores), tokens, batch_dims=1
+        )  # [R, k]
+        copied = tf.repeat(tf.range(state.tokens.shape[0]), k)  # [R * k]
+        trial = state.take_rows(copied)
         trial = trial._replace(
             tokens=put_column(
                 trial.tokens, tf.reshape(tokens, [-1]), state.length
@@ -126,22 +104,21 @@ class ContrastiveSearch(Steps):
             length=state.length + 1,
         )
         logits, hidden, trial = forward_with_hidden(self.model, trial)
-        hidden = _direction(hidden)
-        hidden = tf.reshape(hidden, [-1, k, hidden.shape[1]])
-        likeness = tf.matmul(hidden, now.hidden, transpose_b=True)  # [R, k, S]
-        likeness = tf.where(seen[:, None], likeness, -1.0)
+        hidden = _normalized(hidden)  # [R * k, D]
+        hidden = tf.reshape(hidden, [-1, k, hidden.shape[1]])  # [R, k, D]
+        cosines = tf.matmul(hidden, now.hidden, transpose_b=True)  # [R, k, S]
+        cosines = tf.where(seen[:, None], cosines, -1.0)
         alpha = self.config.penalty_alpha
-        worth = (1.0 - alpha) * chances - alpha * tf.reduce_max(likeness, 2)
-        # Forbidden tokens are among the k best where fewer are allowed.
-        worth = tf.where(best > NEGATIVE_INFINITY, worth, NEGATIVE_INFINITY)
-        choice = tf.argmax(worth, axis=1, output_type=tf.int32)
+        penalty = tf.reduce_max(cosines, 2)  # [R, k]
+        total = (1.0 - alpha) * probabilities - alpha * penalty
+        # If fewer than k tokens are allowed, forbidden ones are among them.
+        total = tf.where(best > NEGATIVE_INFINITY, total, NEGATIVE_INFINITY)
+        choice = tf.argmax(total, axis=1, output_type=tf.int32)  # [R]
         rows = tf.range(state.tokens.shape[0]) * k + choice
-        token = tf.gather(tokens, choice, batch_dims=1)
-        here = tf.range(now.hidden.shape[1]) == state.length
-        picked = tf.gather(hidden, choice, batch_dims=1)
-        cache = tf.nest.map_structure(
-            lambda part: take_rows(part, rows), trial.cache
-        )
+        token = tf.gather(tokens, choice, batch_dims=1)  # [R]
+        here = tf.range(now.hidden.shape[1]) == state.length  # [S]
+        picked = tf.gather(hidden, choice, batch_dims=1)  # [R, D]
+        cache = trial.cache.take_rows(rows)
         return Contrast(
             self._append(state, token, scores)._replace(cache=cache),
             tf.gather(logits, rows),
@@ -149,6 +126,6 @@ class ContrastiveSearch(Steps):
         )
 
 
-def _direction(hidden: tf.Tensor) -> tf.Tensor:
-    """Returns vectors of length 1, float32."""
+def _normalized(hidden: tf.Tensor) -> tf.Tensor:
+    """Scales vectors to length 1, in float32."""
     return tf.math.l2_normalize(tf.cast(hidden, tf.float32), axis=-1)

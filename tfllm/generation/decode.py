@@ -1,4 +1,4 @@
-"""Greedy search and sampling: one token at a time, in a compiled loop."""
+"""Greedy search and sampling: a compiled loop over single tokens."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
@@ -16,12 +16,31 @@ from tfllm.generation.samplers import create_filters, draw
 RUNNING, END, STOP = 0, 1, 2
 
 
-class Decoder(Protocol):
-    """What generation needs of a model; `tfllm.models.LanguageModel`.
+class Cache(Protocol):
+    """Interface of `tfllm.layers.Cache` for generation.
 
     Attributes:
-        transformer: What comes before the logits; with a cache, it returns
-            hidden states and the new caches.
+        length: Number of tokens read, int32 scalar.
+    """
+
+    length: Any
+
+    def take_rows(self, rows: Any) -> "Cache":
+        """Returns the cache of the rows, int32 [R], in this order."""
+
+    def reorder(self, rows: Any) -> "Cache":
+        """Returns the cache for beams in a new order within each prompt."""
+
+    def crop(self, length: Any) -> "Cache":
+        """Returns the cache without the tokens from `length` on."""
+
+
+class Decoder(Protocol):
+    """Interface of `tfllm.models.LanguageModel` for generation.
+
+    Attributes:
+        transformer: Model without the logits. With a cache it returns hidden
+            states and the new cache.
     """
 
     transformer: Any
@@ -29,54 +48,68 @@ class Decoder(Protocol):
     def logits(self, hidden_states: Any) -> Any:
         """Returns float32 logits of hidden states."""
 
-    def create_cache(self, batch_size: int, length: int) -> list[Any]:
-        """Returns empty caches."""
+    def start(
+        self, prompts: Any, real: Any, room: int
+    ) -> tuple[Any, Any, Cache]:
+        """Returns ids and mask of the first pass, [B, P], and a cache."""
 
     def __call__(
-        self,
-        token_ids: Any,
-        padding_mask: Any,
-        position_ids: Any,
-        cache: list[Any],
-        last_only: bool,
-    ) -> tuple[dict[str, Any], list[Any]]:
-        """Returns `clm` logits and `hidden_states`, and the new caches."""
+        self, token_ids: Any, padding_mask: Any, cache: Cache, last_only: bool
+    ) -> tuple[dict[str, Any], Cache]:
+        """Returns `clm` logits and `hidden_states`, and the new cache."""
 
 
 class State(NamedTuple):
-    """What a loop carries.
+    """Loop variables of R rows.
 
     Attributes:
-        tokens: int32 [R, S], prompts and what was generated.
-        real: bool [R, S], False for padding; true for columns to come.
-        cache: The model's, without the last token.
-        length: int32 scalar, columns filled.
-        finished: int32 [R], RUNNING, END or STOP.
-        lengths: int32 [R], tokens generated, the end of text included.
-        scores: float32 [R], sum of their log-probabilities among the tokens
-            that could be chosen, after all penalties and filters.
-        tail: string [R], the last bytes, for stop strings.
+        tokens: Prompts and continuations, int32 [R, S].
+        real: bool [R, S], false for padding, true for columns to come.
+        cache: Cache of the model, without the last token.
+        length: Number of filled columns, int32 scalar.
+        finished: RUNNING, END or STOP, int32 [R].
+        lengths: Number of generated tokens, end of text included, int32 [R].
+        scores: Sums of the tokens' log-probabilities, after all penalties and
+            filters, float32 [R].
+        tail: Last bytes of each row, for stop strings, string [R].
     """
 
     tokens: tf.Tensor
     real: tf.Tensor
-    cache: list[Any]
+    cache: Cache
     length: tf.Tensor
     finished: tf.Tensor
     lengths: tf.Tensor
     scores: tf.Tensor
     tail: tf.Tensor
 
+    def take_rows(self, rows: tf.Tensor) -> "State":
+        """Returns the state of the rows, int32 [R], in this order."""
+        return self._gathered(rows, self.cache.take_rows(rows))
+
+    def reorder(self, rows: tf.Tensor) -> "State":
+        """Returns the state for beams in a new order within each prompt."""
+        return self._gathered(rows, self.cache.reorder(rows))
+
+    def _gathered(self, rows: tf.Tensor, cache: Cache) -> "State":
+        """Gathers rows of all tensors, and replaces the cache."""
+        parts = {
+            name: tf.gather(value, rows)
+            for name, value in self._asdict().items()
+            if name not in ("cache", "length")
+        }
+        return self._replace(cache=cache, **parts)
+
 
 class Steps:
-    """The functions of one loop.
+    """The loop of greedy search and sampling.
 
     Args:
-        model: A Decoder.
-        config: GenerationConfig; `max_new_tokens` and `seed` come at run
-            time.
-        room: Columns for new tokens.
-        token_bytes: The bytes of each token, for `stop_strings`.
+        model: Decoder.
+        config: GenerationConfig; `max_new_tokens` and `seed` are arguments of
+            the methods.
+        room: Number of columns for new tokens.
+        token_bytes: Bytes of each token, for `stop_strings`.
     """
 
     def __init__(
@@ -86,7 +119,6 @@ class Steps:
         room: int,
         token_bytes: Sequence[bytes] | None = None,
     ) -> None:
-        """See the class."""
         self.model = model
         self.config = config
         self.room = room
@@ -107,12 +139,12 @@ class Steps:
         Args:
             prompts: int32 [R, P], padded on the left.
             real: bool [R, P].
-            rows: int64 [R], numbers of the rows.
+            rows: Numbers of the rows, int64 [R].
             seed: int64 scalar.
-            limit: int32 scalar, tokens to generate at most.
+            limit: Largest number of new tokens, int32 scalar.
         """
         logits, state = prefill(self.model, prompts, real, self.room)
-        width = num_columns(prompts)
+        width = num_columns(state.tokens) - self.room
         return self._choose(state, logits, width, rows, seed, limit)
 
     def advance(
@@ -123,7 +155,7 @@ class Steps:
         limit: tf.Tensor,
         until: tf.Tensor,
     ) -> State:
-        """Generates on, until all rows have `until` tokens or have ended."""
+        """Generates until all rows have `until` tokens or have ended."""
         width = num_columns(state.tokens) - self.room
 
         def goes_on(state: State) -> tf.Tensor:
@@ -146,7 +178,7 @@ class Steps:
         seed: tf.Tensor,
         limit: tf.Tensor,
     ) -> State:
-        """Chooses a token per row and puts it into the next column."""
+        """Chooses a token per row and writes it into the next column."""
         history = History(
             state.tokens,
             filled(state.real, state.length),
@@ -168,11 +200,11 @@ class Steps:
     def _append(
         self, state: State, token: tf.Tensor, scores: tf.Tensor
     ) -> State:
-        """Returns the state with one more token in each running row.
+        """Adds a token to each running row.
 
-        A row whose every token is forbidden stops before it.
+        Rows without an allowed token stop before it.
         """
-        running = state.finished == RUNNING
+        running = state.finished == RUNNING  # [R]
         runs = running
         if self.processors:
             runs &= ~all_forbidden(scores)
@@ -182,7 +214,7 @@ class Steps:
         finished = tf.where(running & ~runs, STOP, state.finished)
         finished = tf.where(runs & is_end(token, self.config), END, finished)
         finished = tf.where(
-            runs & (finished == RUNNING) & self.stops.found(tail),
+            runs & (finished == RUNNING) & self.stops.are_in(tail),
             STOP,
             finished,
         )
@@ -197,17 +229,16 @@ class Steps:
 
 
 class StopStrings:
-    """Texts that end a sequence, found in its bytes.
+    """Finds texts that end a sequence, in the bytes of its tokens.
 
     Args:
-        texts: The texts.
-        token_bytes: The bytes of each token, or None.
+        texts: Stop strings.
+        token_bytes: Bytes of each token, or None.
     """
 
     def __init__(
         self, texts: Sequence[str], token_bytes: Sequence[bytes] | None
     ) -> None:
-        """See the class."""
         self.texts = [text.encode() for text in texts]
         if not self.texts:
             return
@@ -219,12 +250,12 @@ class StopStrings:
             )
         self.pattern = rf"(?s)\C*({'|'.join(map(_quoted, texts))})\C*"
         self.keep = max(map(len, self.texts)) - 1
-        # Behind the tokens stands what the tokenizer lacks: no bytes. Rows
-        # that ended may be filled up with such an id.
+        # The last entry is for ids that the tokenizer lacks, which may pad
+        # rows that have ended.
         self.table = tf.constant([*token_bytes, b""])
 
     def append(self, tail: tf.Tensor, token: tf.Tensor) -> tf.Tensor:
-        """Returns the bytes in which a stop may be new, string [R]."""
+        """Returns the bytes that may contain a new stop string, [R]."""
         if not self.texts:
             return tail
         start = tf.maximum(tf.strings.length(tail) - self.keep, 0)
@@ -232,8 +263,8 @@ class StopStrings:
         number = tf.minimum(token, len(self.table) - 1)
         return tf.strings.join([kept, tf.gather(self.table, number)])
 
-    def found(self, tail: tf.Tensor) -> tf.Tensor:
-        """Returns whether a stop is in the bytes, bool [R]."""
+    def are_in(self, tail: tf.Tensor) -> tf.Tensor:
+        """Checks each row of bytes for a stop string; returns bool [R]."""
         if not self.texts:
             return tf.zeros(tf.shape(tail), tf.bool)
         return tf.strings.regex_full_match(tail, self.pattern)
@@ -250,32 +281,37 @@ def prefill(
     """Reads prompts padded on the left.
 
     Args:
-        model: A Decoder.
+        model: Decoder.
         prompts: int32 [R, P].
         real: bool [R, P].
-        room: Columns for new tokens.
+        room: Number of columns for new tokens.
 
     Returns:
-        float32 [R, V], logits of the first new token; and the state.
+        Logits of the first new token, float32 [R, V]; and the state.
     """
-    count, width = prompts.shape[0], num_columns(prompts)
+    outputs, state = read_prompts(model, prompts, real, room)
+    return outputs["clm"][:, -1], state
+
+
+def read_prompts(
+    model: Decoder, prompts: tf.Tensor, real: tf.Tensor, room: int
+) -> tuple[dict[str, tf.Tensor], State]:
+    """Returns the outputs of the model and the state; see `prefill`."""
+    tokens, real, cache = model.start(prompts, real, room)
+    count = tokens.shape[0]
     if count is None:
-        count = tf.shape(prompts)[0]
-    tokens = tf.pad(prompts, [[0, 0], [0, room]])
-    whole = tf.pad(real, [[0, 0], [0, room]], constant_values=True)
+        count = tf.shape(tokens)[0]
+    pads = [[0, 0], [0, room]]
+    whole = tf.pad(real, pads, constant_values=True)  # [R, P + room]
     outputs, cache = model(
-        prompts,
-        padding_mask=whole,
-        position_ids=positions(real),
-        cache=model.create_cache(count, width + room),
-        last_only=True,
+        tokens, padding_mask=whole, cache=cache, last_only=True
     )
     zeros = tf.zeros([count], tf.int32)
-    return outputs["clm"][:, -1], State(
-        tokens,
+    return outputs, State(
+        tf.pad(tokens, pads),
         whole,
         cache,
-        tf.convert_to_tensor(width),
+        tf.convert_to_tensor(num_columns(tokens)),
         zeros,
         zeros,
         tf.zeros([count], tf.float32),
@@ -295,19 +331,12 @@ def forward_with_hidden(
     """Reads the last token.
 
     Returns:
-        Logits float32 [R, V], its hidden state [R, D], and the state.
+        Logits float32 [R, V], hidden states [R, D], and the new state.
     """
     last = state.length - 1
-    token = tf.gather(state.tokens, last[None], axis=1)
-    count = tf.reduce_sum(
-        tf.cast(filled(state.real, state.length), tf.int32), axis=1
-    )
+    token = tf.gather(state.tokens, last[None], axis=1)  # [R, 1]
     outputs, cache = model(
-        token,
-        padding_mask=state.real,
-        position_ids=count[:, None] - 1,
-        cache=state.cache,
-        last_only=True,
+        token, padding_mask=state.real, cache=state.cache, last_only=True
     )
     return (
         outputs["clm"][:, -1],
@@ -317,26 +346,20 @@ def forward_with_hidden(
 
 
 def filled(real: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
-    """Returns bool [R, S], false for columns that are not filled yet."""
+    """Returns `real` with false for columns that are not filled, [R, S]."""
     return real & (tf.range(num_columns(real)) < length)
-
-
-def positions(real: tf.Tensor) -> tf.Tensor:
-    """Returns the number of real tokens before each, int32 [R, P]."""
-    counts = tf.cumsum(tf.cast(real, tf.int32), axis=1)
-    return tf.maximum(counts - 1, 0)
 
 
 def put_column(
     tokens: tf.Tensor, column: tf.Tensor, place: tf.Tensor
 ) -> tf.Tensor:
-    """Replaces column `place` of [R, S] by [R]."""
+    """Replaces the column `place` of tokens [R, S] by [R]."""
     here = tf.range(num_columns(tokens)) == place
     return tf.where(here[None], column[:, None], tokens)
 
 
 def num_columns(table: tf.Tensor) -> Any:
-    """Returns S of [R, S]: an int, or a scalar where only a run tells."""
+    """Returns S of [R, S]: an int, or a scalar if it is not static."""
     width = table.shape[1]
     return tf.shape(table)[1] if width is None else width
 
@@ -352,8 +375,3 @@ def is_end(token: tf.Tensor, config: GenerationConfig) -> tf.Tensor:
 def all_forbidden(scores: tf.Tensor) -> tf.Tensor:
     """Returns whether scores [..., V] leave no token to choose, bool [...]."""
     return tf.reduce_max(scores, axis=-1) == NEGATIVE_INFINITY
-
-
-def take_rows(part: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-    """Gathers rows of a part of the state; a scalar has none."""
-    return part if part.shape.rank == 0 else tf.gather(part, rows)

@@ -1,27 +1,26 @@
-"""The types of a config's fields: what they take, and its one form."""
+"""Types of the fields of GenerationConfig: checks and conversion."""
 
 import math
 import operator
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
-import numpy as np
-
 TokenIds = tuple[int, ...]
-_LEAST, _MOST = float(np.finfo("float32").tiny), float(np.finfo("float32").max)
+# Smallest normal number and largest number of float32.
+_LEAST, _MOST = 2.0**-126, (2.0 - 2.0**-23) * 2.0**127
 _LARGEST = 2**31 - 1
 
 
 def typed(name: str, kind: Any, value: Any) -> Any:
-    """Returns the value of a field in the one form of its type.
+    """Converts the value of a field to its type.
 
     Args:
-        name: The field.
-        kind: Its annotation.
-        value: What was given; one value or a list, where it holds several.
+        name: Name of the field.
+        kind: Annotation of the field.
+        value: Value; fields of several values take one value or a list.
 
     Raises:
-        ValueError: The value is of another type, or no finite number.
+        ValueError: The value has another type, or is not a finite number.
     """
     rule, convert = _TYPES[kind]
     try:
@@ -33,14 +32,14 @@ def typed(name: str, kind: Any, value: Any) -> Any:
 
 
 def _integer(value: Any) -> int:
-    """Returns an integer of any library as Python's."""
+    """Converts an integer of any library to Python's."""
     if isinstance(value, bool):
         raise TypeError
     return operator.index(value)
 
 
 def _id(value: Any) -> int:
-    """Returns an integer that TensorFlow's int32 holds."""
+    """Returns an integer within the range of int32."""
     number = _integer(value)
     if not -_LARGEST <= number <= _LARGEST:
         raise OverflowError
@@ -48,7 +47,7 @@ def _id(value: Any) -> int:
 
 
 def _number(value: Any) -> float:
-    """Returns a number that is finite, and not 0, in float32 as well."""
+    """Returns a number that float32 holds without overflow or underflow."""
     number = float(value)
     if isinstance(value, (bool, str, bytes)) or not math.isfinite(number):
         raise TypeError
@@ -70,7 +69,7 @@ def _text(value: Any) -> str:
 
 
 def _several(one: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:
-    """Returns what turns one or several values, or none, into a tuple."""
+    """Returns a function that converts one, several or no values to a tuple."""
 
     def convert(value: Any) -> tuple[Any, ...]:
         if value is None:
@@ -82,7 +81,7 @@ def _several(one: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:
     return convert
 
 
-# The annotation of a field -> what it must be, and what brings it into form.
+# Annotation of a field -> rule for errors, and conversion.
 _TYPES: dict[Any, tuple[str, Callable[[Any], Any]]] = {
     int: ("an integer", _integer),
     float: ("a finite number of float32", _number),

@@ -1,4 +1,4 @@
-"""Token ids in, token ids out: the entry to all ways of generating."""
+"""`generate`: continues prompts of token ids, by any decoding strategy."""
 
 import dataclasses
 import weakref
@@ -20,7 +20,7 @@ from tfllm.generation.speculative import SpeculativeDecoding
 Stream = Callable[[int, list[int]], None]
 
 _REASONS = {END: "eos", STOP: "stop"}
-# Configs of a model whose functions are kept: those used last.
+# Number of configs per model whose functions are cached.
 _MOST_FUNCTIONS = 64
 _FUNCTIONS: weakref.WeakKeyDictionary[Any, dict[Any, Any]] = (
     weakref.WeakKeyDictionary()
@@ -29,17 +29,18 @@ _FUNCTIONS: weakref.WeakKeyDictionary[Any, dict[Any, Any]] = (
 
 @dataclasses.dataclass(frozen=True)
 class GenerationOutput:
-    """What was generated.
+    """The generated sequences.
 
     Attributes:
-        sequences: New ids by prompt and, within, by returned sequence; the
-            end of text is the last id of a sequence that has one.
-        scores: Sums of log-probabilities, or beam scores, likewise.
+        sequences: New ids by prompt and returned sequence, with the
+            end-of-text token if there is one.
+        scores: Sums of log-probabilities, or beam scores, by prompt and
+            returned sequence.
         finish_reasons: "eos", "stop" (a stop string, or every token was
-            forbidden) or "length", likewise.
-        steps: Steps of the loop.
-        num_proposed: Tokens of the draft.
-        num_accepted: Those of them that were kept.
+            forbidden) or "length", by prompt and returned sequence.
+        steps: Number of steps of the loop.
+        num_proposed: Number of tokens that the draft proposed.
+        num_accepted: Number of proposed tokens that were kept.
     """
 
     sequences: list[list[list[int]]]
@@ -73,31 +74,74 @@ def generate(
     """Continues prompts.
 
     Args:
-        model: A Decoder, such as `task.model` of a CausalLM.
-        prompts: Ids of each; an empty one becomes `bos_token_id`.
-        config: What to generate; greedy by default.
-        draft: A much smaller Decoder of the same vocabulary, for speculative
+        model: Decoder, such as `task.model` of a CausalLM.
+        prompts: Ids of each prompt; an empty one becomes `bos_token_id`.
+        config: Options of decoding; greedy by default.
+        draft: Much smaller Decoder of the same vocabulary, for speculative
             decoding.
-        token_bytes: The bytes of each token, for `stop_strings`.
+        token_bytes: Bytes of each token, for `stop_strings`.
         stream: Called with new tokens as they come; not with beams, a draft
             or contrastive search.
         max_length: Longest sequence of the model.
         draft_max_length: Longest sequence of the draft.
-        vocab_size: Size of their vocabulary.
-        first_row: Number of the first sequence, on which its draws depend;
-            not 0 where the prompts are a part of more.
-        compiled: Compile the loop; False runs it eagerly, to look inside.
-        jit_compile: Compile each step in it with XLA.
+        vocab_size: Size of the vocabulary.
+        first_row: Number of the first sequence, which its draws depend on.
+            Set it if the prompts are a part of more prompts.
+        compiled: Compile the loop. False runs it eagerly, for debugging.
+        jit_compile: Compile each step with XLA.
 
     Raises:
-        ValueError: A prompt is empty and there is no `bos_token_id`, or too
-            long, or holds an id outside the vocabulary; or options do not
-            go together.
+        ValueError: A prompt is empty and there is no `bos_token_id`, is too
+            long, or has an id outside the vocabulary; or options do not go
+            together.
     """
     config = config or GenerationConfig()
     prompts = check_prompts(
         prompts, config, max_length, vocab_size, draft_max_length
     )
+    _check_strategy(config, draft, stream)
+    tokens, real = pad_prompts(prompts, config.pad_id)
+    functions = _functions(
+        model, config, draft, token_bytes, compiled, jit_compile and compiled
+    )
+    limit = tf.constant(config.max_new_tokens)
+    room = _room(config, draft)
+    copies = config.num_return_sequences
+    seed = tf.constant(config.seed, tf.int64)
+    if config.num_beams > 1:
+        # The number of a prompt is that of its first sequence.
+        rows = first_row + copies * tf.range(len(prompts), dtype=tf.int64)
+        beams = functions(
+            tf.constant(tokens), tf.constant(real), rows, seed, limit
+        )
+        return _from_beams(beams, config)
+    inputs = (
+        tf.constant(np.repeat(tokens, copies, axis=0)),
+        tf.constant(np.repeat(real, copies, axis=0)),
+    )
+    rows = first_row + tf.range(len(prompts) * copies, dtype=tf.int64)
+    if config.penalty_alpha:
+        return _from_state(functions(*inputs, limit), config, room)
+    if draft is not None:
+        speculation = functions(*inputs, rows, seed, limit)
+        return dataclasses.replace(
+            _from_state(speculation.state, config, room),
+            num_proposed=int(speculation.proposed),
+            num_accepted=int(speculation.accepted),
+        )
+    start, advance = functions
+    state = start(*inputs, rows, seed, limit)
+    if stream is None:
+        state = advance(state, rows, seed, limit, limit)
+    else:
+        state = _streamed(advance, state, rows, seed, limit, room, stream)
+    return _from_state(state, config, room)
+
+
+def _check_strategy(
+    config: GenerationConfig, draft: Decoder | None, stream: Stream | None
+) -> None:
+    """Raises ValueError for arguments that do not go with a strategy."""
     if (stream or draft) and (config.num_beams > 1 or config.penalty_alpha):
         raise ValueError(
             "`stream` and `draft` go with greedy search and sampling only. "
@@ -108,46 +152,11 @@ def generate(
         raise ValueError(
             "`stream` does not go with `draft`. Received: both. Leave one out."
         )
-    tokens, real = pad_prompts(prompts, config.pad_id)
-    functions = _functions(
-        model, config, draft, token_bytes, compiled, jit_compile and compiled
-    )
-    limit = tf.constant(config.max_new_tokens)
-    if config.num_beams > 1:
-        if config.stop_strings:
-            raise ValueError(
-                "`stop_strings` do not go with `num_beams`. Received: "
-                f"num_beams={config.num_beams}"
-            )
-        return _from_beams(
-            functions(tf.constant(tokens), tf.constant(real), limit), config
+    if config.num_beams > 1 and config.stop_strings:
+        raise ValueError(
+            "`stop_strings` do not go with `num_beams`. Received: "
+            f"num_beams={config.num_beams}"
         )
-    copies = config.num_return_sequences
-    inputs = (
-        tf.constant(np.repeat(tokens, copies, axis=0)),
-        tf.constant(np.repeat(real, copies, axis=0)),
-    )
-    rows = first_row + tf.range(len(prompts) * copies, dtype=tf.int64)
-    seed = tf.constant(config.seed, tf.int64)
-    if config.penalty_alpha:
-        return _from_state(functions(*inputs, limit), config, tokens.shape[1])
-    if draft is not None:
-        found = functions(*inputs, rows, seed, limit)
-        output = _from_state(found.state, config, tokens.shape[1])
-        return dataclasses.replace(
-            output,
-            num_proposed=int(found.proposed),
-            num_accepted=int(found.accepted),
-        )
-    start, advance = functions
-    state = start(*inputs, rows, seed, limit)
-    if stream is None:
-        state = advance(state, rows, seed, limit, limit)
-    else:
-        state = _streamed(
-            advance, state, rows, seed, limit, tokens.shape[1], stream
-        )
-    return _from_state(state, config, tokens.shape[1])
 
 
 def check_prompts(
@@ -158,24 +167,24 @@ def check_prompts(
     draft_max_length: int | None = None,
     names: Sequence[str] | None = None,
 ) -> list[list[int]]:
-    """Returns the prompts as lists, with a token where one is empty.
+    """Checks prompts and returns them as lists; empty ones become one token.
 
     Args:
-        prompts: As `generate` takes them, like what follows.
-        config: What to generate.
+        prompts: Ids of each prompt.
+        config: Options of decoding.
         max_length: Longest sequence of the model.
-        vocab_size: Size of its vocabulary.
+        vocab_size: Size of the vocabulary.
         draft_max_length: Longest sequence of the draft.
-        names: What errors call the prompts; default: `prompt 0` and so on.
+        names: Names of the prompts in errors; default: `prompt 0` and so on.
 
     Raises:
-        ValueError: See `generate`.
+        ValueError: As in `generate`.
     """
     if not len(prompts):
         raise ValueError("`prompts` must not be empty. Received: no prompt")
     if vocab_size:
         config.check_vocabulary(vocab_size)
-    found = []
+    checked = []
     for number, prompt in enumerate(prompts):
         name = names[number] if names else f"prompt {number}"
         ids = [int(i) for i in prompt]
@@ -203,12 +212,12 @@ def check_prompts(
                     f"{len(ids)} tokens and max_new_tokens="
                     f"{config.max_new_tokens}. Shorten one of them."
                 )
-        found.append(ids)
-    return found
+        checked.append(ids)
+    return checked
 
 
 def count_traces(model: Decoder) -> int:
-    """Returns how often functions of a model were traced, for tests."""
+    """Returns how often the functions of a model were traced, for tests."""
     total = 0
     for functions in _FUNCTIONS.get(model, {}).values():
         for function in (
@@ -216,6 +225,13 @@ def count_traces(model: Decoder) -> int:
         ):
             total += function.experimental_get_tracing_count()
     return total
+
+
+def _room(config: GenerationConfig, draft: Decoder | None) -> int:
+    """Returns the number of columns for new tokens."""
+    room = bucket(config.max_new_tokens)
+    # Proposals may reach past the last token that is kept.
+    return room if draft is None else room + config.num_assistant_tokens + 1
 
 
 def _functions(
@@ -226,39 +242,43 @@ def _functions(
     compiled: bool,
     jit_compile: bool,
 ) -> Any:
-    """Returns the function, or pair of them, that a config needs.
+    """Returns the cached function, or pair of functions, for a config.
 
-    One per model and config, but for the length and the seed, which come
-    at run time; those used last are kept.
+    There is one per model and config. Length and seed do not count: they are
+    arguments. Those that were used last stay in the cache.
     """
-    room = bucket(config.max_new_tokens)
+    room = _room(config, draft)
     static = dataclasses.replace(
-        config, max_new_tokens=room, min_new_tokens=0, seed=0
+        config,
+        max_new_tokens=bucket(config.max_new_tokens),
+        min_new_tokens=0,
+        seed=0,
     )
     key = (
         dataclasses.astuple(static),
         config.min_new_tokens,
         None if draft is None else id(draft),
-        _table(config, token_bytes),
+        _stop_table(config, token_bytes),
         compiled,
         jit_compile,
     )
-    known = _FUNCTIONS.setdefault(model, {})
-    functions = known.pop(key, None)
+    cache = _FUNCTIONS.setdefault(model, {})
+    functions = cache.pop(key, None)
     if functions is None:
         functions = _create(
             model, config, draft, token_bytes, room, compiled, jit_compile
         )
-    known[key] = functions  # the last, of those in a dict
-    if len(known) > _MOST_FUNCTIONS:
-        del known[next(iter(known))]
+    # A dict keeps its order: the oldest comes first.
+    cache[key] = functions
+    if len(cache) > _MOST_FUNCTIONS:
+        del cache[next(iter(cache))]
     return functions
 
 
-def _table(
+def _stop_table(
     config: GenerationConfig, token_bytes: Sequence[bytes] | None
 ) -> tuple[bytes, ...] | None:
-    """Returns the bytes of the tokens, if a function depends on them."""
+    """Returns the bytes of the tokens if the function needs them."""
     if not config.stop_strings or token_bytes is None:
         return None
     return tuple(token_bytes)
@@ -273,14 +293,14 @@ def _create(
     compiled: bool,
     jit_compile: bool,
 ) -> Any:
-    """Builds what `_functions` returns."""
+    """Creates what `_functions` returns."""
 
     def function(call: Any) -> Any:
         if not compiled:
             return call
         return tf.function(call, autograph=False)
 
-    # Not kept by the functions, which would keep it from being forgotten.
+    # A weak reference: the cached functions must not keep the model alive.
     model = weakref.proxy(model)
     if jit_compile:
         model = CompiledDecoder(model)
@@ -303,18 +323,19 @@ def _streamed(
     rows: tf.Tensor,
     seed: tf.Tensor,
     limit: tf.Tensor,
-    width: int,
+    room: int,
     stream: Stream,
 ) -> State:
-    """Advances token by token, and tells about each."""
-    told = np.zeros(state.tokens.shape[0], np.int32)
+    """Advances token by token, and calls `stream` with each."""
+    width = state.tokens.shape[1] - room
+    streamed = np.zeros(state.tokens.shape[0], np.int32)  # [R]
     while True:
         lengths = state.lengths.numpy()
         tokens = state.tokens.numpy()
-        for row in np.flatnonzero(lengths > told):
-            begin, end = width + told[row], width + lengths[row]
+        for row in np.flatnonzero(lengths > streamed):
+            begin, end = width + streamed[row], width + lengths[row]
             stream(int(row), tokens[row, begin:end].tolist())
-        told = lengths
+        streamed = lengths
         done = int(state.length) - width
         if done >= int(limit) or state.finished.numpy().all():
             return state
@@ -322,10 +343,11 @@ def _streamed(
 
 
 def _from_state(
-    state: State, config: GenerationConfig, width: int
+    state: State, config: GenerationConfig, room: int
 ) -> GenerationOutput:
-    """Returns what a loop without beams generated."""
-    tokens = state.tokens.numpy()[:, width:]
+    """Returns the output of a loop without beams."""
+    width = state.tokens.shape[1] - room
+    tokens = state.tokens.numpy()[:, width:]  # [R, S] -> [R, room]
     lengths = state.lengths.numpy()
     rows = [
         row[:length].tolist()
@@ -342,10 +364,10 @@ def _from_state(
 
 
 def _from_beams(
-    found: tuple[tf.Tensor, ...], config: GenerationConfig
+    beams: tuple[tf.Tensor, ...], config: GenerationConfig
 ) -> GenerationOutput:
-    """Returns what beam search found."""
-    tokens, lengths, scores, steps = (part.numpy() for part in found)
+    """Returns the output of beam search."""
+    tokens, lengths, scores, steps = (part.numpy() for part in beams)
     sequences = [
         [row[:n].tolist() for row, n in zip(rows, counts, strict=True)]
         for rows, counts in zip(tokens, lengths, strict=True)

@@ -1,7 +1,7 @@
-"""Changes to the scores of the next token, before one is chosen.
+"""Logits processors: penalties and rules for the next token.
 
-Each processor is a function (History, scores) -> scores in TensorFlow ops with
-static shapes: the same in eager mode and in a compiled loop.
+Each processor is a function (History, scores) -> scores of TensorFlow ops with
+static shapes, the same in eager mode and in a compiled loop.
 """
 
 from collections.abc import Callable
@@ -15,14 +15,14 @@ NEGATIVE_INFINITY = float("-inf")
 
 
 class History(NamedTuple):
-    """What was seen and generated so far.
+    """Tokens of prompt and continuation so far.
 
     Attributes:
         tokens: int32 [R, S]; columns from `length` on are not filled yet.
-        real: bool [R, S], False for padding and what is not filled.
-        length: int32 scalar, columns filled.
-        prompt_width: Columns of the prompts.
-        last_step: int32 scalar, step in which the last token is chosen.
+        real: bool [R, S], false for padding and for columns to come.
+        length: Number of filled columns, int32 scalar.
+        prompt_width: Number of columns of the prompts.
+        last_step: Step that chooses the last token, int32 scalar.
     """
 
     tokens: tf.Tensor
@@ -33,7 +33,7 @@ class History(NamedTuple):
 
     @property
     def step(self) -> tf.Tensor:
-        """Tokens generated so far."""
+        """Number of tokens generated so far."""
         return self.length - self.prompt_width
 
 
@@ -41,40 +41,40 @@ Processor = Callable[[History, tf.Tensor], tf.Tensor]
 
 
 def create_processors(config: GenerationConfig) -> list[Processor]:
-    """Returns the processors that a config asks for, in published order.
+    """Creates the processors of a config, in the order of Transformers.
 
-    NOTE: Transformers counts padding among the tokens of `no_repeat_ngram`;
-    here padding is nobody's token.
+    NOTE: Transformers counts padding as tokens in `no_repeat_ngram`; here it
+    is not.
     """
-    found: list[Processor] = []
+    processors: list[Processor] = []
     if config.repetition_penalty != 1.0:
-        found.append(repetition_penalty(config.repetition_penalty))
+        processors.append(repetition_penalty(config.repetition_penalty))
     if config.presence_penalty or config.frequency_penalty:
-        found.append(
+        processors.append(
             count_penalty(config.presence_penalty, config.frequency_penalty)
         )
     if config.no_repeat_ngram_size:
-        found.append(no_repeat_ngram(config.no_repeat_ngram_size))
+        processors.append(no_repeat_ngram(config.no_repeat_ngram_size))
     ends = {(i,) for i in config.eos_token_id}
     if words := tuple(w for w in config.bad_words_ids if w not in ends):
-        found.append(bad_words(words))
+        processors.append(bad_words(words))
     if config.min_new_tokens and config.eos_token_id:
-        found.append(
+        processors.append(
             suppressed_until(config.eos_token_id, config.min_new_tokens)
         )
     if config.forced_bos_token_id is not None:
-        found.append(forced_bos(config.forced_bos_token_id))
+        processors.append(forced_bos(config.forced_bos_token_id))
     if config.forced_eos_token_id is not None:
-        found.append(forced_eos(config.forced_eos_token_id))
+        processors.append(forced_eos(config.forced_eos_token_id))
     if config.suppress_tokens:
-        found.append(suppressed(config.suppress_tokens))
+        processors.append(suppressed(config.suppress_tokens))
     if config.begin_suppress_tokens:
-        found.append(suppressed_until(config.begin_suppress_tokens, 1))
-    return found
+        processors.append(suppressed_until(config.begin_suppress_tokens, 1))
+    return processors
 
 
 def repetition_penalty(penalty: float) -> Processor:
-    """Weakens tokens that occurred, in the prompt or since."""
+    """Penalizes tokens of the prompt and the continuation."""
 
     def process(history: History, scores: tf.Tensor) -> tf.Tensor:
         seen = _counts(history.tokens, history.real, scores) > 0.0
@@ -85,10 +85,11 @@ def repetition_penalty(penalty: float) -> Processor:
 
 
 def count_penalty(presence: float, frequency: float) -> Processor:
-    """Weakens tokens that were generated, by whether and how often."""
+    """Penalizes generated tokens, once and by how often they occurred."""
 
     def process(history: History, scores: tf.Tensor) -> tf.Tensor:
         new = tf.range(tf.shape(history.tokens)[1]) >= history.prompt_width
+        # [R, V]
         counts = _counts(history.tokens, history.real & new, scores)
         present = tf.cast(counts > 0.0, scores.dtype)
         return scores - present * presence - counts * frequency
@@ -97,20 +98,23 @@ def count_penalty(presence: float, frequency: float) -> Processor:
 
 
 def no_repeat_ngram(size: int) -> Processor:
-    """Forbids tokens that would complete an n-gram that occurred."""
+    """Forbids tokens that would repeat an n-gram."""
 
     def process(history: History, scores: tf.Tensor) -> tf.Tensor:
         tokens, real = history.tokens, history.real
         count = tf.maximum(tf.shape(tokens)[1] - size + 1, 0)
-        # The last n - 1 tokens; clipped, and then not used, while shorter.
+        # Columns of the last n - 1 tokens. Clipped while there are fewer, but
+        # then nothing matches.
         last = tf.maximum(history.length - size + 1 + tf.range(size - 1), 0)
         prefix = tf.gather(tokens, last, axis=1)  # [R, n - 1]
         windows = tf.stack(
             [tokens[:, i : count + i] for i in range(size)], axis=2
         )  # [R, W, n]
         whole = tf.stack([real[:, i : count + i] for i in range(size)], axis=2)
-        ends = tf.range(count) + size - 1
-        same = tf.reduce_all(windows[:, :, :-1] == prefix[:, None], axis=2)
+        ends = tf.range(count) + size - 1  # [W]
+        same = tf.reduce_all(
+            windows[:, :, :-1] == prefix[:, None], axis=2
+        )  # [R, W]
         matches = (
             same
             & tf.reduce_all(whole, axis=2)
@@ -124,18 +128,19 @@ def no_repeat_ngram(size: int) -> Processor:
 
 
 def bad_words(words: tuple[tuple[int, ...], ...]) -> Processor:
-    """Forbids the last token of sequences whose others just occurred."""
+    """Forbids tokens that would complete a sequence."""
 
     def process(history: History, scores: tf.Tensor) -> tf.Tensor:
         for word in words:
             start = history.length - len(word) + 1
             places = tf.maximum(start + tf.range(len(word) - 1), 0)
+            # For a word of n tokens: [R, n - 1]
             recent = tf.gather(history.tokens, places, axis=1)
             real = tf.gather(history.real, places, axis=1)
             before = tf.constant(word[:-1], tf.int32)
             occurred = tf.reduce_all((recent == before) & real, axis=1) & (
                 start >= 0
-            )
+            )  # [R]
             column = tf.one_hot(word[-1], scores.shape[1], True, False)
             scores = tf.where(
                 occurred[:, None] & column, NEGATIVE_INFINITY, scores
@@ -155,7 +160,7 @@ def suppressed(ids: tuple[int, ...]) -> Processor:
 
 
 def suppressed_until(ids: tuple[int, ...], steps: int) -> Processor:
-    """Forbids tokens until so many were generated."""
+    """Forbids tokens in the first steps."""
 
     def process(history: History, scores: tf.Tensor) -> tf.Tensor:
         banned = _among(ids, scores) & (history.step < steps)
@@ -165,7 +170,7 @@ def suppressed_until(ids: tuple[int, ...], steps: int) -> Processor:
 
 
 def forced_bos(token_id: int) -> Processor:
-    """Makes a token follow a prompt of one token."""
+    """Forces a token after a prompt of one token."""
 
     def process(history: History, scores: tf.Tensor) -> tf.Tensor:
         count = tf.reduce_sum(tf.cast(history.real, tf.int32), axis=1)
@@ -175,7 +180,7 @@ def forced_bos(token_id: int) -> Processor:
 
 
 def forced_eos(token_id: int) -> Processor:
-    """Makes the last step choose a token."""
+    """Forces a token in the last step."""
 
     def process(history: History, scores: tf.Tensor) -> tf.Tensor:
         return _force(token_id, history.step == history.last_step, scores)
@@ -184,13 +189,13 @@ def forced_eos(token_id: int) -> Processor:
 
 
 def _force(token_id: int, condition: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
-    """Leaves one token where a condition holds."""
+    """Forbids all other tokens where a condition holds."""
     only = tf.where(_among((token_id,), scores), 0.0, NEGATIVE_INFINITY)
     return tf.where(condition, only, scores)
 
 
 def _among(ids: tuple[int, ...], scores: tf.Tensor) -> tf.Tensor:
-    """Returns bool [1, V], true for some ids."""
+    """Returns bool [1, V], true for the ids."""
     size = scores.shape[1]
     inside = [i for i in ids if i < size]
     mask = tf.scatter_nd([[i] for i in inside], [1.0] * len(inside), [size])
@@ -210,7 +215,7 @@ def _counts(
     rows = tf.broadcast_to(
         tf.range(tf.shape(tokens)[0])[:, None], tf.shape(tokens)
     )
-    places = tf.stack([rows, tokens], axis=2)
+    places = tf.stack([rows, tokens], axis=2)  # [R, N, 2]
     return tf.scatter_nd(
         places, tf.cast(counted, scores.dtype), tf.shape(scores)
     )

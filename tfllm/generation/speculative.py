@@ -1,60 +1,64 @@
-"""Speculative decoding: a small model proposes, the large one checks.
+"""Speculative decoding: a small model proposes tokens, a large one checks them.
 
-Greedy output is that of greedy search; draws have the distribution of the
-large model. Rows of a batch go on together, by what all of them accepted.
+Greedy output equals that of greedy search; draws have the distribution of the
+large model. All rows of a batch advance by the same number of tokens, the least
+that a row accepts.
 
 Reference: Leviathan et al., "Fast Inference from Transformers via Speculative
 Decoding", 2023, algorithm 1.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
 from tfllm.generation.config import GenerationConfig
 from tfllm.generation.decode import (
     RUNNING,
+    Cache,
     Decoder,
     State,
     Steps,
     filled,
     forward,
+    num_columns,
     prefill,
     put_column,
 )
 from tfllm.generation.processors import History
 from tfllm.generation.samplers import draw_from, uniform
 
-# Streams of random numbers: proposals, tests, and what replaces one.
+# Streams of random numbers: for proposals, tests and replacements.
 _PROPOSE, _TEST, _REPLACE = 1, 2, 3
 
 
 class Speculation(NamedTuple):
-    """What the loop carries.
+    """Loop variables.
 
     Attributes:
-        state: Of the large model, its last token not read.
-        draft_cache: Of the small model, likewise.
-        proposed: int32 scalar, tokens proposed.
-        accepted: int32 scalar, those that were kept.
+        state: State of the large model, without the last token in its cache.
+        draft_cache: Cache of the small model, without the last token.
+        proposed: Number of proposed tokens, int32 scalar.
+        accepted: Number of proposed tokens that were kept, int32 scalar.
     """
 
     state: State
-    draft_cache: list[Any]
+    draft_cache: Cache
     proposed: tf.Tensor
     accepted: tf.Tensor
 
 
 class SpeculativeDecoding(Steps):
-    """The functions of the loop.
+    """The loop of speculative decoding.
 
     Args:
-        model: The large Decoder.
-        draft: The small one, of the same vocabulary.
+        model: Large Decoder.
+        draft: Small Decoder of the same vocabulary.
         config: GenerationConfig.
-        room: Columns for new tokens.
-        token_bytes: The bytes of each token, for `stop_strings`.
+        room: Number of columns for new tokens, `num_assistant_tokens` + 1
+            more than are kept.
+        token_bytes: Bytes of each token, for `stop_strings`.
     """
 
     def __init__(
@@ -65,10 +69,8 @@ class SpeculativeDecoding(Steps):
         room: int,
         token_bytes: Sequence[bytes] | None = None,
     ) -> None:
-        """See the class."""
+        super().__init__(model, config, room, token_bytes)
         self.ahead = config.num_assistant_tokens
-        # Proposals may reach past the last token that is kept.
-        super().__init__(model, config, room + self.ahead + 1, token_bytes)
         self.draft = draft
 
     def search(
@@ -80,10 +82,10 @@ class SpeculativeDecoding(Steps):
         limit: tf.Tensor,
     ) -> Speculation:
         """Generates; arguments as in `Steps.start`."""
-        width = prompts.shape[1]
         state = self.start(prompts, real, rows, seed, limit)
-        # What is proposed past the limit is not kept, and counts for no
-        # position: there may be no more of them.
+        width = num_columns(state.tokens) - self.room
+        # Proposals past the limit are not kept. They are masked, because the
+        # model may have no position for them.
         state = state._replace(real=filled(state.real, width + limit))
         _, draft = prefill(self.draft, prompts, real, self.room)
         now = Speculation(state, draft.cache, tf.constant(0), tf.constant(0))
@@ -106,20 +108,20 @@ class SpeculativeDecoding(Steps):
         seed: tf.Tensor,
         limit: tf.Tensor,
     ) -> Speculation:
-        """Proposes, checks, and keeps the tokens up to the first refused."""
+        """Proposes, checks, and keeps the tokens before the first refusal."""
         state = now.state
-        trial, chances = self._propose(now, width, rows, seed, limit)
-        scores, cache = self._check(trial, state, width, limit)
+        trial, probabilities = self._propose(now, width, rows, seed, limit)
+        scores, cache = self._score(trial, state, width, limit)
         step = state.length - width
         proposals = [
             tf.gather(trial.tokens, state.length + i, axis=1)
             for i in range(self.ahead)
         ]
-        accepts, final = self._judge(
-            proposals, chances, scores, rows, seed, step
+        accepts, final = self._accept(
+            proposals, probabilities, scores, rows, seed, step
         )
         runs = state.finished == RUNNING
-        left = limit - step - 1  # one token comes on top of those accepted
+        left = limit - step - 1  # one more token follows those accepted
         agreed = tf.where(runs, accepts, self.ahead)
         kept = tf.minimum(tf.reduce_min(agreed), left)
         after = state
@@ -138,8 +140,8 @@ class SpeculativeDecoding(Steps):
                 }
             )
         return Speculation(
-            after._replace(cache=_rewind(cache, after.length - 1)),
-            _rewind(trial.cache, after.length - 1),
+            after._replace(cache=cache.crop(after.length - 1)),
+            trial.cache.crop(after.length - 1),
             now.proposed + tf.minimum(left, self.ahead),
             now.accepted + kept,
         )
@@ -152,31 +154,31 @@ class SpeculativeDecoding(Steps):
         seed: tf.Tensor,
         limit: tf.Tensor,
     ) -> tuple[State, list[tf.Tensor]]:
-        """Lets the small model run ahead.
+        """Generates proposals with the small model.
 
         Returns:
-            A state with the proposals and the small model's cache, and their
-            distributions, float32 [R, V] each.
+            State with the proposals and the small model's cache; and, for
+            draws, the distribution of each proposal, float32 [R, V].
         """
         trial = now.state._replace(cache=now.draft_cache)
-        chances = []
+        distributions = []
         for _ in range(self.ahead):
             logits, trial = forward(self.draft, trial)
             scores = self._process(trial, logits, width, limit)
             if self.config.do_sample:
-                chance = tf.nn.softmax(scores)
+                probabilities = tf.nn.softmax(scores)
                 step = trial.length - width
-                token = draw_from(chance, seed, rows, step, _PROPOSE)
-                chances.append(chance)
+                token = draw_from(probabilities, seed, rows, step, _PROPOSE)
+                distributions.append(probabilities)
             else:
                 token = tf.argmax(scores, axis=1, output_type=tf.int32)
             trial = trial._replace(
                 tokens=put_column(trial.tokens, token, trial.length),
                 length=trial.length + 1,
             )
-        # The last proposal is read as well, in case all are kept.
+        # The cache needs the last proposal too, if all are kept.
         _, trial = forward(self.draft, trial)
-        return trial, chances
+        return trial, distributions
 
     def _process(
         self, state: State, logits: tf.Tensor, width: int, limit: tf.Tensor
@@ -195,23 +197,20 @@ class SpeculativeDecoding(Steps):
             logits = keep(logits)
         return logits
 
-    def _check(
+    def _score(
         self, trial: State, state: State, width: int, limit: tf.Tensor
-    ) -> tuple[list[tf.Tensor], list[Any]]:
+    ) -> tuple[list[tf.Tensor], Cache]:
         """Reads the last token and all proposals with the large model.
 
         Returns:
-            Scores float32 [R, V], after each; and the large model's cache.
+            Scores after each of them, float32 [R, V]; and the large model's
+            cache.
         """
         length = state.length
         columns = length - 1 + tf.range(self.ahead + 1)
-        counts = tf.cumsum(
-            tf.cast(filled(trial.real, trial.length), tf.int32), axis=1
-        )
         outputs, cache = self.model(
             tf.gather(trial.tokens, columns, axis=1),
             padding_mask=trial.real,
-            position_ids=tf.gather(counts, columns, axis=1) - 1,
             cache=state.cache,
             last_only=False,
         )
@@ -222,44 +221,41 @@ class SpeculativeDecoding(Steps):
             scores.append(self._process(past, logits, width, limit))
         return scores, cache
 
-    def _judge(
+    def _accept(
         self,
         proposals: list[tf.Tensor],
-        chances: list[tf.Tensor],
+        distributions: list[tf.Tensor],
         scores: list[tf.Tensor],
         rows: tf.Tensor,
         seed: tf.Tensor,
         step: tf.Tensor,
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        """Returns how many proposals each row accepts, and what replaces.
+        """Tests the proposals.
 
         Returns:
-            int32 [R]; and, should the row refuse proposal i, the token in
-            its place, int32 [R] for each i; the last follows them all.
+            Number of proposals that each row accepts, int32 [R]; and for each
+            proposal the token that replaces it if refused, int32 [R], with
+            the token after all proposals at the end.
         """
         goes_on = tf.ones_like(proposals[0], tf.bool)
         accepts = tf.zeros_like(proposals[0])
         final = []
-        for i, wanted in enumerate(scores):
+        for i, logits in enumerate(scores):
             if not self.config.do_sample:
-                token = tf.argmax(wanted, axis=1, output_type=tf.int32)
+                token = tf.argmax(logits, axis=1, output_type=tf.int32)
                 final.append(token)
                 if i < self.ahead:
                     goes_on &= token == proposals[i]
                     accepts += tf.cast(goes_on, tf.int32)
                 continue
-            chance = tf.nn.softmax(wanted)
-            rest = chance
+            target = tf.nn.softmax(logits)  # [R, V]
+            rest = target
             if i < self.ahead:
-                ours = tf.gather(chance, proposals[i], batch_dims=1)
-                theirs = tf.gather(chances[i], proposals[i], batch_dims=1)
-                goes_on &= uniform(seed, rows, step + i, _TEST) * theirs < ours
+                draft = distributions[i]
+                p = tf.gather(target, proposals[i], batch_dims=1)  # [R]
+                q = tf.gather(draft, proposals[i], batch_dims=1)  # [R]
+                goes_on &= uniform(seed, rows, step + i, _TEST) * q < p
                 accepts += tf.cast(goes_on, tf.int32)
-                rest = tf.maximum(chance - chances[i], 0.0)
+                rest = tf.maximum(target - draft, 0.0)
             final.append(draw_from(rest, seed, rows, step + i, _REPLACE))
         return accepts, final
-
-
-def _rewind(cache: list[Any], length: tf.Tensor) -> list[Any]:
-    """Returns caches that forget all but the first `length` positions."""
-    return [part._replace(index=length) for part in cache]

@@ -1,12 +1,21 @@
-"""config.json, and what `--model` may say instead of one."""
+"""Reads config.json, resolves `--model`, and checks that a tokenizer fits."""
+
+from __future__ import annotations
 
 import difflib
 import json
 import os
 import pathlib
-from typing import Any
+import re
+from typing import TYPE_CHECKING, Any
 
+from tfllm.interop.tensor_files import SafetensorsFolder, has_tensors
 from tfllm.models import FAMILIES, Family, TransformerConfig
+from tfllm.models.published import check_parameters
+from tfllm.tokenizers.special_tokens import ROLES
+
+if TYPE_CHECKING:
+    from tfllm.tokenizers import Tokenizer
 
 CONFIG_FILE = "config.json"
 OWN_KEY = "tfllm"
@@ -16,7 +25,7 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
     """Returns the object in a JSON file.
 
     Raises:
-        ValueError: The file is missing, or not JSON, or not an object.
+        ValueError: The file is missing, or is not a JSON object.
     """
     if not path.is_file():
         raise ValueError(
@@ -43,14 +52,15 @@ def read_config(
     """Reads config.json.
 
     Args:
-        folder: Local model folder, or a config.json itself.
+        folder: Local model folder, or the path of a config.json.
 
     Returns:
         The family and the config.
 
     Raises:
-        ValueError: The file is missing or damaged, of a family that tfllm
-            does not have, or says something that the family cannot be.
+        ValueError: The file is missing or damaged, its family is unknown, a
+            value is not supported, or a size differs from the tensors beside
+            it.
     """
     path = pathlib.Path(folder)
     if path.is_dir() or path.suffix != ".json":
@@ -64,23 +74,76 @@ def read_config(
         )
     family = FAMILIES[name]
     try:
-        return family, family.from_published(values)
+        config = family.from_published(values)
+        check_parameters(config)
+        if pathlib.Path(folder).is_dir() and has_tensors(path.parent):
+            shapes = SafetensorsFolder(path.parent).shapes()
+            _check_tensor_sizes(family, config, shapes)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"'{path}' must be right. {error}") from error
+        raise ValueError(f"'{path}' is wrong: {error}") from error
+    return family, config
+
+
+def _check_tensor_sizes(
+    family: Family,
+    config: TransformerConfig,
+    shapes: dict[str, tuple[int, ...]],
+) -> None:
+    """Raises ValueError if a size in the config differs from the tensors."""
+    names = {family.name_in_table(name): s for name, s in shapes.items()}
+    full = {
+        name if name.startswith(family.prefix) else family.prefix + name: shape
+        for name, shape in names.items()
+    }
+    key, layer = family.layers
+    pattern = re.escape(layer).replace(re.escape("{}"), r"(\d+)")
+    numbers = [
+        int(match[1]) for match in map(re.compile(pattern).match, full) if match
+    ]
+    stored = {key: (max(numbers) + 1, "layers")} if numbers else {}
+    for size in family.shown_sizes(config):
+        shape = full.get(size.tensor, ())
+        if len(shape) == 2:
+            place = f"{size.tensor} of shape {list(shape)}"
+            stored[size.key] = shape[size.axis], place
+    published = family.to_published(config)
+    for key, (number, place) in stored.items():
+        if published[key] != number:
+            raise ValueError(
+                f"`{key}` must be {number}, as the tensors beside it have it "
+                f"({place}). Received: {published[key]}. Correct the file, or "
+                "fetch the tensors that belong to it."
+            )
+
+
+def family_of(spec: str) -> Family | None:
+    """Returns the family that `--model` names; None if it is unknown.
+
+    Args:
+        spec: As in `resolve_model`; or a hub id, which gives None.
+
+    Raises:
+        ValueError: A config.json is damaged.
+    """
+    path = pathlib.Path(spec)
+    if path.suffix != ".json":
+        path = path / CONFIG_FILE
+    if path.is_file():
+        return FAMILIES.get(str(read_json(path).get("model_type")))
+    return FAMILIES.get(spec.partition(":")[0])
 
 
 def resolve_model(spec: str, **overrides: Any) -> TransformerConfig:
     """Returns the config that `--model` names.
 
     Args:
-        spec: `FAMILY:SIZE`, or the path of a config.json or of a folder that
-            has one.
+        spec: `FAMILY:SIZE`, or the path of a config.json or of its folder.
         **overrides: Arguments of the family's `config` to replace; for a
-            config.json `vocab_size` and `dropout`. None leaves a value.
+            config.json only `vocab_size` and `dropout`. None keeps a value.
 
     Raises:
-        ValueError: There is no such family, size or file, with the nearest
-            valid name.
+        ValueError: The family, size or file does not exist; the message has
+            the nearest valid name.
     """
     overrides = {k: v for k, v in overrides.items() if v is not None}
     if spec.endswith(".json") or os.path.isdir(spec):
@@ -102,7 +165,7 @@ def resolve_model(spec: str, **overrides: Any) -> TransformerConfig:
 def _override(
     config: TransformerConfig, overrides: dict[str, Any]
 ) -> TransformerConfig:
-    """Returns the config with some of its numbers replaced."""
+    """Returns a config with dropout or vocabulary size replaced."""
     for name, value in overrides.items():
         if name == "dropout":
             config = config.with_dropout(value)
@@ -116,45 +179,71 @@ def _override(
     return config
 
 
-def check_kind(tokenizer: Any, family: str, source: str = "tokenizer") -> None:
-    """Raises ValueError if a tokenizer is not of the kind of a family.
+def check_kind(
+    tokenizer: Tokenizer, family: str, source: str = "`tokenizer`"
+) -> None:
+    """Raises ValueError if a family does not read this kind of tokenizer.
 
     Args:
-        tokenizer: Has a `kind`.
+        tokenizer: The tokenizer.
         family: Name of the family.
-        source: The flag or file that the tokenizer came from.
+        source: Flag or file of the tokenizer, for messages.
     """
-    kind = FAMILIES[family].tokenizer
-    if tokenizer.kind != kind:
+    kinds = FAMILIES[family].tokenizer.kinds
+    if tokenizer.kind not in kinds:
         raise ValueError(
-            f"`{source}` must be of the kind that the family {family} "
-            f"reads, {kind!r}. Received: {tokenizer.kind!r}. Use the "
-            "tokenizer that belongs to the model."
+            f"{source} must be of the kind that the family {family} "
+            f"reads, {' or '.join(map(repr, kinds))}. Received: "
+            f"{tokenizer.kind!r}. Use the tokenizer that belongs to the model."
+        )
+
+
+def _check_roles(tokenizer: Tokenizer, family: str, source: str) -> None:
+    """Raises ValueError if the row template needs a missing special token."""
+    special, template = tokenizer.special, tokenizer.template
+    missing = [
+        role
+        for role in ROLES
+        if role in (*template.opens, *template.closes)
+        and getattr(special, role) is None
+    ]
+    if missing:
+        raise ValueError(
+            f"{source} must have a {missing[0]} token, which rows of the model "
+            "have. Received: "
+            f"{', '.join(tokenizer.special_tokens.all()) or 'none'}. Make a "
+            f"vocabulary with tools.build_vocab --model={family}, or name a "
+            "token that the vocabulary has in tokenizer_config.json."
         )
 
 
 def check_vocabulary(
-    tokenizer: Any, config: TransformerConfig, source: str = "tokenizer"
+    tokenizer: Tokenizer, config: TransformerConfig, source: str = "`tokenizer`"
 ) -> None:
-    """Raises ValueError if a tokenizer has ids outside a model's table.
+    """Raises ValueError if a tokenizer does not fit a model.
+
+    Its kind, special tokens, number of tokens and padding id are compared.
 
     Args:
-        tokenizer: Has a `vocab_size`.
-        config: The model's.
-        source: The flag or file that the tokenizer came from.
+        tokenizer: The tokenizer.
+        config: Config of the model.
+        source: Flag or file of the tokenizer, for messages.
     """
     check_kind(tokenizer, config.family, source)
+    _check_roles(tokenizer, config.family, source)
     if tokenizer.vocab_size > config.vocab_size:
         raise ValueError(
-            f"`{source}` must not have more tokens than the model has rows, "
+            f"{source} must not have more tokens than the model has rows, "
             f"{config.vocab_size} (`vocab_size`). Received: "
             f"{tokenizer.vocab_size} tokens. Use the tokenizer that belongs "
             "to the model, or a model with a larger table."
         )
     pad_id = tokenizer.pad_id
-    if pad_id != config.pad_token_id:
+    # Families without a padding token may pad with any token.
+    has_pad = FAMILIES[config.family].tokenizer.template.pad == "pad"
+    if has_pad and pad_id != config.pad_token_id:
         raise ValueError(
-            f"`{source}` must pad with the model's `pad_token_id`, "
+            f"{source} must pad with the model's `pad_token_id`, "
             f"{config.pad_token_id}. Received: {pad_id}. Use the "
             "tokenizer that belongs to the model."
         )

@@ -1,36 +1,56 @@
-"""The model folder: the Hugging Face layout, read and written natively.
+"""Saves and loads model folders in the layout of Hugging Face.
 
     config.json  model.safetensors (or shards and their index)  vocab.txt ...
 
-`config.json` is the published one of the family plus our own key `tfllm`,
-which says what task it was; other libraries keep unknown keys. Needs no
-TensorFlow, except for `load`, which returns a task.
+`config.json` has the published keys of the family and a key `tfllm`, which
+describes the task; other libraries keep unknown keys. Needs no TensorFlow,
+except for `load`, which returns a task.
 """
 
-import contextlib
+from __future__ import annotations
+
 import dataclasses
+import itertools
 import json
 import os
-import pathlib
 import re
-import sys
-import tempfile
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import tfllm
 from tfllm import file_access
-from tfllm.interop import stored_task, tensor_files, weights
+from tfllm.interop import (
+    embedding_folder,
+    embedding_tensors,
+    generation_file,
+    model_card,
+    stored_task,
+    tensor_files,
+    tokenizer_lengths,
+    weights,
+)
 from tfllm.interop.config_file import (
     CONFIG_FILE,
     OWN_KEY,
     check_vocabulary,
     read_config,
-    read_json,
     resolve_model,
 )
+from tfllm.interop.local_folders import (
+    local_folder,
+    named_write_errors,
+    staging_folder,
+)
 from tfllm.interop.weights import LoadReport
+from tfllm.learning.methods import Method
+from tfllm.learning.train_settings import TrainSettings
 from tfllm.models import FAMILIES, Family, TransformerConfig
+from tfllm.version import __version__
+
+if TYPE_CHECKING:
+    import keras
+
+    from tfllm.tasks import Task
+    from tfllm.tokenizers import Tokenizer
 
 __all__ = [
     "LoadReport",
@@ -45,7 +65,7 @@ __all__ = [
     "stamps",
 ]
 
-# What decides the results of a model: its config, weights and tokenizer.
+# Files that decide the results of a model: config, weights, tokenizer.
 _DECISIVE = (
     CONFIG_FILE,
     "generation_config.json",
@@ -54,107 +74,158 @@ _DECISIVE = (
     "special_tokens_map.json",
     "vocab.*",
     "merges.txt",
+    "*.model",
+    "added_tokens.json",
+    # sentence-transformers.
+    "modules.json",
+    "*sentence*.json",
+    "[0-9]_*/*",
 )
+
+# A folder with a tokenizer has at least one of these.
+_TOKENIZERS: tuple[str, ...] = ("tokenizer.json", "vocab.json", "vocab.txt")
+_TOKENIZERS += ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 
 MAX_SHARD_BYTES = 5 * 10**9
 
-# Differences in these leave a model what it is.
+# Fields of blocks that may differ between a folder and a model.
 _FREE = re.compile(r"dropout|initializer_range")
 
 
 def save(
-    model: Any,
+    model: keras.Layer,
     folder: str | os.PathLike[str],
-    tokenizer: Any = None,
+    tokenizer: Tokenizer | None = None,
     extra_config: dict[str, Any] | None = None,
     max_shard_bytes: int = MAX_SHARD_BYTES,
 ) -> None:
-    """Writes a model folder; a file is there whole or not at all.
+    """Saves a model as a folder in the layout of Hugging Face.
 
-    config.json comes last, so a folder that has one is complete. Weights are
-    float32 under any policy.
+    Each file is written whole or not at all, config.json last: a folder that
+    has one is complete. Weights are float32 under any policy. A model card
+    that its user edited is kept.
 
     Args:
         model: A task, a model with heads, or a bare Transformer.
-        folder: Local or remote; made if missing.
-        tokenizer: Writes its own files by `save(folder)`, or None.
+        folder: Local or remote folder, created if missing.
+        tokenizer: Tokenizer to save; None: that of the task, if it has one.
         extra_config: More keys for config.json, or None.
-        max_shard_bytes: Larger models are written as shards with an index.
+        max_shard_bytes: Largest weights file. Larger models are written as
+            shards with an index.
 
     Raises:
-        ValueError: The tokenizer's vocabulary does not fit the model.
+        ValueError: The tokenizer does not fit the model; or the model has
+            weights that neither its family nor a method saves.
         OSError: The folder cannot be written, or the disk is full.
     """
-    folder = os.fspath(folder)
+    folder = os.path.expanduser(os.fspath(folder))
     root = weights.root_of(model)
     family = FAMILIES[root.config.family]
+    if tokenizer is None:
+        tokenizer = getattr(model, "tokenizer", None)
     if tokenizer is not None:
         check_vocabulary(tokenizer, root.config)
+    methods = _methods_of(model)
+    weights.check_covered(
+        model,
+        family,
+        [v for method in methods for v in method.covered(model)],
+    )
     config = _published_config(model, family, extra_config or {})
+    kind = weights.architecture_of(model)
     shapes = {
-        weight.published: weights.published_shape(weight, variable)
+        family.name_in_files(weight.published, kind): weights.published_shape(
+            weight, variable
+        )
         for weight, variable in weights.weights_of(model, family)
+        # `write_modules` writes the tensors of modules.
+        if "/" not in weight.published
     }
-    with _writable(folder), _staging(folder) as local:
+    with named_write_errors(folder), staging_folder(folder) as local:
         local.mkdir(parents=True, exist_ok=True)
         if tokenizer is not None:
-            tokenizer.save(str(local))
+            tokenizer.save(str(local), family.tokenizer)
+        tensors = weights.published_tensors(model, family)
         tensor_files.write(
             local,
             shapes,
-            weights.published_tensors(model, family),
+            itertools.islice(tensors, len(shapes)),
             max_shard_bytes,
         )
-        if getattr(root, "architecture", None) == "causal_lm":
-            _write_generation_config(model, root.config, local)
+        if getattr(model, "embeds", False):
+            embedding_folder.write_modules(model, local, tensors)
+        if _generates(model):
+            generation_file.write_generation_config(model, root.config, local)
+        for method in methods:
+            method.write(model, str(local))
         text = json.dumps(config, indent=2, sort_keys=True) + "\n"
         with file_access.write_atomically(str(local / CONFIG_FILE)) as file:
             file.write(text)
+    with named_write_errors(folder):
+        model_card.write(folder)
 
 
 def load_weights(
-    model: Any, folder: str | os.PathLike[str], partial: bool = False
+    model: keras.Layer, folder: str | os.PathLike[str], partial: bool = False
 ) -> LoadReport:
-    """Assigns the weights of a model folder to a model.
+    """Loads the weights of a model folder into a model.
 
     Args:
         model: A task, a model with heads, or a bare Transformer.
         folder: Local or remote folder, or a hub id.
-        partial: Let heads keep their values where the folder has none of
-            this shape, and leave out tensors that the model has no use for.
+        partial: Keep the values of heads that the folder lacks or has in
+            another shape, and skip tensors that the model does not use.
 
     Returns:
-        What did not fit; empty unless `partial`.
+        The names that did not fit; empty unless `partial`.
 
     Raises:
-        ValueError: The folder is of another family, damaged, or does not
-            fit; nothing is assigned then.
+        ValueError: The folder is damaged, of another family, does not fit,
+            or holds weights of methods that the model does not have. No
+            weight is changed then.
     """
     family = FAMILIES[weights.root_of(model).config.family]
     with local_folder(folder) as local:
-        found, _ = read_config(local)
-        if found.name != family.name:
+        stored_family, _ = read_config(local)
+        if stored_family.name != family.name:
             raise ValueError(
                 f"model folder '{folder}' must be of the model's family, "
-                f"{family.name!r}. Received: family {found.name!r}. Name the "
-                "folder of another run, or change `model`."
+                f"{family.name!r}. Received: family {stored_family.name!r}. "
+                "Name the folder of another run, or change `model`."
             )
-        return weights.assign(
+        stored = {type(m).name for m in stored_task.read_methods(local)}
+        methods = [m for m in _methods_of(model) if m.name in stored]
+        if missing := sorted(stored - {method.name for method in methods}):
+            raise ValueError(
+                f"model folder '{folder}' holds weights of the methods "
+                f"{missing}, and so must the model. Received: a model without "
+                "them. Load the folder with `tfllm.load`."
+            )
+        embeds = getattr(model, "embeds", False)
+        open_tensors = (
+            embedding_tensors.tensors
+            if embeds
+            else tensor_files.SafetensorsFolder
+        )
+        report = weights.assign(
             model,
             family,
-            tensor_files.SafetensorsFolder(local),
+            open_tensors(local),
             partial=partial,
             origin=f"model folder '{folder}'",
         )
+        for method in methods:
+            method.read(model, str(local))
+        return report
 
 
 def init_from(
-    model: Any, folder: str | os.PathLike[str], partial: bool = False
+    model: keras.Layer, folder: str | os.PathLike[str], partial: bool = False
 ) -> LoadReport:
-    """Loads weights to start training from.
+    """Loads the weights of a model folder to start training from.
 
-    Unlike `load_weights` it also compares what shapes do not show: heads,
-    activation, epsilon.
+    Unlike `load_weights` it also compares settings that shapes do not show:
+    number of heads, activation, epsilon.
 
     Args:
         model: A task, a model with heads, or a bare Transformer.
@@ -162,16 +233,16 @@ def init_from(
         partial: As in `load_weights`.
 
     Returns:
-        What did not fit; empty unless `partial`.
+        The names that did not fit; empty unless `partial`.
 
     Raises:
-        ValueError: As `load_weights`; or the blocks are of another kind.
+        ValueError: As `load_weights`; or the blocks have other settings.
     """
     with local_folder(folder) as local:
-        found, theirs = read_config(local)
-        ours = weights.root_of(model).config
-        differences = _differences(theirs, ours)
-        if found.name == ours.family and differences:
+        family, stored = read_config(local)
+        config = weights.root_of(model).config
+        differences = _block_differences(stored, config)
+        if family.name == config.family and differences:
             raise ValueError(
                 f"`init_from` '{folder}' must have the blocks of the model. "
                 f"Received: {'; '.join(differences)}. Give that folder's "
@@ -181,175 +252,153 @@ def init_from(
 
 
 def load(
-    folder: str | os.PathLike[str], partial: bool = False, **options: Any
-) -> Any:
-    """Builds the task that a model folder holds and loads its weights.
+    folder: str | os.PathLike[str],
+    kind: str | None = None,
+    partial: bool = False,
+    revision: str | None = None,
+    tokenizer: Tokenizer | None = None,
+    **options: Any,
+) -> Task:
+    """Loads a model folder or a model of the hub as a task with its weights.
 
-    For a folder of other origin the published class says which: a model
-    with one of the heads of `tfllm.models.task_models` its task, a bare
-    encoder `Embedding`. What else is causal becomes a `CausalLM`, the rest a
-    `MaskedLM`, with a sentence objective if it has the sequence head.
+    Without `kind`, a folder of tfllm names its task. For other folders the
+    published class decides: a head of `tfllm.models.task_models` gives its
+    task, a bare encoder an `Embedding`. Other decoders become a `CausalLM`,
+    other encoders a `MaskedLM`, with a sentence objective if they have the
+    sequence head.
 
     Args:
-        folder: Local or remote folder, or a hub id.
-        partial: As in `load_weights`.
-        **options: For the task, e.g. `dtype="mixed_bfloat16"`.
+        folder: Local or remote folder, or a hub id such as
+            `google-bert/bert-base-uncased` or `gpt2`.
+        kind: Name of the task to build, one of `tfllm.tasks.TASKS`. Heads
+            that it does not use are skipped.
+        partial: As in `load_weights`: heads that the folder lacks are
+            initialized, to be trained.
+        revision: Branch, tag or commit of a hub id; None: the main branch.
+        tokenizer: Tokenizer to use instead of that of the folder.
+        **options: Arguments of the task, e.g. `dtype="mixed_bfloat16"`.
 
     Returns:
-        The task.
+        The task. Its `tokenizer` is that of the folder, or None.
 
     Raises:
-        ValueError: As `load_weights`; or the task is not known.
+        ValueError: As `load_weights`; or neither the folder nor `kind` names
+            the task; or the tokenizer does not fit the model.
     """
     # Tasks are TensorFlow; the rest of this file is not.
-    from tfllm.tasks import CausalLM, create
+    from tfllm.tasks import create
 
-    with local_folder(folder) as local:
+    with local_folder(folder, revision) as local:
         family, config = read_config(local)
-        name, settings = stored_task.read_settings(local, family, config)
-        task = create(name, config, **{**settings, **options})
-        load_weights(task, local, partial=partial)
-        if isinstance(task, CausalLM):
-            task.text = _text_generation(local, config)
+        name, settings = stored_task.read_settings(local, family, config, kind)
+        try:
+            task = create(name, config, **{**settings, **options})
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"model folder '{folder}' must describe a {name}. {error}"
+            ) from error
+        task.attach(stored_task.read_methods(local))
+        report = load_weights(task, local, partial or kind is not None)
+        missing = report.missing + report.misshaped
+        if missing and not partial:
+            raise ValueError(
+                f"`kind` must be a task whose weights '{folder}' has. "
+                f"Received: {name!r}, without {tensor_files.shortened(missing)}"
+                ". Leave `kind` out, or give `partial=True` to train them."
+            )
+        if tokenizer is None:
+            if any((local / file).is_file() for file in _TOKENIZERS):
+                tokenizer = read_tokenizer(local, config, task.fills_masks)
+            if not task.embeds:
+                tokenizer_lengths.heed(local, task)
+        else:
+            check_vocabulary(tokenizer, config)
+        task.tokenizer = tokenizer
+        if task.generates:
+            task.text = generation_file.read_text_generation(local, task)
     return task
 
 
 def stamps(folder: str) -> list[tuple[str, int, int]]:
-    """Returns what changes with the results of a folder's model.
+    """Returns the stamps of all files that decide a model's results.
 
     Args:
-        folder: Local or remote; the files of a hub id are not looked at.
+        folder: Local or remote folder; a hub id has no stamps.
 
     Returns:
-        See `tfllm.file_access.stamps`.
+        (name, size, time) per file, as `tfllm.file_access.stamps`.
     """
     return file_access.stamps(folder, _DECISIVE)
 
 
-def _write_generation_config(
-    model: Any, config: TransformerConfig, folder: pathlib.Path
-) -> None:
-    """Writes how a causal model continues texts where a call is silent."""
-    from tfllm.generation import GENERATION_CONFIG_FILE, GenerationConfig
-
-    text = getattr(model, "text", None)
-    generation = (
-        GenerationConfig.from_published(_special_ids(config))
-        if text is None
-        else text.config
-    )
-    path = file_access.join(str(folder), GENERATION_CONFIG_FILE)
-    with file_access.write_atomically(path) as file:
-        file.write(generation.to_json())
+def _methods_of(model: keras.Layer) -> tuple[Method, ...]:
+    """Returns the methods of a task; empty for a bare model."""
+    return getattr(model, "settings", TrainSettings()).methods
 
 
-def _special_ids(config: TransformerConfig) -> dict[str, int | None]:
-    """Returns the ids that generation needs."""
-    return {
-        "bos_token_id": config.bos_token_id,
-        "eos_token_id": config.eos_token_id,
-        "pad_token_id": config.pad_token_id,
-    }
+def _generates(model: keras.Layer) -> bool:
+    """Returns whether a model continues texts."""
+    # A model without a task is asked for its head.
+    has_head = hasattr(weights.root_of(model), "lm_head")
+    return getattr(model, "generates", has_head)
 
 
-def _text_generation(folder: pathlib.Path, config: TransformerConfig) -> Any:
-    """Returns how a folder's model continues texts; None without tokenizer."""
-    from tfllm.generation import GENERATION_CONFIG_FILE, GenerationConfig
-    from tfllm.tasks.text_generation import TextGeneration
-    from tfllm.tokenizers import load_tokenizer
-
-    names = ("tokenizer.json", "vocab.json")
-    if not any((folder / name).is_file() for name in names):
-        return None
-    tokenizer = load_tokenizer(str(folder))
-    check_vocabulary(tokenizer, config, f"tokenizer in '{folder}'")
-    # Older folders have these in config.json.
-    values: dict[str, Any] = dict(_special_ids(config))
-    file = folder / GENERATION_CONFIG_FILE
-    if file.is_file():
-        values |= read_json(file)
-    try:
-        generation = GenerationConfig.from_published(values)
-    except ValueError as error:
-        raise ValueError(f"'{file}': {error}. Correct the file.") from error
-    return TextGeneration(tokenizer, generation)
-
-
-@contextlib.contextmanager
-def local_folder(
+def read_tokenizer(
     folder: str | os.PathLike[str],
-) -> Iterator[pathlib.Path]:
-    """Gives a local folder for a local or remote one, or for a hub id.
+    config: TransformerConfig,
+    mask_in_text: bool = False,
+) -> Tokenizer:
+    """Loads the tokenizer of a local model folder.
 
     Args:
-        folder: A folder, or `organisation/name` on the Hugging Face hub if
-            there is no folder of this name.
-
-    Yields:
-        The folder; a copy of a remote one lives until the block ends.
+        folder: Local model folder.
+        config: Config of its model; the family adds what the files leave
+            out.
+        mask_in_text: Whether texts may contain the mask token.
 
     Raises:
-        ValueError: There is no such folder, here or on the hub.
+        ValueError: The tokenizer is missing, damaged, or does not fit the
+            model.
     """
-    name = os.fspath(folder)
-    if file_access.is_remote(name):
-        with tempfile.TemporaryDirectory() as copy:
-            _copy_files(name, copy)
-            yield pathlib.Path(copy)
-    elif os.path.isdir(name):
-        yield pathlib.Path(name)
-    elif re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name):
-        yield pathlib.Path(_download(name))
-    else:
-        raise ValueError(
-            "a model folder must exist, or be a hub id such as "
-            f"google-bert/bert-base-uncased. Received: {name!r}"
-        )
+    from tfllm.tokenizers import load_tokenizer
 
-
-def _download(hub_id: str) -> str:
-    """Returns the local copy of a model on the hub."""
-    import huggingface_hub
-
-    try:
-        return huggingface_hub.snapshot_download(
-            hub_id, allow_patterns=["*.json", "*.safetensors", "*.txt"]
-        )
-    # Any failure of a network, a proxy or a server ends up here.
-    except Exception as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ValueError(
-            "a model folder must exist, or be a hub id that can be fetched. "
-            f"Received: {hub_id!r}, no folder here, and the hub says: "
-            f"{reason[0]}"
-        ) from error
+    spec = FAMILIES[config.family].tokenizer
+    tokenizer = load_tokenizer(
+        os.fspath(folder), spec=spec, mask_in_text=mask_in_text
+    )
+    check_vocabulary(tokenizer, config, f"the tokenizer in '{folder}'")
+    return tokenizer
 
 
 def _published_config(
-    model: Any, family: Family, extra: dict[str, Any]
+    model: keras.Layer, family: Family, extra: dict[str, Any]
 ) -> dict[str, Any]:
-    """Returns config.json: the family's, ours, and more keys."""
+    """Returns config.json: published keys, those of tfllm, and `extra`."""
     root = weights.root_of(model)
-    kind = getattr(root, "architecture", "encoder")
-    own = {"version": tfllm.__version__}
+    settings = {"version": __version__}
     labels = {}
     if root is not model and hasattr(model, "objectives"):
-        own |= stored_task.write_settings(model)
+        settings |= stored_task.task_settings(model)
         labels = model.to_published()
+    architecture = weights.architecture_of(model)
+    published = family.to_published(root.config)
+    if architecture == "sequence_classification":
+        # Transformers finds the last token of padded rows by this id.
+        published["pad_token_id"] = root.config.pad_token_id
     return {
-        **family.to_published(root.config),
+        **published,
         **labels,
-        "architectures": [family.architectures[kind]],
+        "architectures": [family.architectures[architecture]],
         "dtype": "float32",
-        OWN_KEY: own,
+        OWN_KEY: settings,
         **extra,
     }
 
 
-def _differences(
-    theirs: TransformerConfig, ours: TransformerConfig
+def _block_differences(
+    stored: TransformerConfig, config: TransformerConfig
 ) -> list[str]:
-    """Returns the fields in which blocks of two configs differ."""
+    """Describes how the blocks of a stored config and of a model differ."""
 
     def flat(values: dict[str, Any], path: str) -> Iterator[tuple[str, Any]]:
         for name, value in values.items():
@@ -358,51 +407,10 @@ def _differences(
             elif not _FREE.search(name):
                 yield f"{path}.{name}", value
 
-    first = dict(flat(dataclasses.asdict(theirs.block), "block"))
-    second = dict(flat(dataclasses.asdict(ours.block), "block"))
+    first = dict(flat(dataclasses.asdict(stored.block), "block"))
+    second = dict(flat(dataclasses.asdict(config.block), "block"))
     return [
         f"`{name}` {first.get(name)!r} in the folder, {value!r} in the model"
         for name, value in second.items()
         if first.get(name) != value
     ]
-
-
-@contextlib.contextmanager
-def _writable(folder: str) -> Iterator[None]:
-    """Makes every failure to write an OSError that names the folder."""
-    try:
-        yield
-    except OSError as error:
-        if folder in str(error):
-            raise
-        raise OSError(f"cannot write '{folder}': {error}") from error
-    except Exception as error:
-        tf = sys.modules.get("tensorflow")
-        if tf is None or not isinstance(error, tf.errors.OpError):
-            raise
-        raise OSError(f"cannot write '{folder}': {error}") from error
-
-
-@contextlib.contextmanager
-def _staging(folder: str) -> Iterator[pathlib.Path]:
-    """Gives the folder itself, or a local one that is copied to a remote."""
-    if not file_access.is_remote(folder):
-        yield pathlib.Path(folder)
-        return
-    with tempfile.TemporaryDirectory() as local:
-        yield pathlib.Path(local)
-        _copy_files(local, folder)
-
-
-def _copy_files(source: str, target: str) -> None:
-    """Copies the files of a folder, config.json last."""
-    import tensorflow as tf
-
-    names = [n for n in tf.io.gfile.listdir(source) if not n.endswith("/")]
-    file_access.make_folder(target)
-    for name in sorted(names, key=lambda n: (n == CONFIG_FILE, n)):
-        path = file_access.join(source, name)
-        if not tf.io.gfile.isdir(path):
-            partial = file_access.join(target, f"{name}.partial")
-            tf.io.gfile.copy(path, partial, overwrite=True)
-            file_access.rename(partial, file_access.join(target, name))

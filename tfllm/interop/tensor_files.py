@@ -1,6 +1,6 @@
-"""Safetensors files of a folder: one, or shards with an index.
+"""Reads and writes safetensors: one file, or shards with an index.
 
-Needs no TensorFlow: the JAX backend reads model folders as well.
+Needs no TensorFlow, so that the JAX backend can read model folders.
 """
 
 import contextlib
@@ -30,24 +30,28 @@ class TensorSource(Protocol):
         ...
 
 
+def has_tensors(folder: pathlib.Path) -> bool:
+    """Returns whether a folder has safetensors files."""
+    return any((folder / name).is_file() for name in (WEIGHTS_FILE, INDEX_FILE))
+
+
 class SafetensorsFolder:
-    """The tensors of a model folder.
+    """The tensors of a model folder, read one at a time.
 
     Args:
         folder: Local folder with `model.safetensors`, or with shards and
             their index.
 
     Raises:
-        ValueError: The folder has no such files, or one is damaged.
+        ValueError: The folder has no safetensors files, or one is damaged.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        """See the class."""
         self.folder = pathlib.Path(folder)
         self._files: dict[str, Any] = {}
         self._names: dict[str, str] = {}
         for file in self._file_names():
-            with _naming(self.folder / file):
+            with _named_read_errors(self.folder / file):
                 # A context manager would close the memory map too early.
                 opened = safetensors.safe_open(self.folder / file, "numpy")
             self._files[file] = opened
@@ -94,16 +98,16 @@ class SafetensorsFolder:
         }
 
     def read(self, name: str) -> np.ndarray:
-        """Returns one tensor as float32, from whatever it is stored as."""
+        """Returns one tensor as float32, whatever its stored type."""
         file = self._names[name]
-        with _naming(self.folder / file):
+        with _named_read_errors(self.folder / file):
             tensor = self._files[file].get_tensor(name)
         return np.asarray(tensor).astype(np.float32, copy=False)
 
 
 @contextlib.contextmanager
-def _naming(path: pathlib.Path) -> Iterator[None]:
-    """Turns an error of the safetensors package into one that says where."""
+def _named_read_errors(path: pathlib.Path) -> Iterator[None]:
+    """Turns an error of safetensors into a ValueError that names the file."""
     try:
         yield
     except safetensors.SafetensorError as error:
@@ -114,7 +118,7 @@ def _naming(path: pathlib.Path) -> Iterator[None]:
 
 
 def shortened(names: Iterable[str], limit: int = 5) -> str:
-    """Returns the first names, and how many more there are."""
+    """Returns the first names as text, and the number of the others."""
     names = list(names)
     text = ", ".join(names[:limit])
     return f"{text}, and {len(names) - limit} more" if names[limit:] else text
@@ -128,11 +132,11 @@ def write(
 ) -> None:
     """Writes float32 tensors as one file, or as shards with an index.
 
-    At most one shard is in memory. Files appear under their names when all
-    are complete; what an earlier save left and this one does not use goes.
+    Memory holds one shard at a time. Files get their names when all are
+    complete. Weights of an earlier save that are not overwritten are deleted.
 
     Args:
-        folder: Exists.
+        folder: Existing local folder.
         shapes: Shape by name, in the order of `tensors`.
         tensors: (name, tensor) pairs.
         max_shard_bytes: Largest file, unless one tensor alone is larger.
@@ -141,7 +145,7 @@ def write(
         OSError: The disk is full, or the folder is not writable.
     """
     sizes = {name: 4 * int(np.prod(s)) for name, s in shapes.items()}
-    shards = _shards(sizes, max_shard_bytes)
+    shards = _names_by_shard(sizes, max_shard_bytes)
     count = len(shards)
     files = (
         [WEIGHTS_FILE]
@@ -162,14 +166,14 @@ def write(
                 safetensors.numpy.save_file(
                     part, temporary, metadata={"format": "pt"}
                 )
-                # The package lets none but the owner read; a server may be
-                # another user.
+                # safetensors lets only the owner read its files, but a
+                # server may run as another user.
                 temporary.chmod(0o666 & ~_umask())
         if count > 1:
             written.append(
                 (folder / f"{INDEX_FILE}.partial", folder / INDEX_FILE)
             )
-            written[-1][0].write_text(_index(files, shards, sizes))
+            written[-1][0].write_text(_index_json(files, shards, sizes))
     except BaseException:
         for temporary, _ in written:
             temporary.unlink(missing_ok=True)
@@ -186,8 +190,8 @@ def _umask() -> int:
     return mask
 
 
-def _shards(sizes: dict[str, int], limit: int) -> list[list[str]]:
-    """Returns the names of each file: consecutive, up to `limit` bytes."""
+def _names_by_shard(sizes: dict[str, int], limit: int) -> list[list[str]]:
+    """Returns the tensor names of each file of up to `limit` bytes."""
     shards: list[list[str]] = [[]]
     total = 0
     for name, size in sizes.items():
@@ -199,10 +203,10 @@ def _shards(sizes: dict[str, int], limit: int) -> list[list[str]]:
     return shards
 
 
-def _index(
+def _index_json(
     files: list[str], shards: list[list[str]], sizes: dict[str, int]
 ) -> str:
-    """Returns the JSON that says which file has which tensor."""
+    """Returns the index: the file of each tensor."""
     return json.dumps(
         {
             "metadata": {"total_size": sum(sizes.values())},
@@ -218,7 +222,7 @@ def _index(
 
 
 def _remove_stale(folder: pathlib.Path, current: set[str]) -> None:
-    """Removes the weights of an earlier save, which readers might prefer."""
+    """Removes weights of an earlier save: loaders might read them instead."""
     for pattern in (WEIGHTS_FILE, INDEX_FILE, "model-*-of-*.safetensors"):
         for path in folder.glob(pattern):
             if path.name not in current:
@@ -227,7 +231,7 @@ def _remove_stale(folder: pathlib.Path, current: set[str]) -> None:
 
 @contextlib.contextmanager
 def _as_os_error(path: pathlib.Path) -> Iterator[None]:
-    """Turns an error of the safetensors package into an OSError."""
+    """Turns an error of safetensors into an OSError."""
     try:
         yield
     except safetensors.SafetensorError as error:

@@ -1,6 +1,9 @@
-"""TF1 BERT checkpoints, as google-research/bert published them.
+"""Reads and writes TF1 BERT checkpoints in the layout of google-research.
 
     bert_config.json   bert_model.ckpt.{index,data-*}   vocab.txt
+
+A checkpoint may have any name, such as model.ckpt-1000. Paths are its prefix,
+or its folder if it is the only one there.
 
 Reference: https://github.com/google-research/bert, modeling.py and
 run_pretraining.py.
@@ -8,9 +11,9 @@ run_pretraining.py.
 
 import json
 import re
-import shutil
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -21,14 +24,18 @@ from tfllm.interop.weights import LoadReport
 from tfllm.models import FAMILIES, TransformerConfig
 
 CONFIG_FILE = "bert_config.json"
-CHECKPOINT = "bert_model.ckpt"
+CHECKPOINT = "bert_model.ckpt"  # name of checkpoints written here
+_INDEX = ".index"
+_SHOWN = 5  # checkpoints listed in a message
 VOCAB_FILE = "vocab.txt"
+_VOCABULARIES = (VOCAB_FILE, "tokenizer.json")
 
-# Theirs has one name for both forms of GELU; this key says which.
+# bert_config.json has one name for both forms of GELU; this key tells them
+# apart.
 _GELU_KEY = "tfllm_gelu"
 _FAMILY = FAMILIES["bert"]
 
-# Published (safetensors) name -> TF1 name, in this order.
+# Regular expressions from published names to TF1 names, applied in order.
 _RENAMES = (
     (r"\.layer\.(\d+)\.", r".layer_\1."),
     (r"LayerNorm\.weight$", "LayerNorm.gamma"),
@@ -55,14 +62,13 @@ class Tf1Checkpoint:
 
     Args:
         prefix: Path up to `.index`.
-        config: Of the model; says which tensors there should be.
+        config: Config of the model, which lists the tensors.
 
     Raises:
-        ValueError: There is no such checkpoint, or it is damaged.
+        ValueError: The checkpoint is missing or damaged.
     """
 
     def __init__(self, prefix: str, config: TransformerConfig) -> None:
-        """See the class."""
         try:
             self._reader = tf.train.load_checkpoint(prefix)
         except (tf.errors.OpError, ValueError, RuntimeError) as error:
@@ -81,43 +87,48 @@ class Tf1Checkpoint:
         }
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Returns the shapes that the tensors have as published."""
+        """Returns the shape of each tensor in the published layout."""
         stored = self._reader.get_variable_to_shape_map()
         return {
-            name: tuple(stored[theirs][:: self._step(theirs)])
-            for name, theirs in self._stored.items()
+            name: tuple(stored[tf1][:: self._step(tf1)])
+            for name, tf1 in self._stored.items()
         }
 
     def read(self, name: str) -> np.ndarray:
-        """Returns one tensor as float32, shaped as published."""
-        theirs = self._stored[name]
-        tensor = np.asarray(self._reader.get_tensor(theirs), np.float32)
-        return tensor.T if self._step(theirs) == -1 else tensor
+        """Returns one tensor as float32 in the published layout."""
+        stored = self._stored[name]
+        tensor = np.asarray(self._reader.get_tensor(stored), np.float32)
+        return tensor.T if self._step(stored) == -1 else tensor
 
     @staticmethod
     def _step(name: str) -> int:
-        """Returns -1 if the published matrix is the transpose."""
+        """Returns the slice step of a shape: -1 reverses a transposed one."""
         return -1 if name.endswith("/kernel") else 1
 
 
 def read_config(folder: str) -> TransformerConfig:
-    """Returns the config that bert_config.json describes.
+    """Reads bert_config.json.
 
-    NOTE: "gelu" is the tanh form here, as the repository computes it since
-    February 2019, unless tfllm wrote the file and says otherwise.
+    NOTE: "gelu" means the tanh form, as google-research/bert computes it
+    since February 2019, unless tfllm wrote the file with another form.
 
     Args:
-        folder: Local or remote.
+        folder: Local or remote folder. Without a bert_config.json its only
+            other JSON file is read.
 
     Raises:
         ValueError: The file is missing or damaged.
     """
     path = file_access.join(folder, CONFIG_FILE)
     if not file_access.exists(path):
-        raise ValueError(
-            f"`input` must have a {CONFIG_FILE}. Received: {folder!r}. Copy "
-            "the one that came with the checkpoint there."
-        )
+        names = _names_ending_in(folder, ".json")
+        if len(names) != 1:
+            raise ValueError(
+                f"`input` must have a {CONFIG_FILE}, or one other JSON file. "
+                f"Received: {folder!r} with {shortened(names) or 'none'}. Name "
+                f"the one that came with the checkpoint {CONFIG_FILE}."
+            )
+        path = file_access.join(folder, names[0])
     try:
         with file_access.open_binary(path) as file:
             values = dict(json.loads(file.read()))
@@ -130,22 +141,60 @@ def read_config(folder: str) -> TransformerConfig:
     return _FAMILY.from_published(values)
 
 
-def load_weights(model: Any, path: str, partial: bool = False) -> LoadReport:
-    """Assigns a TF1 checkpoint to a BERT.
+def _names_ending_in(folder: str, ending: str) -> list[str]:
+    """Returns the file names with an ending, sorted; empty without folder."""
+    if not tf.io.gfile.isdir(folder):
+        return []
+    names = tf.io.gfile.listdir(folder)
+    return sorted(name for name in names if name.endswith(ending))
+
+
+def _prefix(path: str) -> str:
+    """Returns the prefix of a checkpoint.
+
+    Args:
+        path: The prefix, or a folder with one checkpoint.
+
+    Raises:
+        ValueError: The folder has no checkpoint, or several.
+    """
+    if not tf.io.gfile.isdir(path):
+        return path.removesuffix(_INDEX)
+    names = _names_ending_in(path, _INDEX)
+    if not names:
+        raise ValueError(
+            f"{path!r} must be a folder with a TF1 checkpoint, or the prefix "
+            f"of one. Received: no file that ends in {_INDEX}. Name the folder "
+            "that has it."
+        )
+    prefixes = [file_access.join(path, n.removesuffix(_INDEX)) for n in names]
+    if len(names) > 1:
+        raise ValueError(
+            f"{path!r} must have one TF1 checkpoint. Received: "
+            f"{len(names)}, {', '.join(prefixes[:_SHOWN])}. Give one of these "
+            "instead of the folder."
+        )
+    return prefixes[0]
+
+
+def load_weights(
+    model: keras.Layer, path: str, partial: bool = False
+) -> LoadReport:
+    """Loads the weights of a TF1 checkpoint into a BERT.
 
     Args:
         model: A task, a model with heads, or a bare Transformer.
-        path: Folder with `bert_model.ckpt`, or the checkpoint's prefix.
+        path: Folder with one checkpoint, or the prefix of one.
         partial: As in `model_folder.load_weights`.
 
     Returns:
-        What did not fit; empty unless `partial`.
+        The names that did not fit; empty unless `partial`.
 
     Raises:
-        ValueError: It is damaged, or does not fit; nothing is assigned.
+        ValueError: The checkpoint is damaged or does not fit. No weight is
+            changed then.
     """
-    if tf.io.gfile.isdir(path):
-        path = file_access.join(path, CHECKPOINT)
+    path = _prefix(path)
     config = weights.root_of(model).config
     return weights.assign(
         model,
@@ -156,25 +205,25 @@ def load_weights(model: Any, path: str, partial: bool = False) -> LoadReport:
     )
 
 
-def save(model: Any, folder: str) -> None:
-    """Writes a TF1 checkpoint and its bert_config.json.
+def save(model: keras.Layer, folder: str) -> None:
+    """Saves a BERT as a TF1 checkpoint with its bert_config.json.
 
     Args:
         model: A task, a model with heads, or a bare Transformer.
-        folder: Local or remote; made if missing.
+        folder: Local or remote folder, created if missing.
 
     Raises:
         OSError: The folder cannot be written, or the disk is full.
         ValueError: The model is of another family, or has an epsilon that
-            the format cannot say.
+            the format cannot store.
     """
     config = weights.root_of(model).config
     _check_writable_as_tf1(config)
     names, tensors = [], []
     for name, tensor in weights.published_tensors(model, _FAMILY):
-        theirs = tf1_name(name)
-        names.append(theirs)
-        tensors.append(tensor.T if theirs.endswith("/kernel") else tensor)
+        names.append(tf1_name(name))
+        is_kernel = names[-1].endswith("/kernel")
+        tensors.append(tensor.T if is_kernel else tensor)
     temporary = file_access.join(folder, "partial")
     try:
         file_access.make_folder(temporary)
@@ -191,29 +240,36 @@ def save(model: Any, folder: str) -> None:
             )
         path = file_access.join(folder, CONFIG_FILE)
         with file_access.write_atomically(path) as file:
-            file.write(json.dumps(_config(config), indent=2) + "\n")
+            file.write(json.dumps(_bert_config(config), indent=2) + "\n")
     except tf.errors.OpError as error:
         raise OSError(f"cannot write '{folder}': {error.message}") from error
     finally:
         file_access.remove_folder(temporary)
 
 
-def to_model_folder(source: str, folder: str) -> None:
+def to_model_folder(
+    source: str, folder: str, lower_case: bool | None = None
+) -> None:
     """Converts a TF1 checkpoint to a model folder, with its vocabulary.
 
     Args:
-        source: Folder with `bert_model.ckpt` and `bert_config.json`.
-        folder: Is made if missing.
+        source: Folder with a checkpoint and its bert_config.json and
+            vocab.txt; or the prefix of one of several checkpoints there.
+        folder: Model folder to write, created if missing.
+        lower_case: Whether the tokenizer lower-cases; None: as its files say,
+            or the vocabulary suggests.
 
     Raises:
         ValueError: `source` is incomplete or damaged.
         OSError: `folder` cannot be written.
     """
     from tfllm.tasks import MaskedLM
-    from tfllm.tokenizers.wordpiece import WordPieceTokenizer
+    from tfllm.tokenizers import load_tokenizer
 
-    config = read_config(source)
-    names = Tf1Checkpoint(file_access.join(source, CHECKPOINT), config).shapes()
+    prefix = _prefix(source)
+    parent = prefix.rpartition("/")[0] or "."
+    config = read_config(parent)
+    names = Tf1Checkpoint(prefix, config).shapes()
     if "cls.predictions.bias" not in names:
         raise ValueError(
             f"`input` must hold a BERT with its masked-LM head. Received: "
@@ -222,12 +278,11 @@ def to_model_folder(source: str, folder: str) -> None:
         )
     has_nsp = "cls.seq_relationship.weight" in names
     task = MaskedLM(config, pair_objective="nsp" if has_nsp else "none")
-    # Without the sequence head the pooler has no place in a MaskedLM.
-    load_weights(task, source, partial=not has_nsp)
-    vocab = file_access.join(source, VOCAB_FILE)
+    # A MaskedLM without the sequence head has no pooler: its tensors stay out.
+    load_weights(task, prefix, partial=not has_nsp)
     tokenizer = (
-        WordPieceTokenizer.from_file(vocab)
-        if file_access.exists(vocab)
+        load_tokenizer(parent, lowercase=lower_case)
+        if file_access.exists(file_access.join(parent, VOCAB_FILE))
         else None
     )
     model_folder.save(task, folder, tokenizer)
@@ -238,26 +293,25 @@ def from_model_folder(source: str, folder: str) -> None:
 
     Args:
         source: Local folder or hub id.
-        folder: Is made if missing.
+        folder: Folder to write, created if missing.
 
     Raises:
         ValueError: `source` is incomplete, damaged, or no BERT.
         OSError: `folder` cannot be written.
     """
+    from tfllm.tokenizers import load_tokenizer
+
     with model_folder.local_folder(source) as local:
         save(model_folder.load(local), folder)
-        vocab = local / VOCAB_FILE
-        if vocab.is_file():
+        if any((local / name).is_file() for name in _VOCABULARIES):
+            tokenizer = load_tokenizer(str(local))
             target = file_access.join(folder, VOCAB_FILE)
-            with (
-                open(vocab, encoding="utf-8", newline="") as original,
-                file_access.write_atomically(target) as copy,
-            ):
-                shutil.copyfileobj(original, copy)
+            with file_access.write_atomically(target) as file:
+                file.writelines(f"{token}\n" for token in tokenizer.vocab)
 
 
 def _check_writable_as_tf1(config: TransformerConfig) -> None:
-    """Raises ValueError for what a TF1 checkpoint cannot say."""
+    """Raises ValueError if a TF1 checkpoint cannot store the config."""
     if config.family != _FAMILY.name:
         raise ValueError(
             f"a TF1 BERT checkpoint must be of family {_FAMILY.name!r}. "
@@ -270,7 +324,7 @@ def _check_writable_as_tf1(config: TransformerConfig) -> None:
         )
 
 
-def _config(config: TransformerConfig) -> dict[str, Any]:
+def _bert_config(config: TransformerConfig) -> dict[str, Any]:
     """Returns bert_config.json."""
     values = _FAMILY.to_published(config)
     keys = (

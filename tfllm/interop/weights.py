@@ -1,28 +1,41 @@
-"""Published tensors into our variables and back, by a family's table."""
+"""Copies published tensors to variables and back, by the family's table."""
 
 import dataclasses
+import logging
 import re
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+import keras
 import numpy as np
 
+from tfllm.interop.embedding_tensors import projection_name
 from tfllm.interop.tensor_files import TensorSource, shortened
-from tfllm.models import Family, Transformer, Weight
+from tfllm.models import (
+    EncoderDecoder,
+    Family,
+    Transformer,
+    TransformerConfig,
+    Weight,
+)
+from tfllm.models.weight_map import dense_weights
 
-# Everything else on a model is a head.
+logger = logging.getLogger(__name__)
+
+# Path of the body; all other variables belong to heads.
 _BODY = "transformer."
 
 
 @dataclasses.dataclass(frozen=True)
 class LoadReport:
-    """What did not fit, as three sorted lists of published names.
+    """Published names that did not fit, as three sorted lists.
 
     Attributes:
-        missing: In the model and not in the files.
-        unexpected: In the files and not in the model.
-        misshaped: In both, with another shape; "name: (files), not (model)".
+        missing: Names in the model, but not in the files.
+        unexpected: Names in the files, but not in the model.
+        misshaped: Names with different shapes, as "name: (files), not
+            (model)".
     """
 
     missing: list[str]
@@ -30,11 +43,11 @@ class LoadReport:
     misshaped: list[str]
 
     def __bool__(self) -> bool:
-        """Whether anything did not fit."""
+        """Returns whether any name did not fit."""
         return bool(self.missing or self.unexpected or self.misshaped)
 
     def __str__(self) -> str:
-        """Returns the lists, shortened."""
+        """Returns the first names of each list."""
         return "; ".join(
             f"{len(names)} {kind}: {shortened(names)}"
             for kind, names in dataclasses.asdict(self).items()
@@ -42,19 +55,24 @@ class LoadReport:
         )
 
 
-def root_of(model: Any) -> Any:
-    """Returns the object that the paths of a family's table start at.
+def root_of(model: keras.Layer) -> Any:
+    """Returns the object where the variable paths of a family start.
 
     Args:
         model: A task, a model with heads, or a bare Transformer.
     """
-    if isinstance(model, Transformer):
+    if isinstance(model, (Transformer, EncoderDecoder)):
         return types.SimpleNamespace(transformer=model, config=model.config)
     return model if hasattr(model, "transformer") else model.model
 
 
+def architecture_of(model: keras.Layer) -> str:
+    """Returns the key of `Family.architectures` for a model."""
+    return getattr(root_of(model), "architecture", "encoder")
+
+
 def variable_at(root: Any, path: str) -> Any:
-    """Returns the variable at a dotted path, None if the model lacks it."""
+    """Returns the variable at a dotted path; None if it does not exist."""
     value = root
     for part in path.split("."):
         value = (
@@ -65,15 +83,57 @@ def variable_at(root: Any, path: str) -> Any:
     return value
 
 
-def weights_of(model: Any, family: Family) -> list[tuple[Weight, Any]]:
-    """Returns the rows of a family's table that a model has a variable for."""
+def weights_of(
+    model: keras.Layer, family: Family
+) -> list[tuple[Weight, keras.Variable]]:
+    """Returns the rows of a family's table with the variables of a model.
+
+    Rows without a variable in this model are left out.
+    """
     root = root_of(model)
-    rows = [(w, variable_at(root, w.path)) for w in family.weights(root.config)]
+    table = _weight_table(root, family)
+    rows = [(weight, variable_at(root, weight.path)) for weight in table]
     return [(weight, v) for weight, v in rows if v is not None]
 
 
-def published_shape(weight: Weight, variable: Any) -> tuple[int, ...]:
-    """Returns the shape that the published tensor has."""
+def _weight_table(root: Any, family: Family) -> list[Weight]:
+    """Returns the table of a family, and rows for projections of vectors."""
+    projections = []
+    for i in range(len(getattr(root, "projections", ()))):
+        projections += dense_weights(
+            projection_name(i, "linear"), f"projections.{i}.linear"
+        )
+    return [*family.weights(root.config), *projections]
+
+
+def check_covered(
+    model: keras.Layer,
+    family: Family,
+    covered: Iterable[keras.Variable] = (),
+) -> None:
+    """Raises ValueError if saving would leave out a weight.
+
+    Args:
+        model: A task, a model with heads, or a bare Transformer.
+        family: Family whose table lists the weights to save.
+        covered: Variables that methods of the task save.
+    """
+    written = {id(variable) for _, variable in weights_of(model, family)}
+    written |= {id(variable) for variable in covered}
+    paths = sorted(v.path for v in model.weights if id(v) not in written)
+    if paths:
+        raise ValueError(
+            "every weight must be saved: by the table of the family, or by a "
+            f"method that `compile` was given. Received: {len(paths)} weights "
+            f"of neither: {shortened(paths)}. Compile with the method that "
+            "added them."
+        )
+
+
+def published_shape(
+    weight: Weight, variable: keras.Variable
+) -> tuple[int, ...]:
+    """Returns the shape of the published tensor."""
     shape = [int(size) for size in variable.shape]
     if weight.columns is not None:
         shape[-1] = weight.columns[1] - weight.columns[0]
@@ -81,20 +141,22 @@ def published_shape(weight: Weight, variable: Any) -> tuple[int, ...]:
 
 
 def published_tensors(
-    model: Any, family: Family
+    model: keras.Layer, family: Family
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Yields (published name, float32 tensor) for all weights of a model."""
+    """Yields (published name, float32 tensor) for each weight of a model."""
+    kind = architecture_of(model)
     for weight, variable in weights_of(model, family):
         tensor = _to_numpy(variable)
         if weight.columns is not None:
             tensor = tensor[..., slice(*weight.columns)]
         if weight.transform == "transpose":
             tensor = tensor.T
-        yield weight.published, np.ascontiguousarray(tensor)
+        name = family.name_in_files(weight.published, kind)
+        yield name, np.ascontiguousarray(tensor)
 
 
 def assign(
-    model: Any,
+    model: keras.Layer,
     family: Family,
     source: TensorSource,
     partial: bool = False,
@@ -102,32 +164,77 @@ def assign(
 ) -> LoadReport:
     """Assigns published tensors to the variables of a model.
 
-    Nothing is assigned unless everything may be.
+    Either all variables are assigned or none. Heads of the family that the
+    model does not have are skipped with a warning.
 
     Args:
         model: A task, a model with heads, or a bare Transformer.
-        family: Whose table says which tensor goes where.
+        family: Family whose table maps tensors to variables.
         source: The tensors.
-        partial: Let heads keep their values where the source has none of
-            this shape, and leave out tensors that the model has no use for.
-        origin: Where the tensors come from, for messages.
+        partial: Keep the values of heads that the source lacks or has in
+            another shape, and skip tensors that the model does not use.
+        origin: Description of the source, for messages.
 
     Returns:
-        What did not fit; always empty unless `partial`.
+        The names that did not fit; always empty unless `partial`.
 
     Raises:
-        ValueError: Nothing matches; or the tensors do not fit and `partial`
-            is not set; or they do not fit the body of the model.
+        ValueError: No tensor matches; or tensors do not fit and `partial` is
+            false; or they do not fit the body of the model; or one holds a
+            number that is not finite.
     """
+    match = _match_tensors(model, family, source)
+    report = match.report
+    if not (partial or report.missing or report.misshaped):
+        # Published files often have heads that a model does not use.
+        unexpected = set(report.unexpected) - set(match.unused)
+        report = dataclasses.replace(report, unexpected=sorted(unexpected))
+    _check_report(report, len(match.fits), match.body_fits, partial, origin)
+    _check_finite([name for _, _, name in match.fits], source, origin)
+    if match.unused and not partial:
+        logger.warning(
+            "%s: left out %d tensors that a %s does not read: %s",
+            origin,
+            len(match.unused),
+            type(root_of(model)).__name__,
+            shortened(match.unused),
+        )
+    _assign_rows(match.fits, source)
+    return report
+
+
+@dataclasses.dataclass(frozen=True)
+class _Match:
+    """How the tensors of a source fit the variables of a model.
+
+    Attributes:
+        fits: Weights with their variables and names in the source.
+        report: All names that do not fit.
+        body_fits: Whether all variables of the body have a tensor.
+        unused: Published names of heads that the model does not have.
+    """
+
+    fits: list[tuple[Weight, keras.Variable, str]]
+    report: LoadReport
+    body_fits: bool
+    unused: list[str]
+
+
+def _match_tensors(
+    model: keras.Layer, family: Family, source: TensorSource
+) -> _Match:
+    """Matches tensors and variables by published name and shape."""
     root = root_of(model)
     rows = weights_of(model, family)
     shapes = source.shapes()
-    stored = _stored_names(family, root.config, shapes, source)
     names = {weight.published for weight, _ in rows}
-    # Folders of some versions have weights that their own model never reads.
+    table = _weight_table(root, family)
+    known = {weight.published for weight in table}
+    stored = _stored_names(family, root.config, known, source)
+    # Some published folders have weights that their own model never reads.
     left_out = {
         weight.published
-        for weight in family.weights(root.config)
+        for weight in table
         if weight.path.startswith(getattr(root, "leaves_out", ()))
     }
     fits, misshaped = [], []
@@ -143,24 +250,39 @@ def assign(
             misshaped.append(
                 f"{weight.published}: {shapes[name]}, not {expected}"
             )
+    unexpected = set(stored) - names - left_out
     report = LoadReport(
         missing=sorted(names - set(stored)),
-        unexpected=sorted(set(stored) - names - left_out),
+        unexpected=sorted(unexpected),
         misshaped=sorted(misshaped),
     )
-    _check(report, len(fits), body_fits, partial, origin)
-    _assign_rows(fits, source)
-    return report
+    return _Match(fits, report, body_fits, sorted(unexpected & known))
 
 
-def _check(
+def _check_finite(names: list[str], source: TensorSource, origin: str) -> None:
+    """Raises ValueError for a tensor with a number that is not finite."""
+    for name in names:
+        tensor = source.read(name)
+        if not np.isfinite(tensor).all():
+            place = np.unravel_index(
+                int(np.argmin(np.isfinite(tensor))), tensor.shape
+            )
+            raise ValueError(
+                f"the tensors of {origin} must hold finite numbers. Received: "
+                f"{float(tensor[place])} in {name}{[int(i) for i in place]}. "
+                "Use a folder that was saved before training diverged, or "
+                "fetch it again."
+            )
+
+
+def _check_report(
     report: LoadReport,
     num_fits: int,
     body_fits: bool,
     partial: bool,
     origin: str,
 ) -> None:
-    """Raises ValueError if these tensors may not be loaded."""
+    """Raises ValueError if the tensors must not be loaded."""
     if not num_fits:
         raise ValueError(
             f"no tensor of {origin} matches the model. Received: {report}. "
@@ -182,30 +304,29 @@ def _check(
 
 def _stored_names(
     family: Family,
-    config: Any,
-    shapes: dict[str, tuple[int, ...]],
+    config: TransformerConfig,
+    known: set[str],
     source: TensorSource,
 ) -> dict[str, str]:
-    """Returns the published name now -> the name in the source.
+    """Returns the name in the source by current published name.
 
     Legacy spellings are replaced, the optional prefix is added, and buffers
     and tied copies are left out. A tied copy that differs from its original
-    stays, under its own name: the model cannot hold both.
+    stays under its own name and is reported: the model cannot hold both.
     """
-    known = {weight.published for weight in family.weights(config)}
-    known |= set(family.tied)
+    tied, ignored = family.tied(config), family.ignored(config)
+    shapes = source.shapes()
+    known = known | set(tied)
     stored: dict[str, str] = {}
     for name in shapes:
-        new = name
-        for old_part, new_part in family.legacy_names.items():
-            new = new.replace(old_part, new_part)
+        new = family.name_in_table(name)
         if new not in known and not new.startswith(family.prefix):
             prefixed = family.prefix + new
-            if prefixed in known or _is_ignored(family, prefixed):
+            if prefixed in known or _is_ignored(ignored, prefixed):
                 new = prefixed
-        if not _is_ignored(family, new):
+        if not _is_ignored(ignored, new):
             stored[new] = name
-    for copy, original in family.tied.items():
+    for copy, original in tied.items():
         if copy not in stored:
             continue
         if original not in stored:
@@ -219,15 +340,18 @@ def _stored_names(
     return stored
 
 
-def _is_ignored(family: Family, name: str) -> bool:
-    """Whether a tensor has no weight of ours by design."""
-    return any(re.fullmatch(pattern, name) for pattern in family.ignored)
+def _is_ignored(ignored: tuple[str, ...], name: str) -> bool:
+    """Returns whether a family ignores a published tensor."""
+    return any(re.fullmatch(pattern, name) for pattern in ignored)
 
 
 def _assign_rows(
-    rows: list[tuple[Weight, Any, str]], source: TensorSource
+    rows: list[tuple[Weight, keras.Variable, str]], source: TensorSource
 ) -> None:
-    """Reads tensors one by one; a fused variable is assembled first."""
+    """Reads and assigns tensors one by one.
+
+    The columns of a fused variable are joined before it is assigned.
+    """
     rows = sorted(rows, key=lambda row: row[0].path)
     for i, (weight, variable, name) in enumerate(rows):
         tensor = source.read(name)
@@ -243,7 +367,7 @@ def _assign_rows(
             variable.assign(array)
 
 
-def _to_numpy(variable: Any) -> np.ndarray:
+def _to_numpy(variable: keras.Variable) -> np.ndarray:
     """Returns the value of a Keras variable as float32."""
     # Not keras.ops.convert_to_numpy: on TensorFlow it warns for variables.
     return np.asarray(variable.value).astype(np.float32, copy=False)

@@ -3,6 +3,7 @@
 Only `fused.py` asks for the backend: it hands elementwise work to XLA.
 
 Axis legend, used in every shape comment and einsum:
+
     B batch            T query length      S key length
     N query heads      K key/value heads   G = N / K
     H head_dim         D hidden_size       F intermediate_size
@@ -29,30 +30,61 @@ from tfllm.layers.heads import (
     PoolerConfig,
     TaskHeadConfig,
 )
-from tfllm.layers.kv_cache import KVCache
+from tfllm.layers.kv_cache import Cache, KVCache, Memory
 from tfllm.layers.linear import Linear
 from tfllm.layers.normalization import Norm
-from tfllm.layers.positions import LearnedPositions
+from tfllm.layers.output_head import OutputHead, OutputHeadConfig
+from tfllm.layers.position_config import (
+    DynamicScaling,
+    LearnedPositionsConfig,
+    LinearScaling,
+    Llama3Scaling,
+    LongRopeScaling,
+    RelativeBiasConfig,
+    RotaryConfig,
+    SinusoidalPositionsConfig,
+    YarnScaling,
+)
+from tfllm.layers.positions import (
+    LearnedPositions,
+    RelativeBias,
+    SinusoidalPositions,
+)
 
 __all__ = [
     "Attention",
     "AttentionConfig",
     "BlockConfig",
+    "Cache",
     "ConfiguredLayer",
     "Dropout",
+    "DynamicScaling",
     "EmbeddingConfig",
     "Embeddings",
     "FeedForward",
     "FeedForwardConfig",
     "KVCache",
     "LearnedPositions",
+    "LearnedPositionsConfig",
     "Linear",
+    "LinearScaling",
+    "Llama3Scaling",
+    "LongRopeScaling",
     "MaskedLMHead",
     "MaskedLMHeadConfig",
+    "Memory",
     "Norm",
     "NormConfig",
+    "OutputHead",
+    "OutputHeadConfig",
     "Pooler",
     "PoolerConfig",
+    "RelativeBias",
+    "RelativeBiasConfig",
+    "RotaryConfig",
+    "SinusoidalPositions",
+    "SinusoidalPositionsConfig",
     "TaskHeadConfig",
     "TransformerBlock",
+    "YarnScaling",
 ]

@@ -7,7 +7,7 @@ from keras import ops
 
 from tfllm.layers.hand_gradients import gelu, gelu_tanh
 
-# Of x and whether a gradient will be asked for.
+# Functions of x and of `training`: whether a gradient will be computed.
 ACTIVATIONS: dict[str, Callable[..., Any]] = {
     "gelu": gelu,
     "gelu_tanh": gelu_tanh,

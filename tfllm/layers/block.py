@@ -4,28 +4,34 @@ from typing import Any
 
 from keras import ops
 
-from tfllm.layers.attention import Attention
+from tfllm.layers.attention import Attention, AttentionPositions
 from tfllm.layers.config import BlockConfig
 from tfllm.layers.configured import ConfiguredLayer
 from tfllm.layers.dropout import Dropout
 from tfllm.layers.feed_forward import FeedForward
-from tfllm.layers.kv_cache import KVCache
+from tfllm.layers.kv_cache import KVCache, Memory
 from tfllm.layers.linear import take_positions
 from tfllm.layers.normalization import Norm
 
 
 class TransformerBlock(ConfiguredLayer):
-    """Self-attention and a feed-forward network, each with a residual.
+    """Attention and a feed-forward network, each with a residual.
 
     Args:
         config: BlockConfig.
 
     Call args:
         x: float [B, T, D].
-        positions: int32 [B, P], the positions whose output is wanted, or
-            None for all. The others only serve as keys and values.
-        mask_penalty: float32 [B, 1, 1 or T, S] or None; see Attention.
+        output_positions: int32 [B, P], the positions to compute, or None for
+            all. The others only serve as keys and values.
+        mask_penalty: float32 [B, 1, 1 or T, S] or None; see Attention. With
+            `output_positions` it must be the same for all queries.
+        positions: Rotation, ScoreBias or None; see Attention.
         cache: KVCache or None.
+        memory: Keys and values of the cross-attention, from `Attention.read`;
+            needed if the config has a cross-attention.
+        memory_penalty: float32 [B, 1, 1, S] subtracted from its scores, or
+            None.
         training: Apply dropout.
 
     Returns:
@@ -38,7 +44,6 @@ class TransformerBlock(ConfiguredLayer):
     config_class = BlockConfig
 
     def __init__(self, config: BlockConfig, **kwargs: Any) -> None:
-        """See the class."""
         # See Attention: the mask stays in float32.
         super().__init__(config, autocast=False, **kwargs)
         policy = self.dtype_policy
@@ -48,6 +53,17 @@ class TransformerBlock(ConfiguredLayer):
         self.attention_norm = Norm(
             config.norm, name="attention_norm", dtype=policy
         )
+        self.cross_attention = self.cross_attention_norm = None
+        if config.cross_attention is not None:
+            self.cross_attention = Attention(
+                config.cross_attention, name="cross_attention", dtype=policy
+            )
+            self.cross_attention_norm = Norm(
+                config.norm, name="cross_attention_norm", dtype=policy
+            )
+            self.cross_attention_dropout = Dropout(
+                config.dropout, name="cross_attention_dropout", dtype=policy
+            )
         self.feed_forward = FeedForward(
             config.feed_forward, name="feed_forward", dtype=policy
         )
@@ -65,6 +81,9 @@ class TransformerBlock(ConfiguredLayer):
         """Creates the weights."""
         self.attention.build()
         self.attention_norm.build()
+        for part in (self.cross_attention, self.cross_attention_norm):
+            if part is not None:
+                part.build()
         self.feed_forward.build()
         self.feed_forward_norm.build()
         self.built = True
@@ -72,31 +91,58 @@ class TransformerBlock(ConfiguredLayer):
     def call(
         self,
         x: Any,
-        positions: Any = None,
+        output_positions: Any = None,
         mask_penalty: Any = None,
+        positions: AttentionPositions | None = None,
         cache: KVCache | None = None,
+        memory: Memory | None = None,
+        memory_penalty: Any = None,
         training: bool = False,
     ) -> tuple[Any, KVCache | None]:
-        """See the class."""
+        """Returns x [B, P or T, D] after both sub-layers, and the cache."""
         pre = self.config.norm_placement == "pre"
         x = ops.cast(x, self.compute_dtype)
         source = self.attention_norm(x) if pre else x
         rows = None
-        if positions is not None:
-            rows = take_positions(source, positions)
-            x = take_positions(x, positions) if pre else rows
+        if output_positions is not None:
+            rows = take_positions(source, output_positions)  # [B, P, D]
+            x = (
+                take_positions(x, output_positions) if pre else rows
+            )  # [B, P, D]
+            positions = positions and positions.at(output_positions)
         y, cache = self.attention(
             source,
             queries_from=rows,
             mask_penalty=mask_penalty,
+            positions=positions,
             cache=cache,
             training=training,
         )
         x = x + self.attention_dropout(y, training=training)
         if not pre:
             x = self.attention_norm(x)
+        if self.cross_attention is not None:
+            x = self._read_memory(x, memory, memory_penalty, training)
         y = self.feed_forward(
             self.feed_forward_norm(x) if pre else x, training=training
         )
         x = x + self.feed_forward_dropout(y, training=training)
         return (x if pre else self.feed_forward_norm(x)), cache
+
+    def _read_memory(
+        self, x: Any, memory: Memory | None, penalty: Any, training: bool
+    ) -> Any:
+        """Returns x [B, T, D] after the cross-attention."""
+        assert memory is not None, "cross-attention needs a memory"
+        assert self.cross_attention is not None
+        norm = self.cross_attention_norm
+        assert norm is not None
+        pre = self.config.norm_placement == "pre"
+        y, _ = self.cross_attention(
+            norm(x) if pre else x,
+            mask_penalty=penalty,
+            memory=memory,
+            training=training,
+        )
+        x = x + self.cross_attention_dropout(y, training=training)
+        return x if pre else norm(x)

@@ -1,98 +1,29 @@
-"""Frozen, validated settings of the layers.
+"""Frozen, validated configs of the layers.
 
-A layer takes one of these and nothing else, so a family is described by
-data. A switch enters here when a second family needs it.
+A config is the only constructor argument of its layer, so that data describe
+a family. A switch enters here when a second family needs it.
 """
 
 import dataclasses
-import types
-import typing
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
-ConfigT = TypeVar("ConfigT")
+from tfllm.layers.fields import (
+    check_literals,
+    check_not_negative,
+    check_optional_positive,
+    check_positive,
+    check_positive_number,
+    check_rate,
+    check_spread,
+    is_finite,
+)
+from tfllm.layers.position_config import (
+    LearnedPositionsConfig,
+    PositionsConfig,
+    SinusoidalPositionsConfig,
+)
 
 Activation = Literal["gelu", "gelu_tanh", "relu", "silu", "tanh"]
-
-
-def to_dict(config: Any) -> dict[str, Any]:
-    """Returns a config dataclass as nested plain dicts, ready for JSON."""
-    return dataclasses.asdict(config)
-
-
-def from_dict(cls: type[ConfigT], values: dict[str, Any]) -> ConfigT:
-    """Builds a config dataclass from nested plain dicts.
-
-    Args:
-        cls: The dataclass to build.
-        values: Field values; nested configs as dicts.
-
-    Returns:
-        An instance of `cls`.
-
-    Raises:
-        ValueError: `values` has a name that `cls` does not have.
-    """
-    hints = typing.get_type_hints(cls)
-    unknown = sorted(set(values) - set(hints))
-    if unknown:
-        raise ValueError(
-            f"`{cls.__name__}` has no such fields; known are "
-            f"{sorted(hints)}. Received: {unknown}"
-        )
-    built = {}
-    for name, value in values.items():
-        nested = _dataclass_in(hints[name])
-        built[name] = (
-            from_dict(nested, value)
-            if nested is not None and isinstance(value, dict)
-            else value
-        )
-    return cls(**built)
-
-
-def _dataclass_in(hint: Any) -> type | None:
-    """Returns the dataclass in a hint such as `NormConfig | None`."""
-    options = (
-        typing.get_args(hint)
-        if typing.get_origin(hint) in (types.UnionType, typing.Union)
-        else (hint,)
-    )
-    for option in options:
-        if dataclasses.is_dataclass(option) and isinstance(option, type):
-            return option
-    return None
-
-
-def check_literals(config: Any) -> None:
-    """Raises ValueError if a `Literal` field holds another value."""
-    for name, hint in typing.get_type_hints(type(config)).items():
-        if typing.get_origin(hint) is Literal:
-            allowed = typing.get_args(hint)
-            if getattr(config, name) not in allowed:
-                raise ValueError(
-                    f"`{name}` must be one of {list(allowed)}. "
-                    f"Received: {getattr(config, name)!r}"
-                )
-
-
-def check_positive(config: Any, *names: str) -> None:
-    """Raises ValueError if one of the fields is not a positive integer."""
-    for name in names:
-        value = getattr(config, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(
-                f"`{name}` must be a positive integer. Received: {value!r}"
-            )
-
-
-def check_rate(config: Any, *names: str) -> None:
-    """Raises ValueError if one of the fields is not in [0, 1)."""
-    for name in names:
-        value = getattr(config, name)
-        if not 0.0 <= value < 1.0:
-            raise ValueError(
-                f"`{name}` must be at least 0 and below 1. Received: {value!r}"
-            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,10 +44,7 @@ class NormConfig:
         """Validates the fields."""
         check_literals(self)
         check_positive(self, "hidden_size")
-        if self.epsilon <= 0.0:
-            raise ValueError(
-                f"`epsilon` must be positive. Received: {self.epsilon!r}"
-            )
+        check_positive_number(self, "epsilon")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,13 +57,14 @@ class AttentionConfig:
         num_kv_heads: Key/value heads, K; None means N. N must be a multiple
             (grouped-query attention, Ainslie et al., 2023).
         head_dim: Width of one head, H; None means D / N.
-        use_bias: Biases in the projections.
+        use_bias: Biases in the projections to queries, keys and values.
+        output_bias: A bias in the output projection; None means `use_bias`.
         scale: Factor on the scores; None means H ** -0.5.
         dropout: Rate on the attention probabilities.
         causal: A query sees only keys at its own position or before.
         initializer_range: Standard deviation of the truncated normal.
-        output_initializer_range: That of the output projection; None means
-            `initializer_range`.
+        output_initializer_range: Standard deviation for the output
+            projection; None means `initializer_range`.
     """
 
     hidden_size: int
@@ -143,6 +72,7 @@ class AttentionConfig:
     num_kv_heads: int | None = None
     head_dim: int | None = None
     use_bias: bool = True
+    output_bias: bool | None = None
     scale: float | None = None
     dropout: float = 0.0
     causal: bool = False
@@ -152,7 +82,14 @@ class AttentionConfig:
     def __post_init__(self) -> None:
         """Validates the fields."""
         check_positive(self, "hidden_size", "num_heads")
+        check_optional_positive(self, "num_kv_heads", "head_dim")
         check_rate(self, "dropout")
+        check_spread(self, "initializer_range", "output_initializer_range")
+        if self.scale is not None and not is_finite(self.scale):
+            raise ValueError(
+                "`scale` must be a finite number or None. "
+                f"Received: {self.scale!r}"
+            )
         if self.head_dim is None and self.hidden_size % self.num_heads:
             raise ValueError(
                 "`hidden_size` must be a multiple of `num_heads` unless "
@@ -176,6 +113,11 @@ class AttentionConfig:
         return self.head_dim or self.hidden_size // self.num_heads
 
     @property
+    def has_output_bias(self) -> bool:
+        """Whether the output projection has a bias."""
+        return self.use_bias if self.output_bias is None else self.output_bias
+
+    @property
     def score_scale(self) -> float:
         """Factor on the scores."""
         return self.head_size**-0.5 if self.scale is None else self.scale
@@ -194,8 +136,8 @@ class FeedForwardConfig:
             2020).
         use_bias: Biases in the projections.
         initializer_range: Standard deviation of the truncated normal.
-        output_initializer_range: That of the output projection; None means
-            `initializer_range`.
+        output_initializer_range: Standard deviation for the output
+            projection; None means `initializer_range`.
     """
 
     hidden_size: int
@@ -210,19 +152,22 @@ class FeedForwardConfig:
         """Validates the fields."""
         check_literals(self)
         check_positive(self, "hidden_size", "intermediate_size")
+        check_spread(self, "initializer_range", "output_initializer_range")
 
 
 @dataclasses.dataclass(frozen=True)
 class BlockConfig:
-    """One transformer block: self-attention and a feed-forward network.
+    """One transformer block: attention and a feed-forward network.
 
     Attributes:
         attention: Self-attention.
         feed_forward: Feed-forward network.
-        norm: Both normalizations.
+        norm: Every normalization of the block.
         norm_placement: "post" normalizes the sum (Vaswani et al., 2017),
             "pre" the input of each sub-layer (Xiong et al., 2020).
         dropout: Rate on the output of each sub-layer.
+        cross_attention: Attention to the encoder's output, after the
+            self-attention, or None.
     """
 
     attention: AttentionConfig
@@ -230,6 +175,7 @@ class BlockConfig:
     norm: NormConfig
     norm_placement: Literal["post", "pre"] = "post"
     dropout: float = 0.0
+    cross_attention: AttentionConfig | None = None
 
     def __post_init__(self) -> None:
         """Validates the fields."""
@@ -240,37 +186,102 @@ class BlockConfig:
             self.feed_forward.hidden_size,
             self.norm.hidden_size,
         }
+        if self.cross_attention is not None:
+            widths.add(self.cross_attention.hidden_size)
         if len(widths) > 1:
             raise ValueError(
                 "`attention`, `feed_forward` and `norm` must have one "
                 f"`hidden_size`. Received: {sorted(widths)}"
             )
+        if self.cross_attention is not None and self.cross_attention.causal:
+            raise ValueError(
+                "`cross_attention.causal` must be false: a decoder sees the "
+                "whole source. Received: true"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
 class EmbeddingConfig:
-    """Sum of token, position and segment embeddings.
+    """Token embeddings, and positions and segments added to them.
 
     Attributes:
         vocab_size: Rows of the token table, V.
-        hidden_size: Width of the tables, D.
-        max_position_embeddings: Rows of the learned position table; 0 for
-            a model without one.
+        hidden_size: Width of the output, D.
+        embedding_size: Width of the token table, E; None means D.
+        projection: Input of a dense layer from E to D: the "tokens" (OPT), or
+            the "sum" with positions and segments, normalized (ALBERT). None
+            for no such layer.
+        projection_bias: Add a bias in that layer.
+        scale: Factor on the token embeddings.
+        positions: Config of the positions, or None. Rotary positions and
+            relative biases act in the attention, not here.
         num_segments: Rows of the segment table; 0 for none.
         norm: Normalization of the sum, or None.
         dropout: Rate after the normalization.
         initializer_range: Standard deviation of the truncated normal.
+        has_token_table: False for a stack that reads the table of another
+            stack.
     """
 
     vocab_size: int
     hidden_size: int
-    max_position_embeddings: int = 0
+    embedding_size: int | None = None
+    projection: Literal["tokens", "sum"] | None = None
+    projection_bias: bool = True
+    scale: float = 1.0
+    positions: PositionsConfig | None = None
     num_segments: int = 0
     norm: NormConfig | None = None
     dropout: float = 0.0
     initializer_range: float = 0.02
+    has_token_table: bool = True
 
     def __post_init__(self) -> None:
         """Validates the fields."""
         check_positive(self, "vocab_size", "hidden_size")
+        check_optional_positive(self, "embedding_size")
+        check_not_negative(self, "num_segments")
         check_rate(self, "dropout")
+        check_spread(self, "initializer_range")
+        check_positive_number(self, "scale")
+        if self.projection not in (None, "tokens", "sum"):
+            raise ValueError(
+                "`projection` must be 'tokens', 'sum' or None. "
+                f"Received: {self.projection!r}"
+            )
+        if self.projection is None and self.table_size != self.hidden_size:
+            raise ValueError(
+                "`embedding_size` must be `hidden_size` without a "
+                f"`projection`. Received: {self.table_size} and "
+                f"{self.hidden_size}"
+            )
+        if self.norm is not None and self.norm.hidden_size != self.sum_size:
+            raise ValueError(
+                f"`norm` must have the width of the sum, {self.sum_size}. "
+                f"Received: {self.norm.hidden_size}"
+            )
+        sinusoidal = isinstance(self.positions, SinusoidalPositionsConfig)
+        if sinusoidal and self.sum_size % 2:
+            raise ValueError(
+                "sinusoidal `positions` need an even width. "
+                f"Received: {self.sum_size}"
+            )
+
+    @property
+    def table_size(self) -> int:
+        """Width of the token table, E."""
+        return self.embedding_size or self.hidden_size
+
+    @property
+    def sum_size(self) -> int:
+        """Width of the sum of tokens, positions and segments."""
+        return (
+            self.hidden_size if self.projection == "tokens" else self.table_size
+        )
+
+    @property
+    def adds_positions(self) -> bool:
+        """Whether positions are added to the token embeddings."""
+        return isinstance(
+            self.positions, (LearnedPositionsConfig, SinusoidalPositionsConfig)
+        )

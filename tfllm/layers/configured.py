@@ -4,14 +4,14 @@ from typing import Any, ClassVar
 
 import keras
 
-from tfllm.layers.config import from_dict, to_dict
+from tfllm.layers.fields import from_dict, to_dict
 
 
 class ConfiguredLayer(keras.layers.Layer):
     """A layer whose only constructor argument is a config dataclass.
 
     `get_config` and `from_config` are written once, here, so that no layer
-    can forget an argument. Shapes of weights come from the config alone:
+    can forget an argument. The shapes of the weights follow from the config:
     `build()` needs no input shape.
 
     Args:
@@ -26,7 +26,6 @@ class ConfiguredLayer(keras.layers.Layer):
     config: Any
 
     def __init__(self, config: Any, **kwargs: Any) -> None:
-        """See the class."""
         super().__init__(**kwargs)
         if not isinstance(config, self.config_class):
             raise TypeError(
@@ -40,7 +39,7 @@ class ConfiguredLayer(keras.layers.Layer):
         self.built = True
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the JSON form of the constructor's arguments."""
+        """Returns the constructor's arguments, ready for JSON."""
         return {**super().get_config(), "config": to_dict(self.config)}
 
     @classmethod

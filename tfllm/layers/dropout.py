@@ -1,4 +1,4 @@
-"""Dropout with cheap random numbers, other ones on each replica."""
+"""Dropout with cheap random numbers that differ on each replica."""
 
 import contextlib
 import contextvars
@@ -13,8 +13,8 @@ from tfllm.layers.fused import fused, on_cpu
 from tfllm.layers.hand_gradients import linear_map
 from tfllm.layers.linear import num_elements
 
-# From the seed of a replica to that of the next: 2 ** 32 less its part by the
-# golden ratio, so that those of many layers and replicas do not meet.
+# Step from the seed of a replica to that of the next: 2 ** 32 - 2 ** 32 / phi,
+# phi the golden ratio, so that many layers and replicas share no seed.
 _STRIDE = 0x61C88647
 
 _replica: contextvars.ContextVar[Any] = contextvars.ContextVar(
@@ -24,10 +24,10 @@ _replica: contextvars.ContextVar[Any] = contextvars.ContextVar(
 
 @contextlib.contextmanager
 def on_replica(number: Any) -> Iterator[None]:
-    """Makes the random numbers of a block those of one replica.
+    """Draws the random numbers of one replica inside the `with` block.
 
-    Each replica runs in a thread of its own, or in its own process, so a
-    block holds for it alone.
+    Each replica runs in its own thread or process, so the block affects only
+    that replica.
 
     Args:
         number: int or int32 scalar, from 0.
@@ -40,14 +40,14 @@ def on_replica(number: Any) -> Iterator[None]:
 
 
 class ReplicaSeeds(keras.random.SeedGenerator):
-    """Seeds that differ from replica to replica.
+    """Seed generator whose seeds differ on each replica.
 
-    Distributed replicas share one state, and so would draw the same numbers.
-    Replica 0 draws those that a single device draws.
+    Distributed replicas share one state and would draw the same numbers
+    without it. Replica 0 draws the numbers of a single device.
     """
 
     def next(self, ordered: bool = True) -> Any:
-        """Returns the next seed of the replica of `on_replica`."""
+        """Returns the next seed of the replica that `on_replica` names."""
         seed = super().next(ordered)
         number = _replica.get()
         if isinstance(number, int) and number == 0:
@@ -57,7 +57,7 @@ class ReplicaSeeds(keras.random.SeedGenerator):
 
 
 class Dropout(keras.layers.Layer):
-    """Sets a share `rate` of the elements to zero and scales the rest.
+    """Sets a share `rate` of the elements to zero and scales up the rest.
 
     NOTE: on CPU the random numbers are a hash of the seed and the element's
     number, which XLA computes within the pass that drops: as fast as reading
@@ -80,29 +80,28 @@ class Dropout(keras.layers.Layer):
     """
 
     def __init__(self, rate: float, **kwargs: Any) -> None:
-        """See the class."""
         super().__init__(**kwargs)
         self.rate = rate
         self.seed_generator = ReplicaSeeds() if rate > 0.0 else None
         self.built = True
 
     def call(self, x: Any, training: bool = False) -> Any:
-        """See the class."""
+        """Returns x, with dropout in training."""
         if not training or self.rate == 0.0:
             return x
         return linear_map(self.draw(x), x)
 
     def draw(self, x: Any) -> Callable[..., Any]:
-        """Chooses what is dropped of tensors of the shape of x.
+        """Chooses which elements to drop from tensors of the shape of x.
 
         Args:
             x: Any shape and dtype.
 
         Returns:
-            A function that drops the same elements of every tensor that it
-            is given, without a gradient of its own. Given a function
-            `followed_by` and more tensors, it applies that to the result and
-            to them, in the same pass where it can.
+            A function that drops the same elements from each tensor that it
+            is called with. It has no gradient of its own. If it is called
+            with a function `followed_by` and more tensors, it applies that
+            function to the result and those tensors, in one pass on CPU.
         """
         assert self.seed_generator is not None
         if on_cpu():
@@ -116,14 +115,14 @@ class Dropout(keras.layers.Layer):
         def drop(x: Any, *others: Any, followed_by: Any = None) -> Any:
             if followed_by is None:
                 return ops.where(mask, x, ops.zeros((), x.dtype)) * scale
-            # By other operations: graphs do equal ones once, and keep the
-            # result until its last use.
+            # Other operations than above: a graph computes equal ones once
+            # and keeps the result until its last use.
             return followed_by(x * (ops.cast(mask, x.dtype) * scale), *others)
 
         return drop
 
     def _random_mask(self, x: Any) -> Any:
-        """Returns a boolean mask of the shape of x: what is not dropped."""
+        """Returns a boolean mask of the shape of x, true for kept elements."""
         threshold = round((1.0 - self.rate) * 2**16)
         count = num_elements(tuple(x.shape))
         if count is None:
@@ -143,7 +142,7 @@ class Dropout(keras.layers.Layer):
         )
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the JSON form of the constructor's arguments."""
+        """Returns the constructor's arguments, ready for JSON."""
         return {**super().get_config(), "rate": self.rate}
 
 
@@ -170,7 +169,7 @@ def drop_by_hash(x: Any, seed: Any, rate: Any) -> Any:
 
 @functools.cache
 def _drop_by_hash_and(function: Callable[..., Any] | None) -> Any:
-    """Returns `drop_by_hash` and, after it, a function of what is left."""
+    """Returns `drop_by_hash`, followed by a function of its result."""
     if function is None:
         return drop_by_hash
 

@@ -1,4 +1,4 @@
-"""The input of a transformer: tokens, positions, segments."""
+"""Embeddings of tokens, positions and segments."""
 
 import contextlib
 from collections.abc import Iterator
@@ -10,12 +10,16 @@ from keras import ops
 from tfllm.layers.config import EmbeddingConfig
 from tfllm.layers.configured import ConfiguredLayer
 from tfllm.layers.dropout import Dropout
+from tfllm.layers.linear import Linear
 from tfllm.layers.normalization import Norm
-from tfllm.layers.positions import LearnedPositions
+from tfllm.layers.position_config import LearnedPositionsConfig
+from tfllm.layers.positions import LearnedPositions, SinusoidalPositions
 
 
 class Embeddings(ConfiguredLayer):
     """Sum of token, position and segment embeddings, normalized.
+
+    Rotary positions and relative biases act in the attention instead.
 
     Args:
         config: EmbeddingConfig.
@@ -25,41 +29,53 @@ class Embeddings(ConfiguredLayer):
         segment_ids: int32 [B, T] or None (all 0).
         position_ids: int32 [B, T] or None (0, 1, ... from `start`).
         start: Position of the first token when `position_ids` is None.
+        token_table: float [V, E] of another stack, if `has_token_table` of
+            the config is false.
         training: Apply dropout.
 
     Returns:
         float [B, T, D].
 
-    Reference: Devlin et al., 2019, figure 2.
+    Reference: Devlin et al., 2019, figure 2; Lan et al., 2020, section 3.1
+    (width E of the table).
     """
 
     config_class = EmbeddingConfig
 
     def __init__(self, config: EmbeddingConfig, **kwargs: Any) -> None:
-        """See the class."""
         super().__init__(config, **kwargs)
-        self.positions = (
-            LearnedPositions(config, name="positions", dtype=self.dtype_policy)
-            if config.max_position_embeddings
+        policy = self.dtype_policy
+        self.positions: LearnedPositions | SinusoidalPositions | None = None
+        if config.adds_positions:
+            learned = isinstance(config.positions, LearnedPositionsConfig)
+            layer = LearnedPositions if learned else SinusoidalPositions
+            self.positions = layer(config, name="positions", dtype=policy)
+        self.projection = (
+            Linear(
+                config.table_size,
+                config.hidden_size,
+                use_bias=config.projection_bias,
+                initializer_range=config.initializer_range,
+                name="projection",
+                dtype=policy,
+            )
+            if config.projection is not None
             else None
         )
         self.norm = (
-            Norm(config.norm, name="norm", dtype=self.dtype_policy)
+            Norm(config.norm, name="norm", dtype=policy)
             if config.norm is not None
             else None
         )
-        self.dropout = Dropout(
-            config.dropout, name="dropout", dtype=self.dtype_policy
-        )
+        self.dropout = Dropout(config.dropout, name="dropout", dtype=policy)
         self._shift: Any = None
 
     @contextlib.contextmanager
     def shifted(self, shift: Any) -> Iterator[None]:
-        """Adds to the token embeddings in the calls of the block.
+        """Adds a shift to the token embeddings inside the `with` block.
 
         Args:
-            shift: float [B, T, D], or of a shape that flattens to the same,
-                or None for nothing.
+            shift: float [B, T, E], or a shape that flattens to it, or None.
         """
         self._shift = shift
         try:
@@ -70,20 +86,21 @@ class Embeddings(ConfiguredLayer):
     def build(self, input_shape: Any = None) -> None:
         """Creates the tables."""
         config = self.config
-        initializer = {
-            "initializer": keras.initializers.TruncatedNormal(
-                stddev=config.initializer_range
+        self.token_table = (
+            self.add_weight(
+                name="token_table",
+                shape=(config.vocab_size, config.table_size),
+                initializer=keras.initializers.TruncatedNormal(
+                    stddev=config.initializer_range
+                ),
             )
-        }
-        self.token_table = self.add_weight(
-            name="token_table",
-            shape=(config.vocab_size, config.hidden_size),
-            **initializer,
+            if config.has_token_table
+            else None
         )
         self.segment_table = (
             self.add_weight(
                 name="segment_table",
-                shape=(config.num_segments, config.hidden_size),
+                shape=(config.num_segments, config.sum_size),
                 initializer=keras.initializers.TruncatedNormal(
                     stddev=config.initializer_range
                 ),
@@ -91,7 +108,7 @@ class Embeddings(ConfiguredLayer):
             if config.num_segments
             else None
         )
-        for part in (self.positions, self.norm):
+        for part in (self.positions, self.norm, self.projection):
             if part is not None:
                 part.build()
         self.built = True
@@ -102,17 +119,26 @@ class Embeddings(ConfiguredLayer):
         segment_ids: Any = None,
         position_ids: Any = None,
         start: Any = 0,
+        token_table: Any = None,
         training: bool = False,
     ) -> Any:
-        """See the class."""
-        x = ops.take(self.token_table, token_ids, axis=0)  # [B, T, D]
+        """Returns the embeddings, float [B, T, D]."""
+        config = self.config
+        if token_table is None:
+            token_table = self.token_table
+        x = ops.take(token_table, token_ids, axis=0)  # [B, T, E]
+        x = ops.cast(x, self.compute_dtype)
+        if config.scale != 1.0:
+            x = x * config.scale
         if self._shift is not None:
             x = x + ops.reshape(ops.cast(self._shift, x.dtype), ops.shape(x))
+        if self.projection is not None and config.projection == "tokens":
+            x = self.projection(x)  # [B, T, D]
         if self.segment_table is not None:
             x = x + (
-                self.segment_table[0]
-                if segment_ids is None
-                else self._segments(segment_ids)
+                self.segment_table[0]  # [D]
+                if segment_ids is None or config.num_segments == 1
+                else self._segments(segment_ids)  # [B, T, D]
             )
         if self.positions is not None:
             length = token_ids.shape[1]
@@ -123,20 +149,23 @@ class Embeddings(ConfiguredLayer):
             )
         if self.norm is not None:
             x = self.norm(x)
-        return self.dropout(x, training=training)
+        x = self.dropout(x, training=training)
+        if self.projection is not None and config.projection == "sum":
+            x = self.projection(x)  # [B, T, D]
+        return x
 
     def _segments(self, segment_ids: Any) -> Any:
-        """Returns [B, T, D] as a product with one-hot rows.
+        """Returns the segment embeddings [B, T, D].
 
-        The gradient of a product is a dense sum; that of a lookup scatters
-        B * T rows into two.
+        A product with one-hot rows, whose gradient is a dense sum; that of a
+        lookup would scatter B * T rows into a few.
         """
         one_hot = ops.one_hot(
             segment_ids, self.config.num_segments, dtype=self.compute_dtype
-        )
+        )  # [B, T, segments]
         length = ops.shape(segment_ids)[1]
         flat = ops.reshape(one_hot, (-1, self.config.num_segments))
         return ops.reshape(
             ops.matmul(flat, self.segment_table),
-            (-1, length, self.config.hidden_size),
+            (-1, length, self.config.sum_size),
         )

@@ -16,7 +16,7 @@ class FeedForward(ConfiguredLayer):
 
     Call args:
         x: float [B, T, D], compute dtype.
-        training: A gradient will be asked for.
+        training: A gradient will be computed.
 
     Returns:
         float [B, T, D].
@@ -27,7 +27,6 @@ class FeedForward(ConfiguredLayer):
     config_class = FeedForwardConfig
 
     def __init__(self, config: FeedForwardConfig, **kwargs: Any) -> None:
-        """See the class."""
         super().__init__(config, **kwargs)
         width, inner = config.hidden_size, config.intermediate_size
         options = {
@@ -55,9 +54,9 @@ class FeedForward(ConfiguredLayer):
         self.built = True
 
     def call(self, x: Any, training: bool = False) -> Any:
-        """See the class."""
-        inner = self.up(x)
+        """Returns the output of the network, float [B, T, D]."""
+        inner = self.up(x)  # [B, T, F]
         if self.gate is None:
             return self.down(self.activation(inner, training=training))
-        gate = self.activation(self.gate(x), training=training)
+        gate = self.activation(self.gate(x), training=training)  # [B, T, F]
         return self.down(gate * inner)

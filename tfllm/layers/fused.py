@@ -1,9 +1,9 @@
 """Elementwise functions that pass over memory once, on CPU.
 
-TensorFlow runs one operation after the other, so x * Phi(x) goes through
-memory five times, and its gradient ten. XLA makes one loop of each. Whole
-steps gain little from it on CPU, where its matrix products are slower than
-TensorFlow's own; hence the functions that are worth it are compiled alone.
+TensorFlow runs one operation after the other, so x * Phi(x) passes over
+memory five times, and its gradient ten times. XLA fuses each into one loop.
+Whole steps gain little from XLA on CPU, where its matrix products are slower
+than TensorFlow's own, so only the functions that gain are compiled.
 """
 
 import functools
@@ -20,8 +20,8 @@ def fused(function: Callable[..., Any]) -> Callable[..., Any]:
     NOTE: never in what is exported: a served program must not need XLA.
 
     Args:
-        function: From tensors, and numbers that become float32 scalars, to
-            tensors, by operations of Keras. Without side effects.
+        function: Takes tensors, and numbers that become float32 scalars.
+            Returns tensors, by operations of Keras, without side effects.
     """
 
     @functools.cache
@@ -45,15 +45,15 @@ def fused(function: Callable[..., Any]) -> Callable[..., Any]:
             tf.constant(x) if isinstance(x, float) else tf.convert_to_tensor(x)
             for x in args
         ]
-        # One function per signature, not one that is traced again and again:
-        # static shapes stay known, and layers share what is compiled.
+        # One function per signature instead of one that is traced again:
+        # static shapes stay known, and layers share compiled code.
         return compiled(tuple((x.shape, x.dtype) for x in tensors))(*tensors)
 
     return call
 
 
 def on_cpu() -> bool:
-    """Returns whether TensorFlow has nothing but CPUs to run on."""
+    """Returns whether the backend is TensorFlow and has only CPUs."""
     if keras.backend.backend() != "tensorflow":
         return False
     import tensorflow as tf

@@ -1,8 +1,8 @@
 """Functions whose gradients are written by hand.
 
-Automatic differentiation keeps and passes over more intermediate tensors
-than these functions need. Elementwise work is bound by memory, so fewer
-passes are a gain in time as well as in space.
+Automatic differentiation keeps more intermediate tensors, and passes over
+them more often, than these gradients need. Elementwise work is bound by
+memory, so fewer passes save time as well as space.
 """
 
 import math
@@ -20,18 +20,18 @@ _TANH_B = 0.044715 * _TANH_A
 
 
 def _upstream(args: tuple[Any, ...], upstream: Any) -> Any:
-    """Returns the incoming gradient: backends hand it over differently."""
+    """Returns the incoming gradient, which backends pass differently."""
     return args[0] if upstream is None else upstream
 
 
 def gelu(x: Any, training: bool = False) -> Any:
     """Returns x * Phi(x) with the exact normal distribution function.
 
-    d/dx = Phi(x) + x * phi(x), computed from x, which alone is kept.
+    d/dx = Phi(x) + x * phi(x), computed from x, the only tensor kept.
 
     Args:
         x: float, any shape.
-        training: A gradient will be asked for, see `fused`.
+        training: A gradient will be computed; see `fused`.
 
     Reference: Hendrycks and Gimpel, 2016, section 2.
     """
@@ -60,7 +60,7 @@ def gelu_tanh(x: Any, training: bool = False) -> Any:
 
     Args:
         x: float, any shape.
-        training: A gradient will be asked for, see `fused`.
+        training: A gradient will be computed; see `fused`.
 
     Reference: Hendrycks and Gimpel, 2016, section 2.
     """
@@ -90,8 +90,8 @@ def _elementwise(
     """Returns `function` with its gradient, fused for training.
 
     Args:
-        function: Of x.
-        gradient: Of x and the gradient of the value.
+        function: x -> y.
+        gradient: x and dy -> dx.
         training: As in `gelu`.
     """
     forward = fused(function) if training else function
@@ -108,10 +108,10 @@ def _elementwise(
 
 
 def linear_map(function: Callable[[Any], Any], x: Any) -> Any:
-    """Returns the function of x, which is its own gradient's as well.
+    """Returns function(x), and uses the function for the gradient as well.
 
     Args:
-        function: A product with a diagonal matrix: dropout.
+        function: A product with a diagonal matrix, such as dropout.
         x: float, any shape.
     """
 
@@ -126,9 +126,9 @@ def linear_map(function: Callable[[Any], Any], x: Any) -> Any:
 
 
 def softmax(scores: Any) -> Any:
-    """Returns the softmax of the last axis, also where that has one element.
+    """Returns the softmax of the last axis, without a warning for one element.
 
-    Keras warns of one, though a text may be as short as that.
+    Keras warns of an axis of size one, but a text may be that short.
 
     Args:
         scores: float [..., S].
@@ -171,8 +171,8 @@ def attend_with_dropout(
             )
             d_left = ops.cast(ops.matmul(dy, _turned(values)), p.dtype)
             d_scores = drop(d_left, p, total, followed_by=_softmax_gradient)
-            # Again, and not before the gradient: what is left of p is not
-            # kept, as it would be if the call were that of `attend`.
+            # Dropped again instead of kept from `attend`, to save memory.
+            # `followed_by` keeps the graph from merging the two.
             left = drop(p, total, followed_by=_first)
             left = ops.cast(left, dy.dtype)
             return d_scores, ops.matmul(_turned(left), dy)
@@ -248,8 +248,8 @@ def wide_product(x: Any, kernel: Any) -> Any:
     """Returns x @ kernel, for a kernel with wide rows, on CPU.
 
     The product of the gradient with kernel^T reads the kernel by columns.
-    Where its rows are a multiple of 2 KiB long, a column falls into few sets
-    of the cache, and a copy that is turned around first is faster.
+    If its rows are a multiple of 2 KiB long, a column falls into few sets of
+    the CPU cache, and a transposed copy is faster.
 
     Args:
         x: float32 [P, D].
@@ -264,8 +264,8 @@ def wide_product(x: Any, kernel: Any) -> Any:
         def gradient(*args: Any, upstream: Any = None) -> Any:
             dy = _upstream(args, upstream)
             rows, columns = kernel.shape
-            # NOTE: of a tensor with three axes. A matrix that is turned
-            # around TensorFlow makes a part of the product again.
+            # NOTE: transposed with three axes. TensorFlow would fold the
+            # transpose of a matrix into the product again.
             turned = ops.reshape(
                 _turned(ops.reshape(kernel, (1, rows, columns))),
                 (columns, rows),
@@ -281,9 +281,9 @@ def wide_product(x: Any, kernel: Any) -> Any:
 def tied_logits(x: Any, table: Any, bias: Any = None) -> Any:
     """Returns x @ table^T + bias.
 
-    The gradient of the table comes out in the table's own layout: automatic
-    differentiation computes its transpose and then turns it around, one
-    more pass over a tensor of the size of the vocabulary.
+    The gradient of the table has the table's own layout. Automatic
+    differentiation computes its transpose and transposes that again, one more
+    pass over a tensor of the size of the vocabulary.
 
     Args:
         x: float32 [P, D].

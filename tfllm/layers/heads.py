@@ -1,19 +1,19 @@
-"""Heads on top of an encoder that several families share."""
+"""Heads of encoders that several families share, and configs of heads."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 from keras import ops
 
 from tfllm.layers.activations import ACTIVATIONS
-from tfllm.layers.config import (
-    Activation,
-    NormConfig,
+from tfllm.layers.config import Activation, NormConfig
+from tfllm.layers.configured import ConfiguredLayer
+from tfllm.layers.fields import (
     check_literals,
     check_positive,
     check_rate,
+    check_spread,
 )
-from tfllm.layers.configured import ConfiguredLayer
 from tfllm.layers.hand_gradients import tied_logits
 from tfllm.layers.linear import Linear
 from tfllm.layers.normalization import Norm
@@ -37,6 +37,7 @@ class PoolerConfig:
         """Validates the fields."""
         check_literals(self)
         check_positive(self, "hidden_size")
+        check_spread(self, "initializer_range")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +48,8 @@ class MaskedLMHeadConfig:
         hidden_size: Width of the hidden states, D.
         embedding_size: Width of the token table.
         vocab_size: Rows of the token table, V.
-        activation: Of the transform.
-        norm: Of the transform.
+        norm: Normalization after the dense layer.
+        activation: Activation of the dense layer.
         initializer_range: Standard deviation of the truncated normal.
     """
 
@@ -63,6 +64,7 @@ class MaskedLMHeadConfig:
         """Validates the fields."""
         check_literals(self)
         check_positive(self, "hidden_size", "embedding_size", "vocab_size")
+        check_spread(self, "initializer_range")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,21 +72,30 @@ class TaskHeadConfig:
     """Heads for labels of sequences, tokens and choices.
 
     Attributes:
-        dropout: Rate on what the heads read; not on that of the head for
-            spans.
-        drop_sequence: Whether the head for a sequence drops as well.
+        dropout: Rate on the input of the heads, except the head for spans.
+        drop_sequence: Whether the head for a sequence has dropout too.
         sequence_bias: Whether the head for a sequence has a bias.
         initializer_range: Standard deviation of the truncated normal.
+        sequence_dense: Activation of a dense layer on the first token, with
+            dropout before and after it. It replaces the pooler in the head
+            for a sequence; "" for none.
     """
 
     dropout: float = 0.1
     drop_sequence: bool = True
     sequence_bias: bool = True
     initializer_range: float = 0.02
+    sequence_dense: Activation | Literal[""] = ""
 
     def __post_init__(self) -> None:
         """Validates the fields."""
         check_rate(self, "dropout")
+        if self.sequence_dense not in ("", *ACTIVATIONS):
+            raise ValueError(
+                f"`sequence_dense` must be one of {list(ACTIVATIONS)} or ''. "
+                f"Received: {self.sequence_dense!r}"
+            )
+        check_spread(self, "initializer_range")
 
 
 class Pooler(ConfiguredLayer):
@@ -106,7 +117,6 @@ class Pooler(ConfiguredLayer):
     config_class = PoolerConfig
 
     def __init__(self, config: PoolerConfig, **kwargs: Any) -> None:
-        """See the class."""
         super().__init__(config, **kwargs)
         self.dense = Linear(
             config.hidden_size,
@@ -123,12 +133,12 @@ class Pooler(ConfiguredLayer):
         self.built = True
 
     def call(self, hidden_states: Any) -> Any:
-        """See the class."""
+        """Returns the vector of the first token, float [B, D]."""
         return self.activation(self.dense(hidden_states[:, 0]))
 
 
 class MaskedLMHead(ConfiguredLayer):
-    """Logits over the vocabulary.
+    """Logits of masked tokens over the vocabulary.
 
     Args:
         config: MaskedLMHeadConfig.
@@ -149,7 +159,6 @@ class MaskedLMHead(ConfiguredLayer):
     config_class = MaskedLMHeadConfig
 
     def __init__(self, config: MaskedLMHeadConfig, **kwargs: Any) -> None:
-        """See the class."""
         super().__init__(config, **kwargs)
         self.dense = Linear(
             config.hidden_size,
@@ -174,10 +183,12 @@ class MaskedLMHead(ConfiguredLayer):
         self.built = True
 
     def call(self, hidden_states: Any, token_table: Any) -> Any:
-        """See the class."""
+        """Returns the logits, float32 [B, T, V]."""
         length = ops.shape(hidden_states)[1]
-        x = ops.reshape(hidden_states, (-1, self.config.hidden_size))
-        x = self.norm(self.activation(self.dense(x)))
+        x = ops.reshape(
+            hidden_states, (-1, self.config.hidden_size)
+        )  # [B * T, D]
+        x = self.norm(self.activation(self.dense(x)))  # [B * T, E]
         logits = tied_logits(
             ops.cast(x, "float32"),
             # Reshaped, variables become tensors, which have gradients.
@@ -185,5 +196,5 @@ class MaskedLMHead(ConfiguredLayer):
                 ops.cast(token_table, "float32"), ops.shape(token_table)
             ),
             ops.reshape(self.bias, (-1,)),
-        )
+        )  # [B * T, V]
         return ops.reshape(logits, (-1, length, self.config.vocab_size))

@@ -13,8 +13,8 @@ from tfllm.layers.hand_gradients import wide_product
 class Linear(keras.layers.Layer):
     """Affine map of the last axis: `x @ kernel + bias`.
 
-    NOTE: not `keras.layers.Dense`. The leading axes are folded into one, so
-    that the product is one 2-D GEMM forward and backward, and not a batched
+    NOTE: unlike `keras.layers.Dense` it folds the leading axes into one, so
+    that the product is one 2-D GEMM forward and backward instead of a batched
     one with a broadcast kernel.
 
     Args:
@@ -26,8 +26,8 @@ class Linear(keras.layers.Layer):
 
     Call args:
         x: float [..., input_size].
-        columns: (start, stop) to compute only these outputs, or None.
-        training: A gradient will be asked for; Keras fills it in.
+        columns: (start, stop) of the outputs to compute, or None for all.
+        training: A gradient will be computed; Keras fills it in.
 
     Returns:
         float [..., output_size or stop - start], compute dtype.
@@ -41,7 +41,6 @@ class Linear(keras.layers.Layer):
         initializer_range: float = 0.02,
         **kwargs: Any,
     ) -> None:
-        """See the class."""
         super().__init__(**kwargs)
         self.input_size = input_size
         self.output_size = output_size
@@ -72,7 +71,7 @@ class Linear(keras.layers.Layer):
         columns: tuple[int, int] | None = None,
         training: bool = False,
     ) -> Any:
-        """See the class."""
+        """Returns x @ kernel + bias, float [..., outputs]."""
         start, stop = columns or (0, self.output_size)
         part = (stop - start) < self.output_size
         shape = x.shape
@@ -89,7 +88,7 @@ class Linear(keras.layers.Layer):
         return ops.reshape(y, leading_shape(x) + (stop - start,))
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the JSON form of the constructor's arguments."""
+        """Returns the constructor's arguments, ready for JSON."""
         return {
             **super().get_config(),
             "input_size": self.input_size,
@@ -100,7 +99,7 @@ class Linear(keras.layers.Layer):
 
 
 def _has_slow_columns(kernel: Any) -> bool:
-    """Returns whether `wide_product` is for this kernel."""
+    """Returns whether `wide_product` is faster for this kernel."""
     return kernel.dtype == "float32" and kernel.shape[1] % 512 == 0
 
 
@@ -120,7 +119,7 @@ def leading_shape(x: Any) -> tuple[Any, ...]:
 
 
 def take_positions(x: Any, positions: Any) -> Any:
-    """Returns x at some positions.
+    """Gathers the vectors of x at some positions.
 
     Args:
         x: float [B, T, D].
@@ -131,7 +130,7 @@ def take_positions(x: Any, positions: Any) -> Any:
     """
     batch, length, width = ops.shape(x)
     first = ops.expand_dims(ops.arange(batch, dtype="int32") * length, 1)
-    # One lookup in a table of B * T rows, whose gradient is one sum.
+    # One lookup in a table of B * T rows: its gradient is one sum.
     return ops.take(
         ops.reshape(x, (-1, width)),
         ops.cast(positions, "int32") + first,

@@ -10,7 +10,7 @@ from tfllm.layers.configured import ConfiguredLayer
 
 
 class Norm(ConfiguredLayer):
-    """Normalizes the last axis; see NormConfig for the two kinds.
+    """Layer normalization or RMSNorm of the last axis, by `config.kind`.
 
     Args:
         config: NormConfig.
@@ -45,7 +45,7 @@ class Norm(ConfiguredLayer):
         self.built = True
 
     def call(self, x: Any) -> Any:
-        """See the class."""
+        """Returns x normalized, float [..., D]."""
         dtype = x.dtype
         x = ops.cast(x, "float32")
         if self.bias is None:

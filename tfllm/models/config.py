@@ -1,13 +1,11 @@
-"""Settings of a whole model: the stack and its heads."""
+"""Settings of a whole model: its stacks and its heads."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
-from tfllm.layers.config import (
-    BlockConfig,
-    EmbeddingConfig,
-    NormConfig,
-    check_positive,
+from tfllm.layers.config import BlockConfig, EmbeddingConfig
+from tfllm.layers.fields import (
+    check_optional_positive,
     from_dict,
     to_dict,
 )
@@ -16,106 +14,184 @@ from tfllm.layers.heads import (
     PoolerConfig,
     TaskHeadConfig,
 )
+from tfllm.layers.output_head import OutputHeadConfig
+from tfllm.layers.position_config import LearnedPositionsConfig
+from tfllm.models.stack_config import StackConfig
+
+Kind = Literal["encoder", "decoder", "encoder_decoder"]
+PairObjective = Literal["nsp", "sop", "none"]
 
 
 @dataclasses.dataclass(frozen=True)
 class TransformerConfig:
-    """A stack of equal blocks on top of embeddings.
+    """An encoder stack, a decoder stack, or both, and the heads.
 
     Attributes:
         family: Name in `tfllm.models.FAMILIES`.
-        embeddings: Input embeddings.
-        block: Every block.
-        num_layers: Number of blocks.
-        final_norm: Normalization after the last block, or None.
-        pooler: Vector for the whole sequence, or None.
-        masked_lm_head: Prediction of masked tokens, or None.
-        task_head: Heads that fine-tuning adds.
+        encoder: Bidirectional stack, or None.
+        decoder: Causal stack, or None. With an encoder, its blocks have
+            `cross_attention`.
+        share_embeddings: The decoder uses the token table of the encoder.
+        max_length: Longest sequence, or None if there is no limit.
+        pooler: Head that gives one vector for a sequence, or None.
+        masked_lm_head: Head that predicts masked tokens, or None.
+        output_head: Head that predicts the next token, or None.
+        task_head: Heads of fine-tuning.
+        pair_objective: Pretraining objective on two texts: "nsp" (next
+            sentence), "sop" (sentence order), or "none".
         pad_token_id: Id of the padding token.
         bos_token_id: Id of the token that opens a text, or None.
         eos_token_id: Id of the token that ends a text, or None.
-        scale_scores_by_layer: Divide the attention scores of layer i, from
-            1, by i.
+        decoder_start_token_id: First id that the decoder of an
+            encoder-decoder reads, or None.
     """
 
     family: str
-    embeddings: EmbeddingConfig
-    block: BlockConfig
-    num_layers: int
-    final_norm: NormConfig | None = None
+    encoder: StackConfig | None = None
+    decoder: StackConfig | None = None
+    share_embeddings: bool = True
+    max_length: int | None = None
     pooler: PoolerConfig | None = None
     masked_lm_head: MaskedLMHeadConfig | None = None
+    output_head: OutputHeadConfig | None = None
     task_head: TaskHeadConfig = TaskHeadConfig()
+    pair_objective: PairObjective = "none"
     pad_token_id: int = 0
     bos_token_id: int | None = None
     eos_token_id: int | None = None
-    scale_scores_by_layer: bool = False
+    decoder_start_token_id: int | None = None
 
     def __post_init__(self) -> None:
         """Validates the fields."""
-        check_positive(self, "num_layers")
-        width = self.block.attention.hidden_size
-        if self.embeddings.hidden_size != width:
-            raise ValueError(
-                "`embeddings` and `block` must have one `hidden_size`. "
-                f"Received: {self.embeddings.hidden_size} and {width}"
-            )
-        for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
+        check_optional_positive(self, "max_length")
+        self._check_stacks()
+        for name in (
+            "pad_token_id",
+            "bos_token_id",
+            "eos_token_id",
+            "decoder_start_token_id",
+        ):
             value = getattr(self, name)
             if value is not None and not 0 <= value < self.vocab_size:
                 raise ValueError(
                     f"`{name}` must be an id of the vocabulary of "
                     f"{self.vocab_size}. Received: {value}"
                 )
+        for stack in self.stacks:
+            positions = stack.embeddings.positions
+            if not isinstance(positions, LearnedPositionsConfig):
+                continue
+            room = positions.rows - positions.offset
+            if self.max_length is None or self.max_length > room:
+                raise ValueError(
+                    "`max_length` must be at most the positions learned, "
+                    f"{room}. Received: {self.max_length}"
+                )
+
+    def _check_stacks(self) -> None:
+        """Raises ValueError if the stacks do not form a model."""
+        if not self.stacks:
+            raise ValueError(
+                "`encoder` or `decoder` must be given. Received: neither"
+            )
+        if self.encoder is not None and self.encoder.is_causal:
+            raise ValueError(
+                "`encoder` must not be causal: give such a stack as "
+                "`decoder`. Received: `block.attention.causal` true"
+            )
+        if self.decoder is None:
+            return
+        if not self.decoder.is_causal:
+            raise ValueError(
+                "`decoder` must be causal. Received: "
+                "`block.attention.causal` false"
+            )
+        has_cross = self.decoder.block.cross_attention is not None
+        if self.encoder is not None and not has_cross:
+            raise ValueError(
+                "`decoder` beside an `encoder` must have a "
+                "`block.cross_attention`. Received: none"
+            )
+
+    @property
+    def stacks(self) -> tuple[StackConfig, ...]:
+        """The encoder, the decoder, or both in this order."""
+        return tuple(s for s in (self.encoder, self.decoder) if s is not None)
+
+    @property
+    def stack(self) -> StackConfig:
+        """The stack that reads the input: the encoder if there is one."""
+        return self.stacks[0]
+
+    @property
+    def kind(self) -> Kind:
+        """Kind of the model: an encoder, a decoder, or both."""
+        if self.decoder is None:
+            return "encoder"
+        return "decoder" if self.encoder is None else "encoder_decoder"
+
+    @property
+    def generates(self) -> bool:
+        """Whether the model generates text, token by token."""
+        return self.decoder is not None
+
+    @property
+    def reads_both_sides(self) -> bool:
+        """Whether tokens of the input attend to later ones."""
+        return self.encoder is not None
 
     @property
     def hidden_size(self) -> int:
         """Width of the hidden states, D."""
-        return self.block.attention.hidden_size
+        return self.stacks[-1].hidden_size
+
+    @property
+    def num_layers(self) -> int:
+        """Number of layers of the stack that reads the input."""
+        return self.stack.num_layers
+
+    @property
+    def embeddings(self) -> EmbeddingConfig:
+        """Embeddings of the stack that reads the input."""
+        return self.stack.embeddings
+
+    @property
+    def block(self) -> BlockConfig:
+        """Block config of the stack that reads the input."""
+        return self.stack.block
 
     @property
     def vocab_size(self) -> int:
         """Rows of the token table, V."""
         return self.embeddings.vocab_size
 
-    @property
-    def max_length(self) -> int | None:
-        """Longest sequence, or None if the positions set no limit."""
-        return self.embeddings.max_position_embeddings or None
-
-    @property
-    def is_causal(self) -> bool:
-        """Whether the model is a decoder."""
-        return self.block.attention.causal
-
-    def block_of(self, layer: int) -> BlockConfig:
-        """Returns the config of one block, counted from 0."""
-        if not self.scale_scores_by_layer:
-            return self.block
-        attention = self.block.attention
-        scale = attention.score_scale / (layer + 1)
-        return dataclasses.replace(
-            self.block, attention=dataclasses.replace(attention, scale=scale)
+    def only(self, part: Literal["encoder", "decoder"]) -> "TransformerConfig":
+        """Returns the config with the encoder or the decoder alone."""
+        replace = dataclasses.replace
+        if part == "encoder":
+            return replace(self, decoder=None)
+        assert self.decoder is not None
+        embeddings = replace(
+            self.decoder.embeddings, has_token_table=not self.share_embeddings
+        )
+        return replace(
+            self,
+            encoder=None,
+            decoder=replace(self.decoder, embeddings=embeddings),
         )
 
     def with_dropout(self, rate: float) -> "TransformerConfig":
-        """Returns the config with one rate for all its dropouts."""
-        replace = dataclasses.replace
-        return replace(
-            self,
-            embeddings=replace(self.embeddings, dropout=rate),
-            block=replace(
-                self.block,
-                dropout=rate,
-                attention=replace(self.block.attention, dropout=rate),
-            ),
-            task_head=replace(self.task_head, dropout=rate),
+        """Returns the config with one rate for every dropout."""
+        return dataclasses.replace(
+            self._with_stacks("with_dropout", rate),
+            task_head=dataclasses.replace(self.task_head, dropout=rate),
         )
 
     def with_initializer_range(self, spread: float) -> "TransformerConfig":
-        """Returns the config with fresh weights of another deviation.
+        """Returns the config with another standard deviation of new weights.
 
-        Deviations that differ from each other keep their ratios.
+        Deviations of a layer that differ from the common one keep their
+        ratio to it.
         """
         factor = spread / self.embeddings.initializer_range
 
@@ -132,22 +208,30 @@ class TransformerConfig:
         return self.from_dict(scaled(self.to_dict()))
 
     def with_max_length(self, length: int) -> "TransformerConfig":
-        """Returns the config with another number of learned positions."""
-        replace = dataclasses.replace
-        return replace(
-            self,
-            embeddings=replace(self.embeddings, max_position_embeddings=length),
-        )
+        """Returns the config with another longest sequence."""
+        # The limit must fit both the old tables and the new ones meanwhile.
+        shorter = min(length, self.max_length or length)
+        config = dataclasses.replace(self, max_length=shorter)
+        config = config._with_stacks("with_max_length", length)
+        return dataclasses.replace(config, max_length=length)
 
     def with_vocab_size(self, size: int) -> "TransformerConfig":
         """Returns the config with tables and heads for another vocabulary."""
         replace = dataclasses.replace
-        head = self.masked_lm_head
+        masked, output = self.masked_lm_head, self.output_head
         return replace(
-            self,
-            embeddings=replace(self.embeddings, vocab_size=size),
-            masked_lm_head=head and replace(head, vocab_size=size),
+            self._with_stacks("with_vocab_size", size),
+            masked_lm_head=masked and replace(masked, vocab_size=size),
+            output_head=output and replace(output, vocab_size=size),
         )
+
+    def _with_stacks(self, method: str, value: Any) -> "TransformerConfig":
+        """Returns the config with a method called on every stack."""
+        encoder, decoder = (
+            stack and getattr(stack, method)(value)
+            for stack in (self.encoder, self.decoder)
+        )
+        return dataclasses.replace(self, encoder=encoder, decoder=decoder)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns nested plain dicts, ready for JSON."""

@@ -1,89 +1,71 @@
-"""What a family file says about its family."""
+"""Family: a model family as data."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
-from tfllm.layers.config import Activation
 from tfllm.models.config import TransformerConfig
-
-# Published names of the activations.
-ACTIVATIONS: dict[str, Activation] = {
-    "gelu": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "relu": "relu",
-    "silu": "silu",
-    "swish": "silu",
-    "tanh": "tanh",
-}
-# Ours -> the first published name.
-PUBLISHED_ACTIVATIONS = {
-    ours: published for published, ours in reversed(ACTIVATIONS.items())
-}
+from tfllm.models.published_keys import PublishedKeys
+from tfllm.models.weight_map import Weight
+from tfllm.tokenizers.spec import TokenizerSpec
 
 
 @dataclasses.dataclass(frozen=True)
-class Weight:
-    """One published tensor and the variable of ours that holds it.
+class Size:
+    """A number of config.json that is also an axis of a published tensor.
 
     Attributes:
-        published: Name in the family's safetensors files.
-        path: Attributes from the model to our variable, dotted.
-        transform: "transpose" if the published matrix is (out, in).
-        columns: (start, stop) on the last axis of our variable, if it holds
-            several published tensors side by side; None if it is the whole.
+        key: Key in config.json.
+        tensor: Published name of the tensor.
+        axis: Axis of the tensor with this size.
     """
 
-    published: str
-    path: str
-    transform: Literal["copy", "transpose"] = "copy"
-    columns: tuple[int, int] | None = None
+    key: str
+    tensor: str
+    axis: int
 
 
-def norm_weights(published: str, path: str) -> list[Weight]:
-    """Returns the two weights of a layer normalization."""
-    return [
-        Weight(f"{published}.weight", f"{path}.scale"),
-        Weight(f"{published}.bias", f"{path}.bias"),
-    ]
+def stack_size(
+    num_layers: int, hidden_size: int, num_heads: int, **others: Any
+) -> dict[str, Any]:
+    """Returns the arguments of `config()` for one of `Family.sizes`."""
+    return {
+        "num_layers": num_layers,
+        "hidden_size": hidden_size,
+        "num_heads": num_heads,
+        **others,
+    }
 
 
-def dense_weights(
-    published: str,
-    path: str,
-    transform: Literal["copy", "transpose"] = "copy",
-    columns: tuple[int, int] | None = None,
-) -> list[Weight]:
-    """Returns the two weights of a dense layer.
+# Key of `Family.architectures` -> end of the published class name.
+_CLASSES = {
+    "pretraining": "ForPreTraining",
+    "masked_lm": "ForMaskedLM",
+    "causal_lm": "ForCausalLM",
+    "encoder": "Model",
+    "sequence_classification": "ForSequenceClassification",
+    "token_classification": "ForTokenClassification",
+    "question_answering": "ForQuestionAnswering",
+    "multiple_choice": "ForMultipleChoice",
+}
+# Keys of heads for labelled tasks.
+LABELLED = tuple(_CLASSES)[4:]
+
+
+def class_names(name: str, *keys: str, **others: str) -> dict[str, str]:
+    """Returns `Family.architectures`.
 
     Args:
-        published: Name of the layer.
-        path: Ours.
-        transform: Of the matrix; see `Weight`.
-        columns: Of both; see `Weight`.
+        name: Prefix of the published class names.
+        *keys: Keys whose class name ends as usual.
+        **others: Key -> full class name, for the others.
     """
-    return [
-        Weight(f"{published}.weight", f"{path}.kernel", transform, columns),
-        Weight(f"{published}.bias", f"{path}.bias", "copy", columns),
-    ]
+    return {**{key: name + _CLASSES[key] for key in keys}, **others}
 
 
-def read_activation(
-    values: dict[str, Any], name: str, default: str
-) -> Activation:
-    """Returns the activation that a published config.json names.
-
-    Raises:
-        ValueError: It is not known.
-    """
-    published = values.get(name, default)
-    if published not in ACTIVATIONS:
-        raise ValueError(
-            f"`{name}` must be one of {sorted(ACTIVATIONS)}. "
-            f"Received: {published!r}"
-        )
-    return ACTIVATIONS[published]
+def _nothing(config: TransformerConfig) -> dict[str, str]:
+    """Ties no tensors."""
+    return {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,38 +74,96 @@ class Family:
 
     Attributes:
         name: Name in `FAMILIES`, equal to `model_type` in config.json.
+        title: Name as its authors spell it.
         paper: Citation.
         sizes: Size name -> keyword arguments of `config`.
+        parameters: One of the sizes, and its number of weights with the heads
+            of pretraining.
         config: Builds a TransformerConfig from plain numbers.
-        from_published: config.json (as a dict) -> TransformerConfig.
-        to_published: TransformerConfig -> config.json (as a dict).
-        weights: All weights of a model with the heads given; see
-            `weight_map` of the family file.
+        published: Keys of config.json <-> arguments of `config`.
+        weights: From a config, the weights of the model and all its heads;
+            see `tfllm.models.weight_map`.
         prefix: Published prefix that files of bare encoders leave out.
-        ignored: Regular expressions of published names without a weight of
-            ours: buffers.
-        tied: Published name of a tied copy -> of its original. Files may
-            hold the copy, the original, or both with one value.
+        prefixes: Key of `architectures` -> prefix of that class, if it differs
+            from `prefix`.
+        layers: Key of config.json for the number of layers, and the
+            published prefix of the tensors of a layer, with `{}` for its
+            number.
+        ignored: From a config, regular expressions of published names that
+            have no weight here, such as buffers.
+        tied: From a config, published name of a tied copy -> name of its
+            original. Files may hold the copy, the original, or both with the
+            same value.
         architectures: "pretraining" (with a sequence head), "masked_lm",
             "causal_lm", "encoder" (no head) and the heads of
             `tfllm.models.task_models` -> published class names.
         legacy_names: Old spelling -> new, replaced in published names.
-        tokenizer: Kind of tokenizer in `tfllm.tokenizers`.
+        read: config.json -> arguments of `config`, if the table cannot say
+            it; None for `published.read`.
+        write: Config -> config.json, if the table cannot say it; None for
+            `published.write`.
+        tokenizer: Kinds of tokenizers, special tokens, rows.
     """
 
     name: str
+    title: str
     paper: str
     sizes: Mapping[str, Mapping[str, Any]]
+    parameters: tuple[str, int]
     config: Callable[..., TransformerConfig]
-    from_published: Callable[[dict[str, Any]], TransformerConfig]
-    to_published: Callable[[TransformerConfig], dict[str, Any]]
+    published: PublishedKeys
     weights: Callable[[TransformerConfig], list[Weight]]
     prefix: str
-    ignored: tuple[str, ...] = ()
-    tied: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    layers: tuple[str, str]
+    tokenizer: TokenizerSpec
+    ignored: Callable[[TransformerConfig], tuple[str, ...]] = lambda config: ()
+    tied: Callable[[TransformerConfig], Mapping[str, str]] = _nothing
     architectures: Mapping[str, str] = dataclasses.field(default_factory=dict)
     legacy_names: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    tokenizer: Literal["wordpiece", "byte_bpe"] = "wordpiece"
+    prefixes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    read: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+    write: Callable[[TransformerConfig], dict[str, Any]] | None = None
+
+    def from_published(self, values: Mapping[str, Any]) -> TransformerConfig:
+        """Returns the config that a published config.json describes.
+
+        Raises:
+            ValueError: A value is wrong, or the family does not support it.
+        """
+        read = self.read or self.published.read
+        return self.config(**read(values))
+
+    def to_published(self, config: TransformerConfig) -> dict[str, Any]:
+        """Returns the published config.json of a config."""
+        return (self.write or self.published.write)(config)
+
+    def shown_sizes(self, config: TransformerConfig) -> list[Size]:
+        """Returns the numbers of config.json that are axes of tensors."""
+        whole = {w.path: w for w in self.weights(config) if w.columns is None}
+        sizes = []
+        for key, (argument, _) in self.published.keys.items():
+            path, axis = self.published.field(argument).shown_by or ("", 0)
+            if path in whole:
+                weight = whole[path]
+                axis = 1 - axis if weight.transform == "transpose" else axis
+                sizes.append(Size(key, weight.published, axis))
+        return sizes
+
+    def name_in_table(self, name: str) -> str:
+        """Returns the name in `weights` of a published name in any file."""
+        for old, new in self.legacy_names.items():
+            name = name.replace(old, new)
+        for prefix in self.prefixes.values():
+            if name.startswith(prefix):
+                return self.prefix + name.removeprefix(prefix)
+        return name
+
+    def name_in_files(self, name: str, architecture: str) -> str:
+        """Returns the name in files of a class of a name in `weights`."""
+        prefix = self.prefixes.get(architecture, self.prefix)
+        if name.startswith(self.prefix):
+            return prefix + name.removeprefix(self.prefix)
+        return name
 
     def size(self, name: str, **overrides: Any) -> TransformerConfig:
         """Returns the config of a named size.
@@ -133,7 +173,7 @@ class Family:
             **overrides: Arguments of `config` to replace, e.g. vocab_size.
 
         Raises:
-            ValueError: There is no such size.
+            ValueError: The size is unknown.
         """
         if name not in self.sizes:
             raise ValueError(

@@ -1,36 +1,45 @@
-"""A transformer with one head: sequences, tokens, spans, choices, vectors.
+"""Models for labelled tasks: sequences, tokens, spans, choices, vectors.
 
-Every model takes what the data of a task has: token ids and a mask of the
-real ones, padded on either side. What a family's heads look like stands in
-`TransformerConfig.task_head` and `.pooler`.
+Each is a transformer with one head. It takes token ids and a mask of the real
+ones, padded on either side. `TransformerConfig.task_head` and `.pooler` say
+what the heads of a family look like.
 """
 
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any
 
 from keras import ops
 
+from tfllm.layers.activations import ACTIVATIONS
 from tfllm.layers.dropout import Dropout
+from tfllm.layers.fields import to_dict
 from tfllm.layers.heads import Pooler
 from tfllm.layers.linear import Linear
-from tfllm.layers.pooling import last_token, mean_of_tokens, unit_length
+from tfllm.layers.pooling import (
+    POOLINGS,
+    Pooling,
+    Projection,
+    ProjectionConfig,
+    last_token,
+    unit_length,
+)
+from tfllm.models.base import TransformerModel
 from tfllm.models.config import TransformerConfig
-from tfllm.models.transformer import TransformerModel
 
-Pooling = Literal["mean", "cls", "last"]
 # The first four call arguments of a TaskModel, by name.
 Tokens = dict[str, Any]
 
-# Taken off a logit of what cannot be chosen. Finite, so that the loss is.
+# Subtracted from logits that must not be chosen. Finite, so that the loss is.
 HIDDEN_LOGIT = 1e9
 
 
 def hidden(logits: Any, mask: Any) -> Any:
-    """Returns logits, lower by `HIDDEN_LOGIT` where an int32 mask is 0."""
+    """Returns logits, lower by `HIDDEN_LOGIT` where the int32 mask is 0."""
     return logits - (1.0 - ops.cast(mask, "float32")) * HIDDEN_LOGIT
 
 
 class TaskModel(TransformerModel):
-    """A transformer with one head: the base of the models below.
+    """A transformer with one head: the base class of the models below.
 
     A subclass adds its head in the constructor and implements `outputs`.
 
@@ -42,8 +51,7 @@ class TaskModel(TransformerModel):
         token_ids: int32 [B, T].
         padding_mask: int32 [B, T] or None.
         segment_ids: int32 [B, T] or None.
-        position_ids: int32 [B, T] or None; a decoder counts
-            from the first real token.
+        position_ids: int32 [B, T] or None; see Transformer.
         training: Apply dropout.
     """
 
@@ -55,8 +63,8 @@ class TaskModel(TransformerModel):
         position_ids: Any = None,
         training: bool = False,
     ) -> Any:
-        """See the class."""
-        tokens = {
+        """Returns the output of the head; see each class for its shape."""
+        tokens: Tokens = {
             "token_ids": token_ids,
             "padding_mask": padding_mask,
             "segment_ids": segment_ids,
@@ -65,7 +73,12 @@ class TaskModel(TransformerModel):
         return self.outputs(tokens, training)
 
     def outputs(self, tokens: Tokens, training: bool) -> Any:
-        """Returns what `call` returns."""
+        """Computes the output of `call`.
+
+        Args:
+            tokens: The first four arguments of `call`, by name.
+            training: Apply dropout.
+        """
         raise NotImplementedError
 
     def _hidden_states(
@@ -74,36 +87,27 @@ class TaskModel(TransformerModel):
         """Returns float [B, 1 or T, D].
 
         Args:
-            tokens: What `call` was given.
+            tokens: The first four arguments of `call`, by name.
             training: Apply dropout.
             first_only: Compute the last block for the first tokens alone.
         """
-        position_ids = tokens["position_ids"]
-        padding_mask = tokens["padding_mask"]
-        causal = self.config.is_causal
-        if position_ids is None and padding_mask is not None and causal:
-            real = ops.cast(padding_mask, "int32")
-            first = ops.expand_dims(ops.argmax(real, axis=1), 1)
-            places = ops.arange(ops.shape(real)[1], dtype="int32")
-            position_ids = ops.maximum(places - ops.cast(first, "int32"), 0)
         positions = None
         if first_only:
             positions = ops.zeros_like(
                 tokens["token_ids"][:, :1], dtype="int32"
             )
         return self.transformer(
-            **{**tokens, "position_ids": position_ids},
-            positions=positions,
-            training=training,
+            **tokens, output_positions=positions, training=training
         )
 
     def _sequence_vectors(
         self, tokens: Tokens, pooler: Pooler | None, training: bool
     ) -> Any:
-        """Returns [B, D]: the pooler's vector, else that of the last token."""
-        if pooler is not None:  # which reads the first token
+        """Returns the pooler's vector, or that of the last token, [B, D]."""
+        if pooler is not None:
+            # It reads the first token only.
             return pooler(self._hidden_states(tokens, training, True))
-        x = self._hidden_states(tokens, training)
+        x = self._hidden_states(tokens, training)  # [B, T, D]
         return last_token(x, tokens["padding_mask"])
 
     def _create_dropout(self, rate: float) -> Dropout:
@@ -128,8 +132,9 @@ class SequenceModel(TaskModel):
     """Logits of labels for a whole sequence.
 
     Args:
-        config: TransformerConfig. With a `pooler` the head reads its vector
-            of the first token, else the last real token.
+        config: TransformerConfig. The head reads the first token through a
+            dense layer if there is a `TaskHeadConfig.sequence_dense`, or
+            through the `pooler` if there is one; else the last real token.
         num_labels: Number of logits, L.
 
     Call args: Those of TaskModel.
@@ -146,11 +151,20 @@ class SequenceModel(TaskModel):
     def __init__(
         self, config: TransformerConfig, num_labels: int = 2, **kwargs: Any
     ) -> None:
-        """See the class."""
         super().__init__(config, **kwargs)
         self.num_labels = num_labels
         head = config.task_head
-        self.pooler = self._create_pooler()
+        self.pooler = self.sequence_dense = None
+        if head.sequence_dense:
+            self.sequence_dense = Linear(
+                config.hidden_size,
+                config.hidden_size,
+                initializer_range=head.initializer_range,
+                name="sequence_dense",
+                dtype=self.dtype_policy,
+            )
+        else:
+            self.pooler = self._create_pooler()
         self.dropout = self._create_dropout(
             head.dropout if head.drop_sequence else 0.0
         )
@@ -159,13 +173,19 @@ class SequenceModel(TaskModel):
         )
 
     def outputs(self, tokens: Tokens, training: bool) -> Any:
-        """See the base class."""
-        x = self._sequence_vectors(tokens, self.pooler, training)
+        """Returns the logits, float32 [B, L]."""
+        if self.sequence_dense is None:
+            x = self._sequence_vectors(tokens, self.pooler, training)  # [B, D]
+        else:
+            x = self._hidden_states(tokens, training, True)[:, 0]  # [B, D]
+            x = self.sequence_dense(self.dropout(x, training=training))
+            activate = ACTIVATIONS[self.config.task_head.sequence_dense]
+            x = activate(x, training=training)
         x = self.dropout(x, training=training)
         return self.sequence_classifier(ops.cast(x, "float32"))
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the JSON form of the constructor's arguments."""
+        """Returns the constructor's arguments, ready for JSON."""
         return {**super().get_config(), "num_labels": self.num_labels}
 
 
@@ -190,7 +210,6 @@ class TokenModel(TaskModel):
     def __init__(
         self, config: TransformerConfig, num_labels: int = 2, **kwargs: Any
     ) -> None:
-        """See the class."""
         super().__init__(config, **kwargs)
         self.num_labels = num_labels
         self.dropout = self._create_dropout(config.task_head.dropout)
@@ -199,13 +218,13 @@ class TokenModel(TaskModel):
         )
 
     def outputs(self, tokens: Tokens, training: bool) -> Any:
-        """See the base class."""
-        x = self._hidden_states(tokens, training)
+        """Computes the logits of each token, float32 [B, T, L]."""
+        x = self._hidden_states(tokens, training)  # [B, T, D]
         x = self.dropout(x, training=training)
         return self.token_classifier(ops.cast(x, "float32"))
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the JSON form of the constructor's arguments."""
+        """Returns the constructor's arguments, ready for JSON."""
         return {**super().get_config(), "num_labels": self.num_labels}
 
 
@@ -216,8 +235,8 @@ class SpanModel(TaskModel):
         config: TransformerConfig.
 
     Call args: Those of TaskModel, and
-        answer_mask: int32 [B, T], true where a span may be, or None.
-            Elsewhere logits are lower by `HIDDEN_LOGIT`.
+        answer_mask: int32 [B, T], true where a span may start or end, or
+            None. Other logits are lower by `HIDDEN_LOGIT`.
 
     Returns:
         Dict of `start` and `end`, float32 [B, T].
@@ -229,7 +248,6 @@ class SpanModel(TaskModel):
     leaves_out = ("pooler.",)
 
     def __init__(self, config: TransformerConfig, **kwargs: Any) -> None:
-        """See the class."""
         super().__init__(config, **kwargs)
         self.span_classifier = self._create_classifier(2, "span_classifier")
 
@@ -242,10 +260,10 @@ class SpanModel(TaskModel):
         training: bool = False,
         answer_mask: Any = None,
     ) -> dict[str, Any]:
-        """See the class."""
+        """Returns the logits of first and last tokens, float32 [B, T] each."""
         logits = super().call(
             token_ids, padding_mask, segment_ids, position_ids, training
-        )
+        )  # [B, T, 2]
         if answer_mask is not None:
             logits = hidden(logits, ops.expand_dims(answer_mask, 2))
         return {"start": logits[..., 0], "end": logits[..., 1]}
@@ -274,20 +292,19 @@ class ChoiceModel(TaskModel):
     architecture = "multiple_choice"
 
     def __init__(self, config: TransformerConfig, **kwargs: Any) -> None:
-        """See the class."""
         super().__init__(config, **kwargs)
         self.pooler = self._create_pooler()
         self.dropout = self._create_dropout(config.task_head.dropout)
         self.choice_classifier = self._create_classifier(1, "choice_classifier")
 
     def outputs(self, tokens: Tokens, training: bool) -> Any:
-        """See the base class."""
+        """Returns the logits, float32 [B, C]."""
         token_ids = tokens["token_ids"]
         num_choices = token_ids.shape[1] or ops.shape(token_ids)[1]
-        rows = {name: fold_rows(value) for name, value in tokens.items()}
-        x = self._sequence_vectors(rows, self.pooler, training)
+        rows = {name: fold_rows(x) for name, x in tokens.items()}  # [B * C, T]
+        x = self._sequence_vectors(rows, self.pooler, training)  # [B * C, D]
         x = self.dropout(x, training=training)
-        logits = self.choice_classifier(ops.cast(x, "float32"))
+        logits = self.choice_classifier(ops.cast(x, "float32"))  # [B * C, 1]
         return ops.reshape(logits, (-1, num_choices))
 
 
@@ -296,16 +313,26 @@ class EmbeddingModel(TaskModel):
 
     Args:
         config: TransformerConfig.
-        pooling: "mean" of the real tokens, "cls" (the first token) or
-            "last" (the last real one).
-        normalize: Divide the vectors by their length.
+        pooling: "mean" of the real tokens, "cls" (the first token), "last"
+            (the last real one), "max" of each component, "mean_sqrt_len" (the
+            sum divided by the root of the number of tokens), "weighted_mean"
+            (weight i for the i-th token); or several of them, concatenated.
+        projections: ProjectionConfigs, or their dicts, of dense layers after
+            the pooling.
+        normalize: Divide vectors by their Euclidean norm.
+        truncate_dim: Keep the first components only; None: all.
 
     Call args: Those of TaskModel.
 
     Returns:
-        float32 [B, D].
+        float32 [B, E]; E is `output_size`.
 
-    Reference: Reimers and Gurevych, 2019, section 3.
+    Raises:
+        ValueError: A projection does not fit the width before it, or a
+            decoder pools its first token.
+
+    Reference: Reimers and Gurevych, 2019, section 3; Kusupati et al., 2022
+    (truncation).
     """
 
     architecture = "encoder"
@@ -314,48 +341,88 @@ class EmbeddingModel(TaskModel):
     def __init__(
         self,
         config: TransformerConfig,
-        pooling: Pooling = "mean",
+        pooling: Pooling | Sequence[Pooling] = "mean",
+        projections: Sequence[ProjectionConfig | dict[str, Any]] = (),
         normalize: bool = True,
+        truncate_dim: int | None = None,
         **kwargs: Any,
     ) -> None:
-        """See the class."""
         super().__init__(config, **kwargs)
-        if pooling not in ("mean", "cls", "last"):
-            raise ValueError(
-                "`pooling` must be 'mean', 'cls' or 'last'. "
-                f"Received: {pooling!r}"
+        self.poolings = _checked_poolings(pooling, config)
+        self.pooling = pooling if isinstance(pooling, str) else list(pooling)
+        self.normalize, self.truncate_dim = normalize, truncate_dim
+        self.output_size = len(self.poolings) * config.hidden_size
+        self.projections = []
+        for i, projection in enumerate(projections):
+            if isinstance(projection, dict):
+                projection = ProjectionConfig(**projection)
+            if projection.input_size != self.output_size:
+                raise ValueError(
+                    f"`projections` must take the {self.output_size} numbers "
+                    "of what comes before. Received: a layer that takes "
+                    f"{projection.input_size}"
+                )
+            self.projections.append(
+                Projection(projection, name=f"projection_{i}")
             )
-        if pooling == "cls" and config.is_causal:
-            raise ValueError(
-                "`pooling` must be 'mean' or 'last' for a decoder, whose "
-                "first token sees no other. Received: 'cls'"
-            )
-        self.pooling, self.normalize = pooling, normalize
+            self.output_size = projection.output_size
+        if truncate_dim is not None:
+            if not 0 < truncate_dim <= self.output_size:
+                raise ValueError(
+                    "`truncate_dim` must be from 1 to the vector's "
+                    f"{self.output_size} numbers. Received: {truncate_dim}"
+                )
+            self.output_size = truncate_dim
 
     def outputs(self, tokens: Tokens, training: bool) -> Any:
-        """See the base class."""
-        first_only = self.pooling == "cls"
-        x = self._hidden_states(tokens, training, first_only)
-        if self.pooling == "mean":
-            x = mean_of_tokens(x, tokens["padding_mask"])
-        elif self.pooling == "last":
-            x = last_token(x, tokens["padding_mask"])
-        else:
-            x = x[:, 0]
-        x = ops.cast(x, "float32")
-        return unit_length(x) if self.normalize else x
+        """Returns the vectors, float32 [B, E]."""
+        first_only = self.poolings == ("cls",)
+        x = self._hidden_states(tokens, training, first_only)  # [B, 1 or T, D]
+        mask = None if first_only else tokens["padding_mask"]
+        vectors = [
+            ops.cast(POOLINGS[name](x, mask), "float32")
+            for name in self.poolings
+        ]
+        x = vectors[0] if len(vectors) == 1 else ops.concatenate(vectors, -1)
+        for projection in self.projections:
+            x = projection(x, training=training)
+        x = unit_length(x) if self.normalize else x
+        return x if self.truncate_dim is None else x[:, : self.truncate_dim]
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the JSON form of the constructor's arguments."""
+        """Returns the constructor's arguments, ready for JSON."""
         return {
             **super().get_config(),
             "pooling": self.pooling,
+            "projections": [to_dict(p.config) for p in self.projections],
             "normalize": self.normalize,
+            "truncate_dim": self.truncate_dim,
         }
 
 
+def _checked_poolings(
+    pooling: Pooling | Sequence[Pooling], config: TransformerConfig
+) -> tuple[Pooling, ...]:
+    """Returns poolings as a tuple.
+
+    Raises:
+        ValueError: A pooling is unknown, or does not fit a decoder.
+    """
+    names = (pooling,) if isinstance(pooling, str) else tuple(pooling)
+    if not names or any(name not in POOLINGS for name in names):
+        raise ValueError(
+            f"`pooling` must be among {list(POOLINGS)}. Received: {pooling!r}"
+        )
+    if "cls" in names and not config.reads_both_sides:
+        raise ValueError(
+            "`pooling` must not be 'cls' for a decoder, whose first token "
+            f"sees no other. Received: {pooling!r}"
+        )
+    return names
+
+
 def fold_rows(x: Any) -> Any:
-    """Returns [B * C, T] for [B, C, T], None for None."""
+    """Reshapes [B, C, T] to [B * C, T]; None stays None."""
     if x is None:
         return None
     length = x.shape[-1] if x.shape[-1] is not None else ops.shape(x)[-1]

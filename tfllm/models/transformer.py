@@ -1,43 +1,49 @@
-"""The stack that every family configures."""
+"""The transformer stack that every family configures."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 from keras import ops
 
-from tfllm.layers.attention import HIDDEN_PENALTY
-from tfllm.layers.block import TransformerBlock
+from tfllm.layers.attention import HIDDEN_PENALTY, AttentionPositions
 from tfllm.layers.configured import ConfiguredLayer
+from tfllm.layers.dropout import Dropout
 from tfllm.layers.embeddings import Embeddings
-from tfllm.layers.hand_gradients import tied_logits
-from tfllm.layers.heads import MaskedLMHead, Pooler
-from tfllm.layers.kv_cache import KVCache
-from tfllm.layers.linear import Linear
+from tfllm.layers.kv_cache import Cache, Memory
 from tfllm.layers.normalization import Norm
+from tfllm.layers.position_config import RelativeBiasConfig, RotaryConfig
+from tfllm.layers.positions import RelativeBias, counted_positions
+from tfllm.layers.rotary import create_rotation
+from tfllm.models.blocks import block_class
 from tfllm.models.config import TransformerConfig
 
 
 class Transformer(ConfiguredLayer):
-    """Embeddings and a stack of blocks; an encoder, or a causal decoder.
+    """Embeddings and a stack of blocks: an encoder, or a causal decoder.
 
     Args:
-        config: TransformerConfig. With `block.attention.causal` it is a
-            decoder.
+        config: TransformerConfig with one stack.
 
     Call args:
         token_ids: int32 [B, T].
         padding_mask: int32 or bool [B, T], true for real tokens, or [B, S]
-            with a cache; None if all are real.
-        document_ids: int32 [B, T] or None. A token sees only tokens of the
-            same number. Not with a cache.
+            with a cache, true also for columns to come; None if all are real.
         segment_ids: int32 [B, T] or None.
-        position_ids: int32 [B, T] or None.
-        positions: int32 [B, P] whose hidden states are wanted, or None for
-            all; not for a decoder. The last block is computed only there.
-        cache: One KVCache per block, or None.
+        position_ids: int32 [B, T], for rows with several documents; None to
+            count positions as the config says.
+        document_ids: int32 [B, T] or None. A token attends only to tokens of
+            the same document. Not with a cache.
+        output_positions: int32 [B, P], positions to return, or None for all;
+            not for a decoder. The last block computes only these.
+        cache: Cache of the tokens before, or None.
+        source: float [B, S, D], the encoder's output, for a decoder with
+            cross-attention. Not with a cache, which holds its keys and values.
+        source_mask: int32 or bool [B, S], true for real tokens of the source,
+            or None.
+        token_table: float [V, E] of another stack; see Embeddings.
         training: Apply dropout.
 
     Returns:
-        float [B, P or T, D]; with a cache, this and the new caches.
+        float [B, P or T, D]; with a cache, this and the new cache.
 
     Reference: Vaswani et al., 2017; Devlin et al., 2019.
     """
@@ -45,31 +51,57 @@ class Transformer(ConfiguredLayer):
     config_class = TransformerConfig
 
     def __init__(self, config: TransformerConfig, **kwargs: Any) -> None:
-        """See the class."""
         super().__init__(config, **kwargs)
-        policy = self.dtype_policy
-        self.embeddings = Embeddings(
-            config.embeddings, name="embeddings", dtype=policy
-        )
-        self.blocks = [
-            TransformerBlock(
-                config.block_of(i), name=f"block_{i}", dtype=policy
+        if len(config.stacks) > 1:
+            raise ValueError(
+                "`config` must have one stack; `EncoderDecoder` is for two. "
+                "Received: an encoder and a decoder"
             )
-            for i in range(config.num_layers)
+        policy = self.dtype_policy
+        self.stack = stack = config.stack
+        self.embeddings = Embeddings(
+            stack.embeddings, name="embeddings", dtype=policy
+        )
+        create_block = block_class(stack.block_kind)
+        self.blocks = [
+            create_block(stack.block_of(i), name=f"block_{i}", dtype=policy)
+            for i in range(stack.num_blocks)
         ]
         self.final_norm = (
-            Norm(config.final_norm, name="final_norm", dtype=policy)
-            if config.final_norm is not None
+            Norm(stack.final_norm, name="final_norm", dtype=policy)
+            if stack.final_norm is not None
             else None
         )
+        positions = stack.embeddings.positions
+        self.relative_bias = (
+            RelativeBias(positions, name="relative_bias", dtype=policy)
+            if isinstance(positions, RelativeBiasConfig)
+            else None
+        )
+        self.final_dropout = Dropout(
+            stack.final_dropout, name="final_dropout", dtype=policy
+        )
+
+    @property
+    def output_embeddings(self) -> Embeddings:
+        """Embeddings whose table a tied output head uses."""
+        return self.embeddings
+
+    def parts_by_depth(self) -> list[list[ConfiguredLayer]]:
+        """Returns the layers of each depth: the embeddings, then the blocks."""
+        return [[self.embeddings], *([block] for block in self.blocks)]
 
     def build(self, input_shape: Any = None) -> None:
         """Creates the weights."""
-        self.embeddings.build()
-        for block in self.blocks:
-            block.build()
-        if self.final_norm is not None:
-            self.final_norm.build()
+        parts = (
+            self.embeddings,
+            self.relative_bias,
+            *self.blocks,
+            self.final_norm,
+        )
+        for part in parts:
+            if part is not None:
+                part.build()
         self.built = True
 
     def call(
@@ -79,56 +111,134 @@ class Transformer(ConfiguredLayer):
         segment_ids: Any = None,
         position_ids: Any = None,
         document_ids: Any = None,
-        positions: Any = None,
-        cache: list[KVCache] | None = None,
+        output_positions: Any = None,
+        cache: Cache | None = None,
+        source: Any = None,
+        source_mask: Any = None,
+        token_table: Any = None,
         training: bool = False,
     ) -> Any:
-        """See the class."""
-        if positions is not None and self.config.is_causal:
+        """Returns hidden states [B, P or T, D]; with a cache, also that."""
+        if output_positions is not None and self.stack.is_causal:
             raise ValueError(
-                "`positions` need an encoder: the mask of a decoder goes by "
-                "position. Received: a config with causal=True"
+                "`output_positions` need an encoder: the mask of a decoder "
+                "goes by position. Received: a causal config"
             )
-        start = 0 if cache is None else cache[0].index
+        length = ops.shape(token_ids)[1]
+        start = 0 if cache is None else cache.length
+        num_keys = length if cache is None else cache.capacity
+        if position_ids is None:
+            position_ids = self._count_positions(
+                padding_mask, start, length
+            )  # [B, T] or None
         x = self.embeddings(
             token_ids,
             segment_ids=segment_ids,
             position_ids=position_ids,
             start=start,
+            token_table=token_table,
             training=training,
-        )
-        length = ops.shape(token_ids)[1]
-        num_keys = length if cache is None else ops.shape(cache[0].keys)[2]
-        mask_penalty = self._mask_penalty(
-            padding_mask, length, num_keys, start, document_ids
-        )
-        new_cache: list[Any] = []
-        for i, block in enumerate(self.blocks):
-            x, block_cache = block(
+        )  # [B, T, D]
+        terms = {
+            "mask_penalty": self._mask_penalty(
+                padding_mask, length, num_keys, start, document_ids
+            ),
+            "positions": self._attention_positions(
+                position_ids, start, length, num_keys
+            ),
+            "memory_penalty": _memory_penalty(
+                source_mask if cache is None else cache.memory_mask
+            ),
+            "training": training,
+        }
+        memories = () if cache is None else cache.memory
+        layers = []
+        for i in range(self.stack.num_layers):
+            block = self.blocks[self.stack.group_of(i)]
+            memory = memories[i] if memories else None
+            if memory is None and source is not None:
+                memory = self._memory(block, source)
+            last = i == self.stack.num_layers - 1
+            x, layer = block(
                 x,
-                positions=positions if block is self.blocks[-1] else None,
-                mask_penalty=mask_penalty,
-                cache=None if cache is None else cache[i],
-                training=training,
-            )
-            new_cache.append(block_cache)
+                output_positions=output_positions if last else None,
+                cache=None if cache is None else cache.layer(i),
+                memory=memory,
+                **terms,
+            )  # [B, T, D]; of the last layer [B, P or T, D]
+            layers.append(layer)
         if self.final_norm is not None:
             x = self.final_norm(x)
-        return x if cache is None else (x, new_cache)
+        x = self.final_dropout(x, training=training)
+        return x if cache is None else (x, cache.updated(layers))
 
-    def create_cache(self, batch_size: int, length: int) -> list[KVCache]:
-        """Returns empty caches for sequences of up to `length` tokens."""
-        attention = self.config.block.attention
-        return [
-            KVCache.create(
-                batch_size,
-                length,
-                attention.kv_heads,
-                attention.head_size,
-                self.compute_dtype,
-            )
-            for _ in self.blocks
+    def create_cache(
+        self,
+        batch_size: int,
+        length: int,
+        source: Any = None,
+        source_mask: Any = None,
+    ) -> Cache:
+        """Returns an empty cache for sequences of up to `length` tokens.
+
+        Args:
+            batch_size: B.
+            length: S.
+            source: float [B, S of the source, D], the encoder's output. Its
+                keys and values are computed here, once.
+            source_mask: int32 or bool [B, S of the source] or None.
+        """
+        attention = self.stack.block.attention
+        cache = Cache.create(
+            self.stack.num_layers,
+            batch_size,
+            length,
+            attention.kv_heads,
+            attention.head_size,
+            self.compute_dtype,
+        )
+        if source is None:
+            return cache
+        if source_mask is None:
+            source_mask = ops.ones(ops.shape(source)[:2], "bool")
+        blocks = [
+            self.blocks[self.stack.group_of(i)]
+            for i in range(self.stack.num_layers)
         ]
+        return cache._replace(
+            memory=tuple(self._memory(block, source) for block in blocks),
+            memory_mask=ops.cast(source_mask, "bool"),
+        )
+
+    def _memory(self, block: ConfiguredLayer, source: Any) -> Memory:
+        """Returns the keys and values of a source for one block."""
+        return block.cross_attention.read(ops.cast(source, self.compute_dtype))
+
+    def _count_positions(
+        self, padding_mask: Any, start: Any, length: Any
+    ) -> Any:
+        """Returns int32 [B, T]; None if positions count up from `start`."""
+        positions = self.stack.embeddings.positions
+        if padding_mask is None or positions is None:
+            return None
+        if positions.counted_from == "start":
+            return None
+        return counted_positions(padding_mask, start, length)
+
+    def _attention_positions(
+        self, position_ids: Any, start: Any, length: Any, num_keys: Any
+    ) -> AttentionPositions | None:
+        """Returns the rotation or the bias for the attention of all blocks."""
+        if self.relative_bias is not None:
+            return self.relative_bias(
+                length=length, num_keys=num_keys, start=start
+            )
+        positions = self.stack.embeddings.positions
+        if not isinstance(positions, RotaryConfig):
+            return None
+        if position_ids is None:
+            position_ids = (start + ops.arange(length, dtype="int32"))[None]
+        return create_rotation(positions, position_ids)
 
     def _mask_penalty(
         self,
@@ -140,275 +250,33 @@ class Transformer(ConfiguredLayer):
     ) -> Any:
         """Returns float32 [B or 1, 1, 1 or T, S] or None: see Attention."""
         visible = None
-        if self.config.is_causal:
-            queries = ops.expand_dims(start + ops.arange(length), 1)
-            keys = ops.expand_dims(ops.arange(num_keys), 0)
-            visible = ops.less_equal(keys, queries)[None, None]
+        if self.stack.is_causal:
+            queries = ops.expand_dims(start + ops.arange(length), 1)  # [T, 1]
+            keys = ops.expand_dims(ops.arange(num_keys), 0)  # [1, S]
+            visible = ops.less_equal(keys, queries)[None, None]  # [1, 1, T, S]
         if padding_mask is not None:
-            keep = ops.cast(padding_mask, "bool")[:, None, None, :]
+            keep = ops.cast(padding_mask, "bool")
+            keep = keep[:, None, None, :]  # [B, 1, 1, S]
             visible = (
                 keep if visible is None else ops.logical_and(visible, keep)
             )
         if document_ids is not None:
             same = ops.equal(
                 document_ids[:, None, :, None], document_ids[:, None, None, :]
-            )
+            )  # [B, 1, T, S]
             visible = (
                 same if visible is None else ops.logical_and(visible, same)
             )
-        if visible is None:
-            return None
-        return (1.0 - ops.cast(visible, "float32")) * HIDDEN_PENALTY
+        return None if visible is None else _penalty(visible)
 
 
-class TransformerModel(ConfiguredLayer):
-    """A transformer with parts of a family's on top: the base of all models.
-
-    A subclass adds its parts in the constructor, in the order in which their
-    weights are drawn, and implements `call`.
-
-    Args:
-        config: TransformerConfig.
-        **kwargs: Keras' own `name`, `dtype` and `trainable`.
-    """
-
-    config_class = TransformerConfig
-    # Key of `Family.architectures`.
-    architecture: str
-    # What a folder may hold and the model does without.
-    leaves_out: ClassVar[tuple[str, ...]] = ()
-
-    def __init__(self, config: TransformerConfig, **kwargs: Any) -> None:
-        """See the class."""
-        super().__init__(config, **kwargs)
-        self.transformer = Transformer(
-            config, name="transformer", dtype=self.dtype_policy
-        )
-
-    def build(self, input_shape: Any = None) -> None:
-        """Creates the weights of all parts."""
-        for part in self._flatten_layers(include_self=False, recursive=False):
-            if not part.built:
-                part.build()
-        self.built = True
-
-    def _create_pooler(self) -> Pooler | None:
-        """Returns the family's pooler, or None if it has none."""
-        if self.config.pooler is None:
-            return None
-        return Pooler(
-            self.config.pooler, name="pooler", dtype=self.dtype_policy
-        )
+def _penalty(visible: Any) -> Any:
+    """Returns float32 of the same shape: 0 where a key is visible."""
+    return (1.0 - ops.cast(visible, "float32")) * HIDDEN_PENALTY
 
 
-class PretrainingModel(TransformerModel):
-    """A transformer with the heads that its family pretrains with.
-
-    Args:
-        config: TransformerConfig with a `masked_lm_head`, and with a
-            `pooler` if `num_sequence_labels` is asked for.
-        num_sequence_labels: Classes of the sequence head on the pooled
-            vector (2 for next-sentence prediction), 0 for no such head.
-
-    Call args:
-        token_ids: int32 [B, T].
-        padding_mask: int32 [B, T] or None.
-        segment_ids: int32 [B, T] or None.
-        masked_positions: int32 [B, P], or None to predict every position.
-        training: Apply dropout.
-
-    Returns:
-        Dict of `mlm`, float32 [B, P or T, V], and with a sequence head
-        `nsp`, float32 [B, num_sequence_labels].
-
-    Reference: Devlin et al., 2019, section 3.1.
-    """
-
-    def __init__(
-        self,
-        config: TransformerConfig,
-        num_sequence_labels: int = 2,
-        **kwargs: Any,
-    ) -> None:
-        """See the class."""
-        super().__init__(config, **kwargs)
-        if config.masked_lm_head is None:
-            raise ValueError(
-                "`config.masked_lm_head` is needed for masked-language-model "
-                f"pretraining. Received: None, family {config.family!r}"
-            )
-        if num_sequence_labels and config.pooler is None:
-            raise ValueError(
-                "`config.pooler` is needed for a sequence head. Received: "
-                f"None, num_sequence_labels={num_sequence_labels}"
-            )
-        self.num_sequence_labels = num_sequence_labels
-        self.masked_lm_head = MaskedLMHead(
-            config.masked_lm_head,
-            name="masked_lm_head",
-            dtype=self.dtype_policy,
-        )
-        self.pooler = self.sequence_head = None
-        if num_sequence_labels and config.pooler is not None:
-            self.pooler = self._create_pooler()
-            self.sequence_head = Linear(
-                config.hidden_size,
-                num_sequence_labels,
-                initializer_range=config.pooler.initializer_range,
-                name="sequence_head",
-                dtype="float32",
-            )
-
-    @property
-    def architecture(self) -> str:  # type: ignore[override]
-        """See the base class."""
-        return "masked_lm" if self.sequence_head is None else "pretraining"
-
-    def call(
-        self,
-        token_ids: Any,
-        padding_mask: Any = None,
-        segment_ids: Any = None,
-        masked_positions: Any = None,
-        training: bool = False,
-    ) -> dict[str, Any]:
-        """See the class."""
-        positions = masked_positions
-        if positions is not None and self.sequence_head is not None:
-            # The pooler reads the first token.
-            first = ops.zeros_like(positions[:, :1])
-            positions = ops.concatenate([first, positions], axis=1)
-        x = self.transformer(
-            token_ids,
-            padding_mask=padding_mask,
-            segment_ids=segment_ids,
-            positions=positions,
-            training=training,
-        )
-        masked = x if positions is masked_positions else x[:, 1:]
-        outputs = {
-            "mlm": self.masked_lm_head(
-                masked, token_table=self.transformer.embeddings.token_table
-            )
-        }
-        if self.pooler is not None and self.sequence_head is not None:
-            pooled = ops.cast(self.pooler(x), "float32")
-            outputs["nsp"] = self.sequence_head(pooled)
-        return outputs
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the JSON form of the constructor's arguments."""
-        return {
-            **super().get_config(),
-            "num_sequence_labels": self.num_sequence_labels,
-        }
-
-
-class LanguageModel(TransformerModel):
-    """A decoder whose token table predicts the next token.
-
-    Args:
-        config: TransformerConfig with `block.attention.causal`.
-
-    Call args:
-        token_ids: int32 [B, T].
-        padding_mask: int32 [B, T], or [B, S] with a cache; None if all
-            tokens are real. Padding may be on either side.
-        position_ids: int32 [B, T] or None: without a cache, the number of
-            real tokens before each; with one, its index and on.
-        document_ids: int32 [B, T] or None; see Transformer.
-        cache: One KVCache per block, or None.
-        last_only: Compute only the last position's logits, where prompts
-            padded on the left end.
-        training: Apply dropout.
-
-    Returns:
-        Dict of `clm`, float32 [B, T or 1, V], and `hidden_states`, float
-        [B, T, D], after the last normalization; with a cache, this and the
-        new caches.
-
-    Numerics: logits in float32 under any policy.
-
-    Reference: Radford et al., 2019, section 2; Press and Wolf, 2017.
-    """
-
-    architecture = "causal_lm"
-
-    def __init__(self, config: TransformerConfig, **kwargs: Any) -> None:
-        """See the class."""
-        super().__init__(config, **kwargs)
-        if not config.is_causal:
-            raise ValueError(
-                "`config.block.attention.causal` is needed for a language "
-                f"model. Received: false, family {config.family!r}"
-            )
-
-    def call(
-        self,
-        token_ids: Any,
-        padding_mask: Any = None,
-        position_ids: Any = None,
-        document_ids: Any = None,
-        cache: list[KVCache] | None = None,
-        last_only: bool = False,
-        training: bool = False,
-    ) -> Any:
-        """See the class."""
-        if position_ids is None and padding_mask is not None and cache is None:
-            counts = ops.cumsum(ops.cast(padding_mask, "int32"), axis=1)
-            position_ids = ops.maximum(counts - 1, 0)
-        x = self.transformer(
-            token_ids,
-            padding_mask=padding_mask,
-            position_ids=position_ids,
-            document_ids=document_ids,
-            cache=cache,
-            training=training,
-        )
-        if cache is not None:
-            x, cache = x
-        last = x[:, -1:] if last_only else x
-        compute = self._all_logits if cache is None else self.logits
-        logits = compute(last)
-        outputs = {"clm": logits, "hidden_states": x}
-        return outputs if cache is None else (outputs, cache)
-
-    def create_cache(self, batch_size: int, length: int) -> list[KVCache]:
-        """Returns empty caches for sequences of up to `length` tokens."""
-        return self.transformer.create_cache(batch_size, length)
-
-    def logits(self, hidden_states: Any) -> Any:
-        """Returns the logits of few positions, as in decoding.
-
-        The table comes first in the product, whose rows are then read as
-        they lie: up to twice as fast on CPU while there are few columns.
-
-        Args:
-            hidden_states: float [B, T, D], after the last normalization.
-
-        Returns:
-            float32 [B, T, V].
-        """
-        x, table = self._factors(hidden_states)
-        logits = ops.transpose(ops.matmul(table, ops.transpose(x)))
-        return self._by_position(logits, hidden_states)
-
-    def _all_logits(self, hidden_states: Any) -> Any:
-        """Returns float32 [B, T, V], with a gradient."""
-        logits = tied_logits(*self._factors(hidden_states))
-        return self._by_position(logits, hidden_states)
-
-    def _factors(self, hidden_states: Any) -> tuple[Any, Any]:
-        """Returns float32 [B * T, D] and the token table, [V, D]."""
-        x = ops.reshape(hidden_states, (-1, self.config.hidden_size))
-        table = self.transformer.embeddings.token_table
-        # Reshaped, variables become tensors, which have gradients.
-        table = ops.reshape(ops.cast(table, "float32"), ops.shape(table))
-        return ops.cast(x, "float32"), table
-
-    def _by_position(self, logits: Any, hidden_states: Any) -> Any:
-        """Returns [B * T, V] as [B, T, V]."""
-        length = hidden_states.shape[1]
-        if length is None:
-            length = ops.shape(hidden_states)[1]
-        return ops.reshape(logits, (-1, length, self.config.vocab_size))
+def _memory_penalty(mask: Any) -> Any:
+    """Returns float32 [B, 1, 1, S] of a mask [B, S]; None for None or ()."""
+    if mask is None or isinstance(mask, tuple):
+        return None
+    return _penalty(ops.cast(mask, "bool")[:, None, None, :])

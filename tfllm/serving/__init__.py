@@ -1,1 +1,1 @@
-"""From a model folder to a SavedModel that takes strings, and its answers."""
+"""Exports a model folder as a SavedModel that takes strings."""

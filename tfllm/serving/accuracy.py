@@ -1,97 +1,69 @@
-"""What smaller weights cost: figures of held-out files, before and after.
+"""Measures an export on held-out files, before and after weights shrink.
 
-The same rows go through the task in Python, with its float32 weights, and
-through what was exported. A task of labelled data has its own figures there,
-those of `tfllm.evaluate`; a language model the share of texts that it answers
-as before.
+The same rows go through the task in Python with float32 weights and through
+the export. A labelled task is measured with the figures of `tfllm.evaluate`, a
+language model with the share of texts that it answers as before.
 """
 
 import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from tfllm import file_access
 from tfllm.data.labelled import named_settings
 from tfllm.data.labelled.batches import LabelledData, open_labelled_data
-from tfllm.evaluation.labelled import (
-    FIGURES,
+from tfllm.prediction.forward import (
     ForwardElsewhere,
     ForwardPass,
-    measure,
 )
-from tfllm.serving.c_loader import SavedModel
-from tfllm.serving.served_task import (
+from tfllm.prediction.measure import measure
+from tfllm.runtime.c_loader import SavedModel
+from tfllm.serving.export_config import FLAG, ExportSettings
+from tfllm.serving.signatures.labelled_serving import LabelledServing
+from tfllm.serving.signatures.served_task import (
     DEFAULT,
     TOKEN_IDS,
     Arrays,
-    ExportSettings,
+    ServedLanguage,
+    ServedTask,
 )
+from tfllm.tasks import Task
+from tfllm.tokenizers import Tokenizer
 
-Values = dict[str, float]
+Figures = dict[str, float]
 
-FLAG = "evaluation_files"
-# Lines of text that a language model answers, at most.
+# Most lines of text that a language model answers.
 MAX_TEXTS = 100
 _TEXTS_PER_REQUEST = 20
 UNCHANGED = "unchanged"
 
 
 @dataclasses.dataclass(frozen=True)
-class HeldOut:
-    """Files that an export is measured on.
-
-    Attributes:
-        files: Globs, comma-separated; empty: those of the run, if weights
-            get smaller and they are still there.
-        settings: How they are read, where it is not as in the run.
-    """
-
-    files: str = ""
-    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-    def files_of(self, run: Mapping[str, Any], is_smaller: bool) -> str:
-        """Returns the files to read, empty for none.
-
-        Args:
-            run: Settings of the run that trained the task.
-            is_smaller: Whether weights lose precision.
-        """
-        if self.files or not is_smaller:
-            return self.files
-        files = run.get("eval_files") or ""
-        try:
-            file_access.match_files(files, FLAG)
-        except ValueError:  # they are no longer there
-            return ""
-        return files
-
-
-@dataclasses.dataclass(frozen=True)
 class AccuracyReport:
-    """What an export is worth beside the task with float32 weights.
+    """Figures of an export beside those of the task with float32 weights.
 
     Attributes:
-        files: What was read.
-        records: Records or lines in them.
+        files: Files that were read.
+        records: Number of records or lines in the files.
         float32: Figures of the task in Python, by name.
-        exported: Those of the export.
+        exported: Figures of the export, by name.
     """
 
     files: str
     records: int
-    float32: Values
-    exported: Values
+    float32: Figures
+    exported: Figures
 
     @property
-    def change(self) -> Values:
-        """What the export gained or lost."""
+    def change(self) -> Figures:
+        """Differences, export minus float32, by name."""
         return {k: self.exported[k] - v for k, v in self.float32.items()}
 
     def as_json(self) -> dict[str, Any]:
-        """Returns what goes into the manifest."""
+        """Returns the report for the manifest."""
         return {**dataclasses.asdict(self), "change": self.change}
 
     def __str__(self) -> str:
@@ -109,49 +81,52 @@ class AccuracyReport:
 
 
 class LabelledAccuracy:
-    """A task of labelled data on held-out files.
+    """Measures a labelled task on held-out files.
+
+    The task is measured on creation: create it before weights change.
 
     Args:
         task: The task.
-        data: The files.
-        files: Their names.
-        max_steps: Batches at most; None: all.
+        data: Opened files.
+        files: Names of the files.
+        max_steps: Most batches; None for all.
     """
 
     def __init__(
         self,
-        task: Any,
+        task: Task,
         data: LabelledData,
         files: str,
         max_steps: int | None = None,
     ) -> None:
-        """See the class; measures the task as it is now."""
         self._task, self._data, self._files = task, data, files
         self._max_steps = max_steps
         self._before = self._figures(None)
 
-    def of_served(self, served: Any, folder: str) -> AccuracyReport:
-        """Returns the figures of a SavedModel, in the C++ runtime.
+    def of_served(self, served: ServedTask, folder: str) -> AccuracyReport:
+        """Measures a SavedModel in the C++ runtime.
 
         Args:
-            served: Its functions, a LabelledServing.
-            folder: The version.
+            served: Functions of the SavedModel.
+            folder: Folder of the version.
         """
+        functions = cast(LabelledServing, served)
         with SavedModel(folder, disable_xla=False) as model:
 
             def run(x: Arrays) -> Arrays:
-                answer = model.run(TOKEN_IDS, served.id_request(x))
-                return served.task_outputs(x, answer)
+                answer = model.run(TOKEN_IDS, functions.id_request(x))
+                return functions.task_outputs(x, answer)
 
             return self.of_forward(ForwardElsewhere(self._task, run))
 
     def of_forward(self, forward: ForwardPass) -> AccuracyReport:
-        """Returns the figures of what an export computes."""
+        """Measures the forward pass of an export."""
         after = self._figures(forward)
         records = len(self._data.records)
         return AccuracyReport(self._files, records, self._before, after)
 
-    def _figures(self, forward: ForwardPass | None) -> Values:
+    def _figures(self, forward: ForwardPass | None) -> Figures:
+        """Measures a forward pass; None for that of the task in Python."""
         return measure(
             self._task,
             self._data,
@@ -162,101 +137,105 @@ class LabelledAccuracy:
 
 
 class TextAccuracy:
-    """A language model on the lines of text files.
+    """Measures a language model on the lines of text files.
+
+    The task answers on creation: create it before weights change.
 
     Args:
-        served: Its functions, with `decisions`.
-        texts: The lines.
+        served: Functions of the model.
+        texts: Lines of the files.
         files: Names of the files.
     """
 
-    def __init__(self, served: Any, texts: Sequence[bytes], files: str) -> None:
-        """See the class; asks the task as it is now."""
+    def __init__(
+        self, served: ServedLanguage, texts: Sequence[bytes], files: str
+    ) -> None:
         self._texts, self._files = texts, files
         self._before = served.python_decisions(texts)
 
-    def of_served(self, served: Any, folder: str) -> AccuracyReport:
+    def of_served(self, served: ServedTask, folder: str) -> AccuracyReport:
         """Returns the share of lines that a SavedModel answers as before."""
+        functions = cast(ServedLanguage, served)
         after: list[np.ndarray] = []
         with SavedModel(folder, disable_xla=False) as model:
             for start in range(0, len(self._texts), _TEXTS_PER_REQUEST):
                 part = self._texts[start : start + _TEXTS_PER_REQUEST]
-                request = served.decision_request(part)
-                after += served.decisions(model.run(DEFAULT, request))
+                request = functions.decision_request(part)
+                after += functions.decisions(model.run(DEFAULT, request))
         same = [
-            np.array_equal(one, other)
-            for one, other in zip(self._before, after, strict=True)
+            np.array_equal(old, new)
+            for old, new in zip(self._before, after, strict=True)
         ]
         figures = {UNCHANGED: float(np.mean(same))}
         return AccuracyReport(self._files, len(same), {UNCHANGED: 1.0}, figures)
 
 
 def open_accuracy(
-    served: Any,
+    served: ServedTask,
     files: str,
-    values: Mapping[str, Any],
+    run_settings: Mapping[str, Any],
     settings: ExportSettings,
 ) -> LabelledAccuracy | TextAccuracy | None:
-    """Reads held-out files, and asks the task in Python about them.
+    """Reads held-out files and measures the task in Python on them.
 
     Args:
-        served: The functions of the task.
-        files: Globs, comma-separated; empty: nothing is done.
-        values: Settings of the run, and those that take their place.
-        settings: Of the export.
+        served: Functions of the task.
+        files: Comma-separated globs; returns None if empty.
+        run_settings: Settings of the run, with those that replace them.
+        settings: Settings of the export.
 
     Raises:
-        ValueError: The files cannot be read as the task needs them.
+        ValueError: The files do not hold data for the task.
     """
     if not files:
         return None
-    if served.task.kind in FIGURES:
+    if served.task.is_labelled:
         return labelled_accuracy(
-            served.task, served.tokenizer, files, values, settings
+            served.task, served.tokenizer, files, run_settings, settings
         )
-    return TextAccuracy(served, _lines(files), files)
+    return TextAccuracy(cast(ServedLanguage, served), _lines(files), files)
 
 
 def labelled_accuracy(
-    task: Any,
-    tokenizer: Any,
+    task: Task,
+    tokenizer: Tokenizer,
     files: str,
-    values: Mapping[str, Any],
+    run_settings: Mapping[str, Any],
     settings: ExportSettings,
 ) -> LabelledAccuracy:
-    """Reads labelled files, and asks the task in Python about them.
+    """Reads labelled files and measures the task in Python on them.
 
     Args:
-        task: Of labelled data.
-        tokenizer: Its tokenizer.
-        files: Globs, comma-separated.
-        values: Settings of the run, and those that take their place.
-        settings: Of the export: its rows are those of the evaluation.
+        task: A labelled task.
+        tokenizer: Tokenizer of the task.
+        files: Comma-separated globs.
+        run_settings: Settings of the run, with those that replace them.
+        settings: Settings of the export, which give the lengths of rows.
     """
     rows = {
         "seq_length": settings.seq_length,
-        # Texts to embed come in pairs here, which are cut.
-        "stride": None if task.kind == "embedding" else settings.stride,
+        # Embedding data hold pairs, whose texts are cut.
+        "stride": None if task.embeds else settings.stride,
         "question_length": settings.question_length,
     }
-    config = named_settings.task_config(task, {**values, **rows})
+    config = named_settings.task_config(task, {**run_settings, **rows})
     named_settings.check_label_column(task.kind, config.label_column)
-    data = open_labelled_data(files, tokenizer, config, FLAG)
-    steps = values.get("eval_steps") or None
+    data = open_labelled_data(files, tokenizer, config, flag=FLAG)
+    steps = run_settings.get("eval_steps") or None
     return LabelledAccuracy(task, data, files, steps)
 
 
 def _lines(files: str) -> list[bytes]:
-    """Returns the first lines that are not blank."""
-    found: list[bytes] = []
+    """Returns the first `MAX_TEXTS` lines that are not blank."""
+    texts: list[bytes] = []
     for path in file_access.match_files(files, FLAG):
         with file_access.open_binary(path) as file:
             lines = (line.strip() for line in file)
-            wanted = MAX_TEXTS - len(found)
-            found += itertools.islice(filter(None, lines), wanted)
-    if not found:
+            missing = MAX_TEXTS - len(texts)
+            texts += itertools.islice(filter(None, lines), missing)
+    if not texts:
         raise ValueError(
             f"`{FLAG}` must hold lines of text for a language model. "
             f"Received: only blank ones in {files}"
         )
-    return found
+    return texts

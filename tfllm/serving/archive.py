@@ -1,9 +1,9 @@
 """Writes the functions of a task as a SavedModel.
 
-NOTE: not `keras.Model.export`, which stores each weight twice, nor
-`tf.saved_model.save` of a Keras model, which the C++ loader of a server may
-refuse. The module that is saved holds plain variables and the tokenizer; while
-a function is traced, each weight of the Keras model reads as one of them.
+NOTE: `keras.Model.export` would store each weight twice, and the C++ loader of
+a server may refuse `tf.saved_model.save` of a Keras model. So the saved module
+holds plain variables and the tokenizer; while a function is traced, each
+weight of the Keras model reads its plain variable.
 """
 
 from collections.abc import Sequence
@@ -12,12 +12,17 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfllm.serving.served_task import ServedFunction, ServedTask, Tensors
+from tfllm.serving.graph.checked_inputs import checked, checked_ids
+from tfllm.serving.signatures.served_task import (
+    ServedFunction,
+    ServedTask,
+    Tensors,
+)
 from tfllm.serving.storage import StoredWeight, Weights
 
 
 class _Archive(tf.Module):
-    """What is saved."""
+    """Saved module: tokenizer and weights."""
 
     def __init__(self, served: ServedTask, weights: Weights) -> None:
         super().__init__(name="archive")
@@ -34,13 +39,13 @@ def write(
     """Writes a SavedModel.
 
     Args:
-        served: The functions.
-        variables: The Keras variables that they read.
-        stored: What is kept of each, in the same order.
-        folder: Local; is created.
+        served: Functions of the task.
+        variables: Keras variables that the functions read.
+        stored: Stored weight of each variable, in the same order.
+        folder: Local folder, which is created.
 
     Raises:
-        ValueError: A function has an output that no request could merge.
+        ValueError: An output is not dense or has no batch axis.
     """
     weights = Weights(stored)
     archive = _Archive(served, weights)
@@ -65,15 +70,16 @@ def _trace(
     weights: Weights,
 ) -> Any:
     """Returns a signature as a concrete function."""
-    names = list(function.inputs)
 
     def call(*tensors: tf.Tensor) -> Tensors:
-        values = weights.read()
-        mapping = list(zip(variables, values, strict=True))
+        mapping = list(zip(variables, weights.read(), strict=True))
         with keras.StatelessScope(state_mapping=mapping):
-            return function.call(**dict(zip(names, tensors, strict=True)))
+            inputs = checked(function.inputs, tensors)
+            if function.limits is not None:
+                inputs = checked_ids(inputs, function.limits)
+            return function.call(**inputs)
 
-    # The names of the inputs are those of their specs.
+    # Inputs get the names of their specs.
     concrete = tf.function(
         call, input_signature=list(function.inputs.values()), autograph=False
     ).get_concrete_function()

@@ -1,4 +1,4 @@
-"""What lies beside the graph of an export, for servers and for people."""
+"""Writes the files beside the graph of an export: configs, labels, manifest."""
 
 import hashlib
 import json
@@ -9,10 +9,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-import tfllm
-from tfllm.serving import saved_model_file, warm_up
-from tfllm.serving.replay import Request
-from tfllm.serving.served_task import ServedFunction
+from tfllm.runtime import saved_model_file
+from tfllm.runtime.replay import Request
+from tfllm.serving import warm_up
+from tfllm.serving.signatures.served_task import ServedFunction
+from tfllm.tokenizers import Tokenizer
+from tfllm.version import __version__
 
 EXTRA = "assets.extra"
 OWN = "tfllm"
@@ -21,20 +23,19 @@ BATCHING = "batching_params.pbtxt"
 LITERT_FILE = "model.tflite"
 MODELS = "models.config"
 MONITORING = "monitoring.config"
-# The last one must be the largest batch. A processor's time goes with the rows:
-# fine steps, so that few of them are there only to fill a batch up.
+# The last size must be the largest batch. On CPU time grows with the rows, so
+# the steps are fine and few rows are padding.
 BATCH_SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32)
 
 _BATCHING_TEXT = f"""\
-# --enable_batching --enable_per_model_batching_parameters read this file.
-# Texts are padded in the graph: requests of any lengths go together.
+# Read with --enable_batching --enable_per_model_batching_parameters.
+# The graph pads texts, so texts of any length can share a batch.
 max_batch_size {{ value: {BATCH_SIZES[-1]} }}
-# A request that comes alone runs at once; those that come meanwhile are the
-# next batch.
+# A request runs at once; requests that arrive meanwhile form the next batch.
 batch_timeout_micros {{ value: 0 }}
-# Past so many batches that wait, requests are refused at once.
+# Requests are refused while this many batches wait.
 max_enqueued_batches {{ value: 64 }}
-# As many as there are cores.
+# Set it to the number of cores.
 num_batch_threads {{ value: 4 }}
 {"".join(f"allowed_batch_sizes: {size}{chr(10)}" for size in BATCH_SIZES)}"""
 _MODELS_TEXT = """\
@@ -62,31 +63,31 @@ def write(
     folder: pathlib.Path,
     model_name: str,
     requests: Sequence[Request],
-    tokenizer: Any,
+    tokenizer: Tokenizer,
     labels: Sequence[str] = (),
 ) -> None:
-    """Writes the files that lie in a version.
+    """Writes the files of a version, except for the manifest.
 
     Args:
-        folder: The version.
+        folder: Folder of the version.
         model_name: Name of the model.
-        requests: What warms a server up.
-        tokenizer: Writes its files, by `save(folder)`.
-        labels: Names of the labels of the task.
+        requests: Warm-up requests.
+        tokenizer: Tokenizer, whose files are written.
+        labels: Labels of the task.
     """
     extra = folder / EXTRA
-    own = extra / OWN
-    own.mkdir(parents=True)
+    tfllm_folder = extra / OWN
+    tfllm_folder.mkdir(parents=True)
     warm_up.write(requests, model_name, extra)
     (folder / BATCHING).write_text(_BATCHING_TEXT)
-    # For people; the graph holds its own.
-    write_vocabulary(own, tokenizer, labels)
+    # For readers; the graph has its tokenizer inside.
+    write_vocabulary(tfllm_folder, tokenizer, labels)
 
 
 def write_vocabulary(
-    folder: pathlib.Path, tokenizer: Any, labels: Sequence[str]
+    folder: pathlib.Path, tokenizer: Tokenizer, labels: Sequence[str]
 ) -> None:
-    """Writes the files of a tokenizer, and labels.txt if there are any."""
+    """Writes the files of a tokenizer, and labels.txt if there are labels."""
     tokenizer.save(str(folder))
     if labels:
         lines = "".join(f"{label}\n" for label in labels)
@@ -98,38 +99,39 @@ def write_manifest(
     functions: dict[str, ServedFunction],
     **facts: Any,
 ) -> dict[str, Any]:
-    """Writes what an export is, with a hash of all its other files.
+    """Writes the manifest of an export, with a hash of all other files.
 
     Args:
-        folder: The version, otherwise complete.
-        functions: By name of the signature.
-        **facts: More that goes into the manifest.
+        folder: Folder of the version, otherwise complete.
+        functions: Signature name -> function.
+        **facts: Further entries of the manifest.
 
     Returns:
         The manifest.
     """
-    read = saved_model_file.read(folder)
+    saved = saved_model_file.read(folder)
     manifest = {
-        "tfllm": tfllm.__version__,
+        "tfllm": __version__,
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
         **facts,
         "signatures": {
             name: {
                 "inputs": {
-                    key: _described(info) for key, info in found.inputs.items()
+                    key: _to_json(info)
+                    for key, info in signature.inputs.items()
                 },
                 "outputs": {
                     key: {
-                        **_described(info),
+                        **_to_json(info),
                         "text": functions[name].outputs[key],
                     }
-                    for key, info in found.outputs.items()
+                    for key, info in signature.outputs.items()
                 },
             }
-            for name, found in read.signatures.items()
+            for name, signature in saved.signatures.items()
         },
-        "ops": sorted(read.ops),
+        "ops": sorted(saved.ops),
         "sha256": hash_of(folder),
     }
     text = json.dumps(manifest, indent=2) + "\n"
@@ -138,11 +140,11 @@ def write_manifest(
 
 
 def write_configs(base: pathlib.Path, model_name: str) -> None:
-    """Writes the configs of a server, where there are none yet.
+    """Writes the config files of a server; existing files are kept.
 
     Args:
         base: Folder of the model.
-        model_name: Its name.
+        model_name: Name of the model.
     """
     for name, text in (
         (MODELS, _MODELS_TEXT.format(name=model_name)),
@@ -153,7 +155,7 @@ def write_configs(base: pathlib.Path, model_name: str) -> None:
 
 
 def hash_of(folder: pathlib.Path) -> str:
-    """Returns the SHA-256 of all files but the manifest, and their names."""
+    """Returns the SHA-256 of names and contents, without the manifest."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
@@ -163,6 +165,6 @@ def hash_of(folder: pathlib.Path) -> str:
     return digest.hexdigest()
 
 
-def _described(info: saved_model_file.TensorInfo) -> dict[str, Any]:
-    """Returns dtype and shape as JSON."""
+def _to_json(info: saved_model_file.TensorInfo) -> dict[str, Any]:
+    """Returns dtype and shape for the manifest."""
     return {"dtype": info.dtype, "shape": info.shape and list(info.shape)}

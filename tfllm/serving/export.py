@@ -1,4 +1,4 @@
-"""From a model folder to BASE/<version>/, which a server loads."""
+"""Exports a model folder to BASE/<version>/, which a server loads."""
 
 import dataclasses
 import os
@@ -8,82 +8,26 @@ from typing import Any
 
 import numpy as np
 
+from tfllm import file_access, run_record
 from tfllm.interop import model_folder
-from tfllm.interop.config_file import read_json
-from tfllm.serving import (
-    archive,
-    artefacts,
-    gate,
-    servers,
-    signatures,
-    storage,
-    versions,
-)
-from tfllm.serving.accuracy import AccuracyReport, HeldOut, open_accuracy
+from tfllm.serving import archive, artefacts, gate, storage, versions
+from tfllm.serving.accuracy import AccuracyReport, open_accuracy
+from tfllm.serving.export_config import ExportConfig
 from tfllm.serving.gate import GateReport
-from tfllm.serving.served_task import Check, ExportSettings
-from tfllm.serving.storage import Precision, Quantization
-from tfllm.tasks import MaskedLM
-from tfllm.tokenizers import WordPieceTokenizer, load_tokenizer
-
-# Where the train verb wrote down its settings.
-_RUN_FILE = "run.json"
-
-
-@dataclasses.dataclass(frozen=True)
-class ExportConfig:
-    """What to export, and for whom.
-
-    Attributes:
-        model_dir: Model folder, or hub id.
-        export_dir: Folder of the served model, BASE.
-        version: Its version; 0 for the one after the last.
-        min_server: Oldest TensorFlow Serving that must load it.
-        precision: Dtype of the weights on disk.
-        quantize: "int8" for matrices and tables on disk, or "none".
-        settings: What the functions do.
-        held_out: Labelled files, or texts, that it is measured on.
-    """
-
-    model_dir: str
-    export_dir: str
-    version: int = 0
-    min_server: str = servers.OLDEST
-    precision: Precision = "float32"
-    quantize: Quantization = "none"
-    settings: ExportSettings = ExportSettings()
-    held_out: HeldOut = HeldOut()
-
-    @property
-    def is_smaller(self) -> bool:
-        """Whether weights lose precision."""
-        return (self.precision, self.quantize) != ("float32", "none")
-
-    def __post_init__(self) -> None:
-        """Checks the values."""
-        for name in ("model_dir", "export_dir"):
-            if not getattr(self, name):
-                raise ValueError(f"`{name}` is needed. Received: nothing")
-        servers.parse(self.min_server)
-        for name, values in (
-            ("precision", storage.PRECISIONS),
-            ("quantize", storage.QUANTIZATIONS),
-        ):
-            if getattr(self, name) not in values:
-                raise ValueError(
-                    f"`{name}` must be one of {', '.join(values)}. "
-                    f"Received: {getattr(self, name)!r}"
-                )
+from tfllm.serving.signatures import signatures
+from tfllm.serving.signatures.served_task import Check
+from tfllm.tasks import Task
+from tfllm.tokenizers import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
 class StorageChange:
-    """What a smaller file did to the answers to the gate's texts.
+    """How smaller weights changed the answers to the gate's texts.
 
     Attributes:
-        rows: Texts, over all signatures.
-        unchanged: Texts whose labels, tokens and texts are the same.
-        largest_difference: Between two scores of those.
+        rows: Number of texts, over all signatures.
+        unchanged: Number of texts with the same labels, tokens and texts.
+        largest_difference: Largest difference of their scores.
     """
 
     rows: int
@@ -100,16 +44,16 @@ class StorageChange:
 
 @dataclasses.dataclass(frozen=True)
 class ExportReport:
-    """What was exported.
+    """Result of an export.
 
     Attributes:
-        folder: The version.
+        folder: Folder of the version.
         weight_bytes: Bytes of the weights in float32.
         stored_bytes: Bytes of the weights on disk.
-        change: What that did to the answers; None for float32.
-        accuracy: Its figures on held-out files, None without any.
-        gate: What the gate saw.
-        manifest: As written.
+        change: How storage changed the answers; None for float32.
+        accuracy: Figures on held-out files; None without files.
+        gate: Report of the gate.
+        manifest: Manifest as written.
     """
 
     folder: str
@@ -122,22 +66,23 @@ class ExportReport:
 
 
 def export(config: ExportConfig) -> ExportReport:
-    """Writes a version that a server may load, or nothing.
+    """Exports a task as a new version; writes nothing if a check fails.
 
     Args:
-        config: What to export.
+        config: Config of the export.
 
     Raises:
-        ValueError: The folder does not hold a task that can be served, the
-            settings do not fit it, or the gate refuses the export.
+        ValueError: The task cannot be served, the settings do not fit it, or
+            the gate refuses the export.
     """
+    file_access.check_plain(config.export_dir, "export_dir")
     version = config.version or versions.next_version(config.export_dir)
     base = pathlib.Path(config.export_dir)
     versions.check_format(base, artefacts.LITERT_FILE)
     model_name = os.path.basename(os.path.abspath(base))
     task, tokenizer, run = load(config.model_dir)
     served = signatures.serve(task, tokenizer, config.settings, run)
-    # Now: the task is about to get the weights that are stored.
+    # Measured now: below, the task gets the weights as stored.
     accuracy = open_accuracy(
         served,
         config.held_out.files_of(run, config.is_smaller),
@@ -151,19 +96,18 @@ def export(config: ExportConfig) -> ExportReport:
         checks = served.checks()
         change = compare(before, checks) if config.is_smaller else None
         archive.write(served, weights, stored, str(folder / "written"))
-        # Moved, so that a path of the place where it was written would show.
+        # Moved, so that the gate fails if the graph holds the old path.
         moved = folder / "moved"
         os.rename(folder / "written", moved)
         warm_up = served.warm_up()
-        labels = getattr(task, "labels", ())
-        artefacts.write(moved, model_name, warm_up, tokenizer, labels)
+        artefacts.write(moved, model_name, warm_up, tokenizer, task.labels)
         stored_bytes = sum(weight.num_bytes for weight in stored)
-        seen = gate.check(
+        gate_report = gate.check(
             moved, checks, warm_up, config.min_server, stored_bytes
         )
-        measured = None
+        accuracy_report = None
         if accuracy is not None:
-            measured = accuracy.of_served(served, str(moved))
+            accuracy_report = accuracy.of_served(served, str(moved))
         manifest = artefacts.write_manifest(
             moved,
             served.functions,
@@ -174,42 +118,35 @@ def export(config: ExportConfig) -> ExportReport:
             precision=config.precision,
             quantize=config.quantize,
             weight_bytes=stored_bytes,
-            accuracy=measured and measured.as_json(),
+            accuracy=accuracy_report and accuracy_report.as_json(),
         )
-        _lift(moved, folder)
+        _move_up(moved)
     artefacts.write_configs(base, model_name)
     return ExportReport(
         str(base / str(version)),
         sum(4 * int(np.prod(w.shape)) for w in weights),
         stored_bytes,
         change,
-        measured,
-        seen,
+        accuracy_report,
+        gate_report,
         manifest,
     )
 
 
-def load(model_dir: str) -> tuple[Any, Any, dict[str, Any]]:
-    """Returns a folder's task, its tokenizer, and the settings of its run."""
+def load(model_dir: str) -> tuple[Task, Tokenizer, dict[str, Any]]:
+    """Loads a task, its tokenizer, and the settings of its run."""
     task = model_folder.load(model_dir)
     with model_folder.local_folder(model_dir) as folder:
-        file = folder / _RUN_FILE
-        run = read_json(file) if file.is_file() else {}
-        tokenizer = load_tokenizer(str(folder))
-        if isinstance(task, MaskedLM) and isinstance(
-            tokenizer, WordPieceTokenizer
-        ):
-            # Text may spell the mask, and nothing else.
-            tokenizer = WordPieceTokenizer.from_file(
-                str(folder),
-                special_tokens_in_text=(tokenizer.special_tokens.mask,),
-            )
-    model_folder.check_vocabulary(tokenizer, task.config)
-    return task, tokenizer, run
+        run = run_record.read_if_whole(str(folder / run_record.RUN_FILE))
+        # In text, only the mask is read as a special token.
+        tokenizer = model_folder.read_tokenizer(
+            folder, task.config, mask_in_text=task.fills_masks
+        )
+    return task, tokenizer, run or {}
 
 
 def compare(before: Sequence[Check], after: Sequence[Check]) -> StorageChange:
-    """Returns how answers of the Python task changed."""
+    """Compares the answers of the Python task before and after storage."""
     rows = unchanged = 0
     largest = 0.0
     for first, second in zip(before, after, strict=True):
@@ -232,8 +169,8 @@ def compare(before: Sequence[Check], after: Sequence[Check]) -> StorageChange:
     return StorageChange(rows, unchanged, largest)
 
 
-def _lift(inner: pathlib.Path, outer: pathlib.Path) -> None:
-    """Moves what is in a folder to the one that it lies in."""
-    for path in inner.iterdir():
-        os.rename(path, outer / path.name)
-    inner.rmdir()
+def _move_up(folder: pathlib.Path) -> None:
+    """Moves the contents of a folder to its parent; removes the folder."""
+    for path in folder.iterdir():
+        os.rename(path, folder.parent / path.name)
+    folder.rmdir()

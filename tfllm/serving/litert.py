@@ -1,8 +1,8 @@
-"""Tasks as LiteRT files, for phones and small machines.
+"""Converts tasks to LiteRT files, for phones and small machines.
 
-LiteRT has no tokenizers: rows of ids come in. It has no variables that a
-converter fills in either (they would hold whatever lies in memory, often not
-a number), so the weights become constants of the graph.
+LiteRT has no tokenizers, so a file takes rows of ids. The converter does not
+initialize variables (they would hold whatever lies in memory, often NaN), so
+the weights become constants of the graph.
 """
 
 import contextlib
@@ -15,15 +15,17 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from tfllm.serving.served_task import Arrays, Tensors
-from tfllm.serving.storage import Precision, Quantization
+from tfllm.serving.export_config import Precision
+from tfllm.serving.signatures.served_task import Arrays, Tensors
+from tfllm.serving.storage import Quantization
+from tfllm.tasks import Task
 
 SIGNATURE = "serving_default"
-# Of a graph whose constants lie in it.
+# Constants must fit into the graph, which is limited to 2 GB.
 MAX_WEIGHT_BYTES = 2**31 - 2**24
 PRECISIONS = ("float32", "float16")
 
-# The converter knows GELU by the ops of Keras' own; erf it does not have.
+# The converter has no erf, but recognizes the ops of Keras' GELU.
 _CONVERTIBLE: dict[str, Callable[..., Any]] = {
     "gelu": lambda x, training=False: ops.gelu(x, approximate=False),
     "gelu_tanh": lambda x, training=False: ops.gelu(x, approximate=True),
@@ -32,12 +34,12 @@ _CONVERTIBLE: dict[str, Callable[..., Any]] = {
 
 @dataclasses.dataclass(frozen=True)
 class LiteRTOutput:
-    """What a file gives for a row.
+    """Outputs of a LiteRT file for a row.
 
     Attributes:
-        main: Name of the output that is the task's own.
-        outputs: Name -> what it is, for people.
-        post: The task's output -> outputs by name.
+        main: Name of the output that equals the task's output.
+        outputs: Output name -> description.
+        post: Output of the task -> outputs by name.
     """
 
     main: str
@@ -45,75 +47,73 @@ class LiteRTOutput:
     post: Callable[[tf.Tensor], Tensors]
 
 
-# Kind of task -> what its files give.
-OUTPUTS: dict[str, LiteRTOutput] = {
-    "classification": LiteRTOutput(
-        "logits",
-        {
-            "logits": "float32 [1, L]",
-            "scores": "float32 [1, L]: the probabilities of all labels",
-        },
-        lambda logits: {"logits": logits, "scores": tf.nn.softmax(logits)},
-    ),
-    "multi_label": LiteRTOutput(
-        "logits",
-        {
-            "logits": "float32 [1, L]",
-            "scores": "float32 [1, L]: the probability of each label",
-        },
-        lambda logits: {"logits": logits, "scores": tf.sigmoid(logits)},
-    ),
-    "regression": LiteRTOutput(
-        "value",
-        {"value": "float32 [1]: the number"},
-        lambda value: {"value": value},
-    ),
-    "embedding": LiteRTOutput(
-        "embedding",
-        {"embedding": "float32 [1, D]: the vector"},
-        lambda vector: {"embedding": vector},
-    ),
-    "tagging": LiteRTOutput(
-        "logits",
-        {
-            "logits": "float32 [1, T, L]: of the labels of each token",
-            "scores": "float32 [1, T, L]: their probabilities",
-        },
-        lambda logits: {"logits": logits, "scores": tf.nn.softmax(logits)},
-    ),
-}
+ONE_LABEL = LiteRTOutput(
+    "logits",
+    {
+        "logits": "float32 [1, L]",
+        "scores": "float32 [1, L]: the probabilities of all labels",
+    },
+    lambda logits: {"logits": logits, "scores": tf.nn.softmax(logits)},
+)
+SEVERAL_LABELS = LiteRTOutput(
+    "logits",
+    {
+        "logits": "float32 [1, L]",
+        "scores": "float32 [1, L]: the probability of each label",
+    },
+    lambda logits: {"logits": logits, "scores": tf.sigmoid(logits)},
+)
+NUMBER = LiteRTOutput(
+    "value",
+    {"value": "float32 [1]: the number, after the model's activation"},
+    lambda value: {"value": value},
+)
+VECTOR = LiteRTOutput(
+    "embedding",
+    {"embedding": "float32 [1, D]: the vector"},
+    lambda vector: {"embedding": vector},
+)
+TAGS = LiteRTOutput(
+    "logits",
+    {
+        "logits": "float32 [1, T, L]: of the labels of each token",
+        "scores": "float32 [1, T, L]: their probabilities",
+    },
+    lambda logits: {"logits": logits, "scores": tf.nn.softmax(logits)},
+)
 
 
 def input_names(has_segments: bool) -> tuple[str, ...]:
-    """Returns the inputs of a file, int32 [1, T] each."""
+    """Returns the names of the inputs of a file, int32 [1, T] each."""
     names = ("token_ids", "padding_mask")
     return (*names, "segment_ids") if has_segments else names
 
 
 def convert(
-    task: Any,
+    task: Task,
+    output: LiteRTOutput,
     has_segments: bool,
     length: int | None,
     precision: Precision = "float32",
     quantize: Quantization = "none",
 ) -> bytes:
-    """Returns a task as a LiteRT file.
+    """Converts a task to a LiteRT file.
 
     Args:
-        task: Of a kind in OUTPUTS.
-        has_segments: Whether the model tells two texts apart.
-        length: Of the rows, T; None for any.
-        precision: Of the weights: "float32" or "float16".
-        quantize: "int8" for the converter's dynamic range: matrices and
-            tables as int8, and products of int8 with activations that are
-            rounded for each row.
+        task: The task.
+        output: Outputs of the file.
+        has_segments: Whether the model has segment ids.
+        length: Length of rows, T; None for any length.
+        precision: Dtype of the weights, "float32" or "float16".
+        quantize: "int8" for dynamic-range quantization: matrices and tables
+            are int8, and activations are rounded to int8 for each row.
 
     Raises:
         ValueError: The weights are too large, or an op cannot be converted.
     """
     variables = list({id(w): w for w in task.weights}.values())
-    values = [np.asarray(w.value, np.float32) for w in variables]
-    size = sum(value.nbytes for value in values)
+    arrays = [np.asarray(w.value, np.float32) for w in variables]
+    size = sum(array.nbytes for array in arrays)
     if size > MAX_WEIGHT_BYTES:
         raise ValueError(
             "weights must have less than 2 GB of float32 for LiteRT. "
@@ -123,11 +123,11 @@ def convert(
     specs = [tf.TensorSpec([1, length], tf.int32, name) for name in names]
 
     def call(*tensors: tf.Tensor) -> Tensors:
-        constants = map(tf.constant, values)
+        constants = map(tf.constant, arrays)
         mapping = list(zip(variables, constants, strict=True))
         with keras.StatelessScope(state_mapping=mapping):
             outputs = task(dict(zip(names, tensors, strict=True)))
-        return OUTPUTS[task.kind].post(outputs[task.kind])
+        return output.post(outputs[task.kind])
 
     with _convertible(task):
         concrete = tf.function(
@@ -151,21 +151,20 @@ def convert(
 
 
 class LiteRTModel:
-    """A file in the LiteRT interpreter.
+    """Runs a LiteRT file in the interpreter.
 
     Args:
-        content: The file.
-        num_threads: Of the interpreter.
+        content: Bytes of the file.
+        num_threads: Threads of the interpreter.
 
     Attributes:
-        length: Of its rows; None for any.
+        length: Length of rows; None for any length.
 
     Raises:
-        ValueError: There is no interpreter.
+        ValueError: The interpreter is not installed.
     """
 
     def __init__(self, content: bytes, num_threads: int = 1) -> None:
-        """See the class."""
         try:
             from ai_edge_litert.interpreter import Interpreter
         except ImportError as error:
@@ -184,34 +183,33 @@ class LiteRTModel:
         self.length = None if length < 0 else length
 
     def row(self, inputs: Arrays) -> Arrays:
-        """Returns the outputs for a row of ids, int32 [1, T] each."""
+        """Runs one row: inputs int32 [1, T] each -> outputs by name."""
         return self._run(**{name: inputs[name] for name in self.inputs})
 
     def rows(self, inputs: Arrays, name: str) -> np.ndarray:
-        """Returns an output for rows, int32 [B, T] each, one after another.
+        """Returns an output for rows, int32 [B, T] each, one at a time.
 
-        Each is given as a program on a phone would do it: as long as it is,
-        or as long as all are.
+        A row is passed without padding, or padded to `length`, as a program
+        on a phone would do it.
         """
-        table = inputs["padding_mask"]
-        found = []
-        for number, mask in enumerate(table):
+        outputs = []
+        for number, mask in enumerate(inputs["padding_mask"]):
             real = max(int(mask.sum()), 1)
             width = self.length or real
-            one = {key: np.zeros((1, width), np.int32) for key in self.inputs}
-            for key, values in one.items():
-                values[0, :real] = inputs[key][number, :real]
-            output = self.row(one)[name][0]
+            row = {key: np.zeros((1, width), np.int32) for key in self.inputs}
+            for key, ids in row.items():
+                ids[0, :real] = inputs[key][number, :real]
+            output = self.row(row)[name][0]
             if output.ndim == 2:
-                # As wide as the rows that were asked for.
+                # [real, L] -> [T, L]
                 output = np.pad(output[:real], [(0, len(mask) - real), (0, 0)])
-            found.append(output)
-        return np.stack(found)
+            outputs.append(output)
+        return np.stack(outputs)  # [B, ...]
 
 
 @contextlib.contextmanager
-def _convertible(task: Any) -> Iterator[None]:
-    """Puts other activations in the place of those without a LiteRT op."""
+def _convertible(task: Task) -> Iterator[None]:
+    """Replaces activations that LiteRT lacks while a task is traced."""
     blocks = task.model.transformer.blocks
     pooler = getattr(task.model, "pooler", None)
     parts = [block.feed_forward for block in blocks]

@@ -1,8 +1,7 @@
-"""From a model folder to BASE/<version>/, which a phone loads.
+"""Exports a model folder to BASE/<version>/ as a LiteRT file.
 
-Beside the file lies what a program needs to make rows of text: the
-vocabulary, the labels, how rows are laid out, and examples to try its own
-tokenizer with.
+Beside the file lie the vocabulary, the labels, the layout of rows, and examples
+to test the program's tokenizer with.
 """
 
 import dataclasses
@@ -15,37 +14,46 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-import tfllm
 from tfllm.data.labelled.batches import LabelledData
-from tfllm.data.labelled.rows import row_layout
-from tfllm.evaluation.labelled import ForwardElsewhere, predict
-from tfllm.evaluation.predictions import Predictions
-from tfllm.evaluation.results import Result, results
-from tfllm.serving import artefacts, litert, probes, signatures, versions
+from tfllm.data.labelled.kinds import LABELLED_KINDS
+from tfllm.outputs.predictions import Predictions
+from tfllm.prediction.forward import (
+    ForwardElsewhere,
+    predict,
+)
+from tfllm.prediction.python_answers import labelled_data
+from tfllm.prediction.record_results import Result
+from tfllm.prediction.results import results
+from tfllm.runtime.saved_model_file import SAVED_MODEL_FILE
+from tfllm.serving import artefacts, litert, probes, versions
 from tfllm.serving.accuracy import AccuracyReport, labelled_accuracy
-from tfllm.serving.export import ExportConfig, load
+from tfllm.serving.export import load
+from tfllm.serving.export_config import ExportConfig, ExportSettings
 from tfllm.serving.litert import LiteRTModel
-from tfllm.serving.python_answers import labelled_data
-from tfllm.serving.saved_model_file import SAVED_MODEL_FILE
-from tfllm.serving.served_task import ExportSettings
+from tfllm.serving.signatures import signatures
+from tfllm.serving.signatures.signatures import litert_output
+from tfllm.tasks import Task
+from tfllm.tokenizers import Tokenizer
+from tfllm.version import __version__
 
 EXAMPLES_FILE = "examples.jsonl"
 MANIFEST_FILE = "manifest.json"
-# How far an output may lie from that of Python, by how weights are stored, in
-# parts of the usual size of outputs, the root of the mean of their squares.
+# Largest difference from the task in Python, by how weights are stored, as a
+# share of the root mean square of the outputs.
 TOLERANCES = {"float32": 1e-4, "float16": 1e-2, "int8": 0.3}
 _LONGEST_EXAMPLE = 100
 
 
 @dataclasses.dataclass(frozen=True)
 class LiteRTGateReport:
-    """What the interpreter answered.
+    """Report of the gate: the interpreter beside the task in Python.
 
     Attributes:
-        rows: Texts.
-        unchanged: Those with the labels of Python.
-        largest_difference: Of an output, in parts of the usual size.
-        seconds: Of all texts.
+        rows: Number of texts.
+        unchanged: Number of texts with the same labels.
+        largest_difference: Largest difference of an output, as a share of the
+            root mean square of the outputs.
+        seconds: Seconds for all texts.
     """
 
     rows: int
@@ -64,15 +72,15 @@ class LiteRTGateReport:
 
 @dataclasses.dataclass(frozen=True)
 class LiteRTReport:
-    """What was exported.
+    """Result of an export to LiteRT.
 
     Attributes:
-        folder: The version.
+        folder: Folder of the version.
         weight_bytes: Bytes of the weights in float32.
         file_bytes: Bytes of the file.
-        gate: What the gate saw.
-        accuracy: Its figures on held-out files, None without any.
-        manifest: As written.
+        gate: Report of the gate.
+        accuracy: Figures on held-out files; None without files.
+        manifest: Manifest as written.
     """
 
     folder: str
@@ -86,35 +94,31 @@ class LiteRTReport:
 def export_litert(
     config: ExportConfig, fixed_length: bool = False
 ) -> LiteRTReport:
-    """Writes a version with a LiteRT file, or nothing.
+    """Exports a task as a LiteRT file; writes nothing if a check fails.
 
     Args:
-        config: What to export; `min_server` does not count.
-        fixed_length: Whether rows must have `seq_length` ids, as hardware
-            with one program per shape asks for, and not any number up to it.
+        config: Config of the export; `min_server` is ignored.
+        fixed_length: Whether rows must have exactly `seq_length` ids, for
+            hardware that compiles a program per shape.
 
     Raises:
-        ValueError: The folder does not hold a task of `litert.OUTPUTS`, the
-            settings do not fit it, or the interpreter answers otherwise than
-            the task in Python.
+        ValueError: The task has no LiteRT form, the settings do not fit it, or
+            the outputs of the interpreter differ from those of Python.
     """
     check_storage(config.precision, config.quantize)
     version = config.version or versions.next_version(config.export_dir)
     base = pathlib.Path(config.export_dir)
     versions.check_format(base, SAVED_MODEL_FILE)
     task, tokenizer, run = load(config.model_dir)
-    if task.kind not in litert.OUTPUTS:
-        raise ValueError(
-            f"`model_dir` must hold a task of {sorted(litert.OUTPUTS)} to be "
-            f"exported for LiteRT. Received: {task.kind!r}"
-        )
+    output = litert_output(task)
     settings = signatures.as_in_run(task, config.settings, run)
     files = config.held_out.files_of(run, config.is_smaller)
-    values = {**run, **config.held_out.settings}
-    layout = row_layout.layout_of(tokenizer)
+    run_settings = {**run, **config.held_out.settings}
+    layout = tokenizer.row_template
     with versions.new_version(config.export_dir, version) as folder:
         content = litert.convert(
             task,
+            output,
             layout.has_segments,
             settings.seq_length if fixed_length else None,
             config.precision,
@@ -123,17 +127,17 @@ def export_litert(
         (folder / artefacts.LITERT_FILE).write_bytes(content)
         model = LiteRTModel(content)
         data = probe_data(task, tokenizer, settings)
-        seen, found = check(
+        gate_report, predictions = check(
             task, data, model, how_stored(config.precision, config.quantize)
         )
-        measured = None
+        accuracy_report = None
         if files:
-            measured = labelled_accuracy(
-                task, tokenizer, files, values, settings
+            accuracy_report = labelled_accuracy(
+                task, tokenizer, files, run_settings, settings
             ).of_forward(forward_of(task, model))
-        labels = getattr(task, "labels", ())
+        labels = task.labels
         artefacts.write_vocabulary(folder, tokenizer, labels)
-        write_examples(folder, data, found)
+        write_examples(folder, data, predictions)
         manifest = {
             **_facts(config, task, model),
             "file_bytes": len(content),
@@ -141,10 +145,11 @@ def export_litert(
                 "seq_length": settings.seq_length,
                 "stride": settings.stride,
                 "pairs": settings.pairs,
+                "prompt": task.prompt,
                 **dataclasses.asdict(layout),
             },
-            "gate": dataclasses.asdict(seen),
-            "accuracy": measured and measured.as_json(),
+            "gate": dataclasses.asdict(gate_report),
+            "accuracy": accuracy_report and accuracy_report.as_json(),
             "sha256": artefacts.hash_of(folder),
         }
         text = json.dumps(manifest, indent=2) + "\n"
@@ -153,14 +158,14 @@ def export_litert(
         str(base / str(version)),
         4 * task.count_params(),
         len(content),
-        seen,
-        measured,
+        gate_report,
+        accuracy_report,
         manifest,
     )
 
 
 def check_storage(precision: str, quantize: str) -> None:
-    """Raises ValueError for what no LiteRT file can hold."""
+    """Raises ValueError for a storage that LiteRT files do not support."""
     if precision not in litert.PRECISIONS:
         raise ValueError(
             f"`precision` must be one of {', '.join(litert.PRECISIONS)} in a "
@@ -179,7 +184,7 @@ def how_stored(precision: str, quantize: str) -> str:
 
 
 def probe_data(
-    task: Any, tokenizer: Any, settings: ExportSettings
+    task: Task, tokenizer: Tokenizer, settings: ExportSettings
 ) -> LabelledData:
     """Returns the texts of the gate as rows."""
     groups = probes.groups(probes.texts(settings.seq_length), settings.pairs)
@@ -188,51 +193,54 @@ def probe_data(
     )
 
 
-def forward_of(task: Any, model: LiteRTModel) -> ForwardElsewhere:
-    """Returns the forward pass of a task, in the interpreter."""
-    main = litert.OUTPUTS[task.kind].main
+def forward_of(task: Task, model: LiteRTModel) -> ForwardElsewhere:
+    """Returns a task's forward pass that runs in the interpreter."""
+    main = litert_output(task).main
 
     def run(x: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        # Texts to embed may come in pairs.
+        # Embedding data may hold pairs: [B, 2, T] -> [2 * B, T]
         shape = x["token_ids"].shape
         rows = {name: part.reshape(-1, shape[-1]) for name, part in x.items()}
-        found = model.rows(rows, main)
+        output = model.rows(rows, main)
         if len(shape) == 3:
-            found = found.reshape(*shape[:2], -1)
-        return {task.kind: found}
+            output = output.reshape(*shape[:2], -1)  # [B, 2, D]
+        return {task.kind: output}
 
     return ForwardElsewhere(task, run)
 
 
 def check(
-    task: Any, data: LabelledData, model: LiteRTModel, stored: str
+    task: Task, data: LabelledData, model: LiteRTModel, stored: str
 ) -> tuple[LiteRTGateReport, Predictions]:
     """Compares the interpreter with the task in Python.
 
     Args:
         task: The task.
-        data: Texts.
-        model: The file.
-        stored: A key of TOLERANCES.
+        data: Texts as rows.
+        model: The file in the interpreter.
+        stored: Key of TOLERANCES.
 
     Returns:
-        What it saw, and the interpreter's predictions.
+        Report, and predictions of the interpreter.
 
     Raises:
-        ValueError: An output lies too far from that of Python.
+        ValueError: An output differs too much from that of Python.
     """
     expected = predict(task, data)
     start = time.perf_counter()
-    found = predict(task, data, forward=forward_of(task, model))
+    predictions = predict(task, data, forward=forward_of(task, model))
     seconds = time.perf_counter() - start
-    # Words behind the end of a text were not read, here and there.
+    by_word = LABELLED_KINDS[task.kind].label_form == "words"
     pairs = [
-        (np.nan_to_num(np.asarray(one)), np.nan_to_num(np.asarray(other)))
-        if task.kind == "tagging"
-        else (np.asarray(one), np.asarray(other))
-        for one, other in zip(found.outputs, expected.outputs, strict=True)
+        (np.asarray(ours), np.asarray(theirs))
+        for ours, theirs in zip(
+            predictions.outputs, expected.outputs, strict=True
+        )
     ]
-    everything = np.concatenate([other.ravel() for _, other in pairs])
+    if by_word:
+        # Words that no row holds are NaN in both.
+        pairs = [(np.nan_to_num(a), np.nan_to_num(b)) for a, b in pairs]
+    everything = np.concatenate([theirs.ravel() for _, theirs in pairs])
     usual = max(float(np.sqrt(np.mean(np.square(everything)))), 1e-6)
     gaps = [float(np.abs(a - b).max(initial=0.0)) / usual for a, b in pairs]
     wrong = [
@@ -240,7 +248,7 @@ def check(
         f"{pairs[number][0].ravel()[:4]}, in Python "
         f"{pairs[number][1].ravel()[:4]}"
         for number, gap in enumerate(gaps)
-        # Not a number is not less than anything.
+        # `not <=` is also true for NaN.
         if not gap <= TOLERANCES[stored]
     ]
     if wrong:
@@ -251,28 +259,31 @@ def check(
             f"Received: {'; '.join(wrong[:3])}{more}. Nothing was exported."
         )
     same = sum(
-        _labels_of(one) == _labels_of(other)
-        for one, other in zip(results(found), results(expected), strict=True)
+        _labels_of(ours) == _labels_of(theirs)
+        for ours, theirs in zip(
+            results(predictions), results(expected), strict=True
+        )
     )
-    return LiteRTGateReport(len(gaps), same, max(gaps), seconds), found
+    report = LiteRTGateReport(len(gaps), same, max(gaps), seconds)
+    return report, predictions
 
 
 def write_examples(
-    folder: pathlib.Path, data: LabelledData, found: Predictions
+    folder: pathlib.Path, data: LabelledData, predictions: Predictions
 ) -> None:
-    """Writes short texts with their rows and what the file says about them.
+    """Writes short texts with their rows and the results of the file.
 
     Args:
-        folder: The version.
-        data: Texts.
-        found: The interpreter's predictions.
+        folder: Folder of the version.
+        data: Texts as rows.
+        predictions: Predictions of the interpreter.
     """
     lines = []
     rows: dict[int, dict[str, list[int]]] = {}
     for x, _, _, numbers, _ in data.evaluation_rows():
         for place, number in enumerate(numbers.tolist()):
             real = int(x["padding_mask"][place].sum())
-            # Of a text of several windows there is no one row.
+            # A text of several windows has no single row.
             rows[number] = (
                 {}
                 if number in rows
@@ -281,7 +292,7 @@ def write_examples(
                     for name, part in x.items()
                 }
             )
-    for number, result in enumerate(results(found)):
+    for number, result in enumerate(results(predictions)):
         texts = data.records[number].texts
         if rows[number] and max(map(len, texts)) <= _LONGEST_EXAMPLE:
             line = {"texts": texts, "inputs": rows[number], "result": result}
@@ -291,12 +302,12 @@ def write_examples(
 
 
 def _facts(
-    config: ExportConfig, task: Any, model: LiteRTModel
+    config: ExportConfig, task: Task, model: LiteRTModel
 ) -> dict[str, Any]:
-    """Returns what a file is, for its manifest."""
+    """Returns versions, task, storage and tensors for the manifest."""
     shape = f"int32 [1, {model.length or 'T'}]"
     return {
-        "tfllm": tfllm.__version__,
+        "tfllm": __version__,
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
         "task": task.kind,
@@ -305,12 +316,12 @@ def _facts(
         "quantize": config.quantize,
         "signature": litert.SIGNATURE,
         "inputs": dict.fromkeys(model.inputs, shape),
-        "outputs": litert.OUTPUTS[task.kind].outputs,
+        "outputs": litert_output(task).outputs,
     }
 
 
 def _labels_of(result: Result) -> Any:
-    """Returns what a result decides; of numbers and vectors nothing."""
+    """Returns the label or labels of a result; None for numbers and vectors."""
     if "words" in result:
         return [word["label"] for word in result["words"]]
     return result.get("label", result.get("labels"))

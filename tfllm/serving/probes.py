@@ -1,8 +1,8 @@
-"""Texts that an export is tried with before anyone else sees it."""
+"""Texts that the gate tries an export with."""
 
 from collections.abc import Sequence
 
-# Each of them broke a text pipeline somewhere.
+# Each of these texts broke a text pipeline somewhere.
 HARD = (
     b"",
     b" \t\n ",
@@ -22,45 +22,45 @@ _SENTENCE = b"it was the best of times, it was the worst of times; "
 
 
 def texts(seq_length: int, mask: bytes = b"") -> list[bytes]:
-    """Returns the texts, with a mask in each but the first.
+    """Returns the texts, with masks in each but the first.
 
     Args:
-        seq_length: Tokens of the longest row; there are texts of all widths
-            up to it, and one of 10,000 characters.
-        mask: Is put in the middle and at the end, unless empty.
+        seq_length: Longest row in tokens. Texts have lengths up to it, and one
+            has 10,000 characters.
+        mask: Mask put in the middle and at the end; empty for none.
     """
     long = (_SENTENCE * LONG_CHARACTERS)[:LONG_CHARACTERS]
     plain = [text for text in HARD if text]
-    found = [b"", *(with_mask(text, mask) for text in plain)]
-    return [*found, *by_length(seq_length, mask), with_mask(long, mask)]
+    hard = [b"", *(with_mask(text, mask) for text in plain)]
+    return [*hard, *by_length(seq_length, mask), with_mask(long, mask)]
 
 
 def by_length(seq_length: int, mask: bytes = b"") -> list[bytes]:
-    """Returns texts of about 4, 8, 16, ... words, up to a longest row."""
+    """Returns texts of about 4, 8, 16, ... words, up to `seq_length`."""
     words = _SENTENCE.split()
-    found = []
+    texts = []
     count = 4
     while count < seq_length:
         repeated = (words * (count // len(words) + 1))[:count]
-        found.append(with_mask(b" ".join(repeated), mask))
+        texts.append(with_mask(b" ".join(repeated), mask))
         count *= 2
-    return found
+    return texts
 
 
-def groups(found: Sequence[bytes], in_pairs: bool) -> list[tuple[bytes, ...]]:
-    """Returns the texts of each request; of pairs, long and short."""
+def groups(texts: Sequence[bytes], in_pairs: bool) -> list[tuple[bytes, ...]]:
+    """Returns texts alone, or each in a pair with a short text."""
     if not in_pairs:
-        return [(text,) for text in found]
+        return [(text,) for text in texts]
     return [
         (text, b"it was") if number % 2 else (b"the worst of", text)
-        for number, text in enumerate(found)
+        for number, text in enumerate(texts)
     ]
 
 
-def batches(found: Sequence[bytes], limit: int = 400) -> list[list[bytes]]:
+def batches(texts: Sequence[bytes], limit: int = 400) -> list[list[bytes]]:
     """Returns the short texts in one batch, and each long one alone."""
-    short = [text for text in found if len(text) <= limit]
-    return [short, *([text] for text in found if len(text) > limit)]
+    short = [text for text in texts if len(text) <= limit]
+    return [short, *([text] for text in texts if len(text) > limit)]
 
 
 def with_mask(text: bytes, mask: bytes) -> bytes:

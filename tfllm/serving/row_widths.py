@@ -1,40 +1,41 @@
-"""The widths of rows that a server has seen before it answers.
+"""Warm-up requests for each width of rows.
 
-oneDNN makes its kernels when a shape comes for the first time. That takes some
-milliseconds, which is two or three times what a small model takes to answer.
-So the warm-up requests show a row of each width, unless the model is so large
-that it would not be noticed.
+oneDNN builds a kernel when it first sees a shape. This takes a few
+milliseconds: two or three times as long as a small model takes to answer. So
+the warm-up requests hold a row of each width, unless the model is so large
+that the difference does not matter.
 """
 
 import math
 from collections.abc import Sequence
 from typing import Any
 
-from tfllm.serving.replay import Request
-from tfllm.serving.served_task import TOKEN_IDS, id_arrays
-from tfllm.serving.windows import WIDTH_STEP
+from tfllm.runtime.replay import Request
+from tfllm.serving.graph.windows import WIDTH_STEP
+from tfllm.serving.signatures.served_task import TOKEN_IDS, id_arrays
+from tfllm.tasks import Task
 
-# Multiplications and additions of about a tenth of a second.
+# Multiplications and additions in about a tenth of a second.
 _FEW_OPERATIONS = 1e10
-# Of longer rows, attention alone takes longer than that.
+# For longer rows attention alone takes longer than that.
 _WIDEST = 512
-# Any id but that of padding.
+# Any id except padding.
 _ANY_ID = 1
 
 
 def requests(
-    task: Any,
+    task: Task,
     seq_length: int,
     has_segments: bool = True,
     first_id: int = _ANY_ID,
 ) -> list[Request]:
-    """Returns a request of each width that should be warm.
+    """Returns a request for each width of rows that run quickly.
 
     Args:
-        task: With its weights.
-        seq_length: Longest row.
+        task: Task with its weights.
+        seq_length: Longest row in tokens.
         has_segments: Whether rows have segment ids.
-        first_id: The first of a row, where it matters.
+        first_id: First id of each row.
     """
     rows = [
         [first_id, *[_ANY_ID] * (width - 1)]
@@ -44,18 +45,18 @@ def requests(
 
 
 def widths(seq_length: int, weights: Sequence[Any]) -> list[int]:
-    """Returns widths to which rows are padded, and that run quickly.
+    """Returns the widths that rows are padded to, as far as they run quickly.
 
     Args:
-        seq_length: The longest.
-        weights: Of the model.
+        seq_length: Longest row in tokens.
+        weights: Weights of the model.
     """
-    # Rows of tables are looked up, not multiplied.
+    # Tables are looked up, not multiplied.
     per_token = sum(
         2 * math.prod(weight.shape)
         for weight in weights
         if not weight.path.endswith("_table")
     )
     widest = min(_WIDEST, int(_FEW_OPERATIONS / per_token))
-    found = [*range(WIDTH_STEP, seq_length, WIDTH_STEP), seq_length]
-    return [width for width in found if width <= widest]
+    padded = [*range(WIDTH_STEP, seq_length, WIDTH_STEP), seq_length]
+    return [width for width in padded if width <= widest]

@@ -1,32 +1,29 @@
-"""How the weights of an export lie on disk.
+"""Stores the weights of an export in float32, bfloat16, float16 or int8.
 
-Whatever they are stored as, they are float32 where they are used: a stored
-weight is turned into a float32 one when a server loads the model, once, and
-not with each request. So a smaller file costs accuracy and no time.
+The model computes in float32: a server converts each weight once, when it loads
+the model, and not with each request. So a smaller file costs accuracy, but no
+time.
 """
 
 import dataclasses
 import hashlib
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-Precision = Literal["float32", "bfloat16", "float16"]
-Quantization = Literal["none", "int8"]
-PRECISIONS = ("float32", "bfloat16", "float16")
-QUANTIZATIONS = ("none", "int8")
+from tfllm.serving.export_config import Precision, Quantization
 
 
 @dataclasses.dataclass(frozen=True)
 class StoredWeight:
-    """What is kept of one weight.
+    """A weight as stored.
 
     Attributes:
         name: Path of the variable.
-        value: In the dtype that is stored.
-        scale: float32, multiplies it; None if nothing does.
+        value: Array in the stored dtype.
+        scale: float32 factor; None without one.
     """
 
     name: str
@@ -40,7 +37,7 @@ class StoredWeight:
         return self.value.nbytes + scale
 
     def restore(self, value: Any, scale: Any) -> tf.Tensor:
-        """Returns the float32 weight, of stored tensors in the graph."""
+        """Returns the float32 weight for stored tensors in the graph."""
         restored = tf.cast(value, tf.float32)
         return restored if scale is None else restored * scale
 
@@ -48,21 +45,21 @@ class StoredWeight:
 def store(
     name: str, value: np.ndarray, precision: Precision, quantize: Quantization
 ) -> StoredWeight:
-    """Returns what is kept of a weight.
+    """Returns a weight as it is stored.
 
     Args:
         name: Path of the variable.
-        value: float32.
-        precision: Dtype of what is not quantized.
+        value: float32 array.
+        precision: Dtype of weights that are not quantized.
         quantize: "int8" for matrices and tables.
     """
     if quantize == "int8" and value.ndim == 2:
-        # One scale for each output; in a table, for each row.
+        # A scale for each output of a matrix, and for each row of a table.
         axis = 1 if name.endswith("_table") else 0
         scale = np.abs(value).max(axis=axis, keepdims=True) / 127.0
         scale = np.maximum(scale, np.finfo(np.float32).tiny)
-        whole = np.rint(value / scale).astype(np.int8)
-        return StoredWeight(name, whole, scale.astype(np.float32))
+        rounded = np.rint(value / scale).astype(np.int8)
+        return StoredWeight(name, rounded, scale.astype(np.float32))
     if precision != "float32":
         dtype = tf.as_dtype(precision).as_numpy_dtype
         return StoredWeight(name, value.astype(dtype))
@@ -72,23 +69,23 @@ def store(
 def store_all(
     weights: Sequence[Any], precision: Precision, quantize: Quantization
 ) -> list[StoredWeight]:
-    """Stores Keras variables, and gives them the values that are kept.
+    """Stores Keras variables and assigns the stored values to them.
 
     So the task in Python answers as the export does.
 
     Args:
-        weights: The variables, changed in place.
-        precision: See `store`.
-        quantize: See `store`.
+        weights: Variables, which are changed in place.
+        precision: Dtype of weights that are not quantized.
+        quantize: "int8" for matrices and tables, or "none".
 
     Raises:
-        ValueError: A weight is not finite any more.
+        ValueError: A weight overflows in this precision.
     """
-    found = []
+    stored_weights = []
     for weight in weights:
         value = np.asarray(weight.value, np.float32)
         stored = store(weight.path, value, precision, quantize)
-        found.append(stored)
+        stored_weights.append(stored)
         if stored.value is value:
             continue
         restored = stored.restore(stored.value, stored.scale).numpy()
@@ -99,17 +96,17 @@ def store_all(
                 f"{np.abs(value).max():g}. Use bfloat16."
             )
         weight.assign(restored)
-    return found
+    return stored_weights
 
 
 class Restored(tf.saved_model.experimental.TrackableResource):
-    """A float32 weight that is worked out when the model is loaded.
+    """A float32 weight that is computed when the model is loaded.
 
     Args:
-        stored: What is kept of it.
-        value: Its stored tensor, a variable.
-        scale: That of its scale, or None.
-        key: Tells the weights of different exports apart in one process.
+        stored: The weight as stored.
+        value: Variable with the stored array.
+        scale: Variable with the scale, or None.
+        key: Distinguishes weights of different exports in one process.
     """
 
     def __init__(
@@ -119,7 +116,6 @@ class Restored(tf.saved_model.experimental.TrackableResource):
         scale: tf.Variable | None,
         key: str,
     ) -> None:
-        """See the class."""
         super().__init__()
         self._name = f"{stored.name}-{key}"
         self._shape = stored.value.shape
@@ -145,14 +141,13 @@ class Restored(tf.saved_model.experimental.TrackableResource):
 
 
 class Weights(tf.Module):
-    """The stored weights of an export as variables, each of them once.
+    """The stored weights of an export as variables.
 
     Args:
-        stored: What is kept.
+        stored: The weights, each once.
     """
 
     def __init__(self, stored: Sequence[StoredWeight]) -> None:
-        """See the class."""
         super().__init__(name="weights")
         self.variables_by_name: dict[str, tf.Variable] = {}
         self.restored: list[Restored] = []
@@ -173,7 +168,7 @@ class Weights(tf.Module):
             self._readers.append(restored.read)
 
     def read(self) -> list[tf.Tensor]:
-        """Returns the float32 weights, in the order in which they came."""
+        """Returns the float32 weights, in the order of `stored`."""
         return [reader() for reader in self._readers]
 
     def _variable(self, name: str, value: Any) -> tf.Variable:

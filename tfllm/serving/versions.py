@@ -1,12 +1,20 @@
-"""The folder of a model, BASE/<version>/, as servers poll it."""
+"""Folders of versions, BASE/<version>/, which servers poll."""
 
 import contextlib
+import fcntl
+import logging
 import os
 import pathlib
+import re
 import shutil
 from collections.abc import Iterator
 
 from tfllm import file_access
+
+logger = logging.getLogger(__name__)
+_TEMPORARY = ".tmp-"
+# Matches the temporary names of `new_version` only.
+_LEFTOVER = re.compile(rf"{re.escape(_TEMPORARY)}\d+-\d+", re.ASCII)
 
 
 def next_version(base: str) -> int:
@@ -19,44 +27,44 @@ def next_version(base: str) -> int:
 
 
 def check_format(base: pathlib.Path, other: str) -> None:
-    """Raises ValueError if there are versions of another format.
+    """Raises ValueError if the folder has versions of another format.
 
-    A server would take them for damaged ones.
+    A server would take such versions for damaged ones.
 
     Args:
         base: Folder of the model.
-        other: Name of a file that those of the other format have.
+        other: Name of a file that versions of the other format hold.
     """
     names = os.listdir(base) if base.is_dir() else []
-    found = [
+    versions = [
         name
         for name in names
         if _is_version(name) and (base / name / other).is_file()
     ]
-    if found:
+    if versions:
         raise ValueError(
             "`export_dir` must hold versions of one format. Received: "
-            f"{str(base)!r}, where {', '.join(sorted(found))} have {other}. "
+            f"{str(base)!r}, where {', '.join(sorted(versions))} have {other}. "
             "Export to another folder."
         )
 
 
 @contextlib.contextmanager
 def new_version(base: str, version: int) -> Iterator[pathlib.Path]:
-    """Gives an empty folder that becomes BASE/<version>/ when all went well.
+    """Yields an empty folder that becomes BASE/<version>/ after the block.
 
-    Its name is none that a server takes for a version; it is renamed once
-    all of it is on the disk, and removed if the block fails.
+    The folder has a temporary name that servers ignore. It is renamed once all
+    files are on disk, and removed if the block fails.
 
     Args:
-        base: Folder of the model; created if missing.
-        version: A positive number.
+        base: Folder of the model, which is created if missing.
+        version: Positive number.
 
     Yields:
         The folder.
 
     Raises:
-        ValueError: There is such a version, or `base` is not local.
+        ValueError: The version exists, or `base` is not local.
     """
     if file_access.is_remote(base):
         raise ValueError(
@@ -77,16 +85,63 @@ def new_version(base: str, version: int) -> Iterator[pathlib.Path]:
             "out for the next one."
         )
     os.makedirs(base, exist_ok=True)
-    temporary = pathlib.Path(base) / f".tmp-{version}-{os.getpid()}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        temporary.mkdir()
+    temporary = pathlib.Path(base) / f"{_TEMPORARY}{version}-{os.getpid()}"
+    with contextlib.ExitStack() as stack:
+        with _locked(pathlib.Path(base)):
+            _remove_leftovers(pathlib.Path(base))
+            temporary.mkdir()
+            stack.callback(shutil.rmtree, temporary, ignore_errors=True)
+            # The lock ends with the process, even if it is killed.
+            stack.enter_context(_locked(temporary))
         yield temporary
         _sync(temporary)
         os.rename(temporary, target)
         _sync_folder(pathlib.Path(base))
+
+
+def _remove_leftovers(base: pathlib.Path) -> None:
+    """Removes the temporary folders of killed exports and logs it.
+
+    Running exports hold a lock on their folder.
+    """
+    removed = []
+    for folder in sorted(base.iterdir()):
+        if not _LEFTOVER.fullmatch(folder.name):
+            continue
+        with contextlib.suppress(OSError), _locked(folder, wait=False):
+            shutil.rmtree(folder)
+            removed.append(folder.name)
+    if removed:
+        logger.warning(
+            "removed from %s what killed exports left there: %s",
+            base,
+            ", ".join(removed),
+        )
+
+
+@contextlib.contextmanager
+def _locked(folder: pathlib.Path, wait: bool = True) -> Iterator[None]:
+    """Locks a folder within the block; the lock ends with the process.
+
+    Args:
+        folder: Folder to lock.
+        wait: Wait for another process that holds the lock.
+
+    Raises:
+        OSError: Another process holds the lock, or the file system has no
+            locks.
+    """
+    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if wait:
+            # Without locks on this file system, no export removes folders.
+            with contextlib.suppress(OSError):
+                fcntl.flock(number, fcntl.LOCK_EX)
+        else:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        os.close(number)
 
 
 def _is_version(name: str) -> bool:
@@ -95,7 +150,7 @@ def _is_version(name: str) -> bool:
 
 
 def _sync(folder: pathlib.Path) -> None:
-    """Waits until all files are on the disk."""
+    """Waits until all files are on disk."""
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             with open(path, "rb") as file:

@@ -1,8 +1,9 @@
-"""Requests that a server answers before it says that a model is there.
+"""Writes the warm-up requests of an export.
 
-Without them the first request of each kind pays for work that is done once.
-The file is a TFRecord of PredictionLog messages, which are written here in the
-wire format: their generated classes are in another package.
+A server runs them before it reports a model as available. Without them the
+first request of each kind pays for work that is done once. The file is a
+TFRecord of PredictionLog messages, which are written here in the wire format:
+their generated classes are in another package.
 
 Reference: tensorflow_serving/apis/prediction_log.proto, predict.proto and
 model.proto.
@@ -13,10 +14,10 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tfllm.serving.replay import Request
+from tfllm.runtime.replay import Request
 
 FILE = "tf_serving_warmup_requests"
-# A server refuses the model that has more of them.
+# A server refuses a model with more warm-up requests.
 MAX_REQUESTS = 1000
 _PREDICT_LOG, _REQUEST = 6, 1
 _MODEL_SPEC, _INPUTS = 1, 2
@@ -27,12 +28,12 @@ _KEY, _VALUE = 1, 2
 def write(
     requests: Sequence[Request], model_name: str, folder: pathlib.Path
 ) -> None:
-    """Writes requests where a server looks for them.
+    """Writes the warm-up file that a server reads.
 
     Args:
-        requests: Names of signatures with their inputs.
+        requests: Signature names with inputs.
         model_name: Name of the model.
-        folder: The `assets.extra` of a version.
+        folder: Folder `assets.extra` of a version.
     """
     assert 0 < len(requests) <= MAX_REQUESTS, len(requests)
     with tf.io.TFRecordWriter(str(folder / FILE)) as file:
@@ -54,7 +55,7 @@ def prediction_log(request: Request, model_name: str) -> bytes:
 
 
 def _field(number: int, content: bytes) -> bytes:
-    """Returns a field of a message: its tag, its length, its bytes."""
+    """Returns a length-delimited field: tag, length, content."""
     size = len(content)
     length = []
     while size >= 0x80:

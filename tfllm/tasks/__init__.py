@@ -1,9 +1,9 @@
-"""Tasks: a model with its head, loss and metrics, ready for `fit`."""
+"""Tasks: models with their heads, losses and metrics, ready for `fit`."""
 
 import difflib
 from typing import Any
 
-from tfllm.models import TransformerConfig
+from tfllm.models import FAMILIES, TransformerConfig
 from tfllm.tasks.causal_lm import CausalLM
 from tfllm.tasks.classification import Classification
 from tfllm.tasks.embedding import Embedding
@@ -25,24 +25,18 @@ TASKS: dict[str, type[Task]] = {
     "tagging": Tagging,
 }
 
-# Arguments that make a class the task of a name.
-TASK_ARGUMENTS: dict[str, dict[str, Any]] = {
-    "classification": {"problem": "single_label"},
-    "multi_label": {"problem": "multi_label"},
-    "regression": {"problem": "regression"},
-}
-
 
 def create(name: str, config: TransformerConfig, **settings: Any) -> Task:
-    """Returns a task by its name.
+    """Creates a task by its name.
 
     Args:
-        name: One of TASKS.
-        config: Of the model.
+        name: Name of the task, one of TASKS.
+        config: Config of the model.
         **settings: Arguments of the task's class.
 
     Raises:
-        ValueError: There is no such task; or see the class.
+        ValueError: The name is unknown, the family has no head for the task,
+            or the class refuses an argument.
     """
     if name not in TASKS:
         near = difflib.get_close_matches(name, TASKS, n=1, cutoff=0.0)
@@ -50,13 +44,19 @@ def create(name: str, config: TransformerConfig, **settings: Any) -> Task:
             f"`task` must be one of {sorted(TASKS)}. Received: {name!r}. "
             f"Did you mean {near[0]!r}?"
         )
-    arguments = {**settings, **TASK_ARGUMENTS.get(name, {})}
-    return TASKS[name](config, **arguments)  # type: ignore[call-arg]
+    arguments = {**settings, **TASKS[name].arguments_of(name)}
+    task = TASKS[name](config, **arguments)  # type: ignore[call-arg]
+    family = FAMILIES.get(config.family)
+    if family and task.model.architecture not in family.architectures:
+        raise ValueError(
+            f"`task` must be one that the family {family.title} has a head "
+            f"for, {sorted(family.architectures)}. Received: {name!r}"
+        )
+    return task
 
 
 __all__ = [
     "TASKS",
-    "TASK_ARGUMENTS",
     "CausalLM",
     "Classification",
     "Embedding",

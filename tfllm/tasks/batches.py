@@ -1,36 +1,36 @@
-"""What a task asks of a batch: which of its tokens are real."""
+"""Batches of a task: model inputs, split over replicas, count of tokens."""
 
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-Tensors = dict[str, tf.Tensor]
-# By objective: sum of weighted losses, sum of a second measure.
-Sums = dict[str, tuple[tf.Tensor, tf.Tensor]]
+from tfllm.learning.learner import Sums, Tensors
+
+__all__ = ["Sums", "Tensors"]
 
 # Features that every model takes.
 MODEL_INPUTS = ("token_ids", "padding_mask", "segment_ids", "position_ids")
 
 
 def model_inputs(inputs: Tensors) -> Tensors:
-    """Returns the features that a model takes, of those that there are."""
+    """Returns the features that every model takes."""
     return {name: inputs[name] for name in MODEL_INPUTS if name in inputs}
 
 
 def distribute(
     strategy: tf.distribute.Strategy, batches: tf.data.Dataset
 ) -> Any:
-    """Returns the batches, split over the replicas of a strategy.
+    """Splits global batches over the replicas of a strategy.
 
     Args:
-        strategy: Any.
-        batches: Global ones, the same on all workers; nested tensors whose
-            first axis the number of replicas divides.
+        strategy: Strategy of tf.distribute.
+        batches: Global batches, the same on all workers. The number of
+            replicas must divide their first axis.
 
     Returns:
-        What `fit` and `iter` take. Replica r of R gets the rows from
-        r / R to (r + 1) / R of each batch.
+        Distributed dataset for `fit` and `iter`. Replica r of R gets the rows
+        from r / R to (r + 1) / R of each batch.
     """
     resolver = strategy.cluster_resolver
     if resolver is None:
@@ -46,9 +46,10 @@ def distribute(
         def split(*batch: Any) -> Any:
             def rows(x: tf.Tensor) -> tf.Tensor:
                 size = tf.shape(x)[0] // replicas
-                mine = x[first * size : (first + local) * size]
+                local_rows = x[first * size : (first + local) * size]
+                # [local * size, ...] -> [local, size, ...]
                 return tf.reshape(
-                    mine, tf.concat([[local, size], tf.shape(x)[1:]], 0)
+                    local_rows, tf.concat([[local, size], tf.shape(x)[1:]], 0)
                 )
 
             return tf.nest.map_structure(rows, batch)
@@ -61,7 +62,11 @@ def distribute(
 def count_tokens(strategy: tf.distribute.Strategy, data: Any) -> int:
     """Returns the number of real tokens in a global batch.
 
-    With several workers it is as if all had as many as this one.
+    Other workers are assumed to have as many as this one.
+
+    Args:
+        strategy: Strategy of tf.distribute.
+        data: Batch: features, or a tuple that begins with them.
     """
     x = data[0] if isinstance(data, tuple) else data
     name = "padding_mask" if "padding_mask" in x else "token_ids"
@@ -70,14 +75,3 @@ def count_tokens(strategy: tf.distribute.Strategy, data: Any) -> int:
     if name == "token_ids":
         return workers * sum(int(np.prod(part.shape)) for part in parts)
     return workers * sum(int(np.sum(part)) for part in parts)
-
-
-def real_tokens(x: Tensors) -> tf.Tensor:
-    """Returns float32 [B, ..., T], 1 for the tokens that are no padding.
-
-    Nor are those of rows that stand for a choice that there is not.
-    """
-    real = x.get("padding_mask", tf.ones_like(x["token_ids"]))
-    if "choice_mask" in x:
-        real *= tf.cast(x["choice_mask"], real.dtype)[..., tf.newaxis]
-    return tf.cast(real, tf.float32)

@@ -1,4 +1,4 @@
-"""Cross-entropy and hits in few passes over the logits."""
+"""Fused cross-entropy and accuracy over large vocabularies."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from tfllm.layers.fused import fused, on_cpu
 
 
 def check_smoothing(share: float) -> float:
-    """Returns a share of label smoothing; raises ValueError outside [0, 1)."""
+    """Returns the label smoothing; raises ValueError outside [0, 1)."""
     if not 0.0 <= share < 1.0:
         raise ValueError(
             "`label_smoothing` must be at least 0 and below 1. "
@@ -25,34 +25,33 @@ def cross_entropy_sums(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the weighted sums of the cross-entropy and of the hits.
 
-    A hit is a label whose logit is the largest. Over a vocabulary the
-    passes over the logits are what counts: the maximum serves both sums, the
-    exponentials both directions.
+    A hit is a label whose logit is the largest. The time goes into passes
+    over the logits, so both sums share the maximum, and the forward and
+    backward passes share the exponentials.
 
     Args:
         labels: int32 [...].
         logits: float32 [..., V].
         weights: float32 [...].
-        label_smoothing: Share of the target that goes to all V alike.
+        label_smoothing: Share of the target that is spread evenly over all V.
 
     Returns:
-        Two float32 scalars; the first, in nats, has a gradient for the
-        logits.
+        Two float32 scalars. Only the first, in nats, has a gradient.
     """
     num_classes = logits.shape[-1] or tf.shape(logits)[-1]
-    # Compiling takes time for each shape, which few classes do not give back.
+    # Compiling takes time for each shape; it does not pay for few classes.
     fuses = on_cpu() and (logits.shape[-1] or 0) >= 1024
-    flat_labels = tf.reshape(labels, [-1])
-    flat_weights = tf.reshape(weights, [-1])
+    flat_labels = tf.reshape(labels, [-1])  # [R], for R labels
+    flat_weights = tf.reshape(weights, [-1])  # [R]
 
     @tf.custom_gradient
-    def sums(flat: tf.Tensor) -> Any:
-        largest = tf.reduce_max(flat, axis=-1, keepdims=True)
+    def sums(flat: tf.Tensor) -> Any:  # [R, V]
+        largest = tf.reduce_max(flat, axis=-1, keepdims=True)  # [R, 1]
         exponentials = (fused(_exponentials) if fuses else _exponentials)(
             flat, largest
         )
-        totals = tf.reduce_sum(exponentials, axis=-1, keepdims=True)
-        chosen = tf.gather(flat, flat_labels, batch_dims=1)
+        totals = tf.reduce_sum(exponentials, axis=-1, keepdims=True)  # [R, 1]
+        chosen = tf.gather(flat, flat_labels, batch_dims=1)  # [R]
         losses = tf.math.log(totals[:, 0]) + largest[:, 0] - chosen
         if label_smoothing:
             mean = tf.reduce_mean(flat, axis=-1)
@@ -100,7 +99,7 @@ def _gradient_of_many(
     at_labels: tf.Tensor,
     labels: tf.Tensor,
 ) -> tf.Tensor:
-    """Returns the gradient by the logits; all but the first are [N, 1]."""
+    """Returns the gradient of the logits, [R, V]; other inputs are [R, 1]."""
     classes = tf.range(tf.shape(exponentials)[1], dtype=labels.dtype)
     targets = tf.where(classes == labels, at_labels, 0.0)
     return exponentials * factors - uniform - targets

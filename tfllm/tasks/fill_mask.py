@@ -1,29 +1,29 @@
-"""Texts with masks to the likeliest tokens: a tokenizer around MaskedLM."""
+"""Fill-mask: texts with masks in, the most probable tokens out."""
 
 from typing import Any
 
 import tensorflow as tf
 
-from tfllm.data.packing import pack_inputs
-from tfllm.tasks.masked_lm import MaskedLM
-from tfllm.tokenizers import WordPieceTokenizer
-
-MASK = "[MASK]"
+from tfllm.tasks.contract import TaskContract
+from tfllm.tokenizers import Tokenizer
+from tfllm.tokenizers.rows import padded, rows_of
+from tfllm.tokenizers.text_input import as_strings
 
 
 class FillMask:
-    """Most probable tokens for each [MASK].
+    """Finds the most probable tokens for each mask in a text.
 
     Args:
-        task: A masked-language-model task.
-        tokenizer: Its tokenizer, with [MASK] recognised in text.
-        top_k: Candidates per [MASK].
+        task: MaskedLM.
+        tokenizer: Its tokenizer, loaded with `mask_in_text`, see
+            `load_tokenizer`.
+        top_k: Number of candidates per mask, at most the size of the
+            vocabulary.
     """
 
     def __init__(
-        self, task: MaskedLM, tokenizer: WordPieceTokenizer, top_k: int = 5
+        self, task: TaskContract, tokenizer: Tokenizer, top_k: int = 5
     ) -> None:
-        """See the class."""
         self.task = task
         self.tokenizer = tokenizer
         self.top_k = min(top_k, tokenizer.vocab_size)
@@ -34,56 +34,68 @@ class FillMask:
         )
 
     def __call__(self, texts: list[str]) -> list[list[list[dict[str, Any]]]]:
-        """Returns the candidates: by text, by [MASK], best first.
+        """Returns the candidates by text and mask, best first.
+
+        Args:
+            texts: Texts with at least one mask each.
+
+        Returns:
+            For each text and mask, dicts of `token`, `token_id`, `score`.
 
         Raises:
-            ValueError: A text has no [MASK], or it lies behind the longest
-                sequence of the model.
+            ValueError: A text has no mask, is longer than the model's longest
+                sequence, or holds half of a surrogate pair.
         """
-        for text in texts:
-            if MASK not in text:
-                raise ValueError(
-                    f"a text needs at least one {MASK}. Received: {text!r}"
-                )
-        ids, probabilities, rows = (
-            part.numpy() for part in self._probabilities(tf.constant(texts))
+        ids, probabilities, rows, counts = (
+            part.numpy() for part in self._probabilities(as_strings(texts))
         )
-        found: list[list[list[dict[str, Any]]]] = [[] for _ in texts]
-        for row, slot_ids, slot in zip(rows, ids, probabilities, strict=True):
-            found[row].append(
+        by_text: list[list[list[dict[str, Any]]]] = [[] for _ in texts]
+        for row, mask_ids, scores in zip(rows, ids, probabilities, strict=True):
+            by_text[row].append(
                 [
                     {
-                        "token": self.tokenizer.id_to_token(int(token_id)),
+                        "token": self.tokenizer.token_text(int(token_id)),
                         "token_id": int(token_id),
                         "score": float(score),
                     }
-                    for token_id, score in zip(slot_ids, slot, strict=True)
+                    for token_id, score in zip(mask_ids, scores, strict=True)
                 ]
             )
-        for text, slots in zip(texts, found, strict=True):
-            if len(slots) != text.count(MASK):
+        for text, masks, count in zip(texts, by_text, counts, strict=True):
+            if not count:
+                raise ValueError(
+                    "a text needs at least one "
+                    f"{self.tokenizer.special_tokens.mask}. Received: {text!r}"
+                )
+            if len(masks) != count:
                 raise ValueError(
                     "a text is longer than the model's "
                     f"{self.task.config.max_length} tokens. Received: "
                     f"{text[:80]!r}..."
                 )
-        return found
+        return by_text
 
     def _forward(self, texts: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """Returns top ids, their probabilities and their rows, per mask."""
-        length = self.task.config.max_length
-        assert length is not None
-        inputs = pack_inputs(
-            [self.tokenizer.tokenize(texts)],
-            length,
-            self.tokenizer.cls_id,
-            self.tokenizer.sep_id,
-            self.tokenizer.pad_id,
-            pad_to_longest=True,
-        )
-        where = tf.where(inputs["token_ids"] == self.tokenizer.mask_id)
-        logits = self.task(inputs, training=False)["mlm"]
-        top = tf.math.top_k(
-            tf.nn.softmax(tf.gather_nd(logits, where)), k=self.top_k
-        )
-        return top.indices, top.values, where[:, 0]
+        """Computes the candidates of all masks.
+
+        Args:
+            texts: string [B].
+
+        Returns:
+            For M masks: ids int32 [M, k], probabilities float32 [M, k], rows
+            of the masks int64 [M]; and the number of masks in each text,
+            int32 [B], which counts masks that were cut.
+        """
+        layout = self.tokenizer.row_template
+        ids = self.tokenizer.tokenize(texts)
+        rows = rows_of([ids], layout, self.task.config.max_length)
+        inputs = padded(rows, layout, None)
+        # [M, 2]
+        where = tf.where(inputs["token_ids"] == self.tokenizer.special.mask)
+        logits = self.task(inputs, training=False)["mlm"]  # [B, T, V]
+        # The table may have more rows than there are tokens: [M, tokens]
+        logits = tf.gather_nd(logits, where)[:, : self.tokenizer.vocab_size]
+        top = tf.math.top_k(tf.nn.softmax(logits), k=self.top_k)
+        is_mask = tf.cast(ids == self.tokenizer.special.mask, tf.int32)
+        counts = tf.reduce_sum(is_mask, axis=1)  # [B]
+        return top.indices, top.values, where[:, 0], counts

@@ -1,18 +1,21 @@
-"""Label names: checked, and as config.json has them."""
+"""Label names: their checks, and their form in config.json."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+# Limit for a config.json without names; more labels mean a damaged file.
+MAX_LABELS = 2**20
 
 
 def check_labels(labels: Sequence[str], minimum: int = 1) -> tuple[str, ...]:
-    """Returns label names, in the order of their numbers.
+    """Checks label names and returns them as a tuple.
 
     Args:
-        labels: The names.
-        minimum: How many there must be.
+        labels: Names in the order of their numbers.
+        minimum: Smallest number of labels.
 
     Raises:
-        ValueError: There are too few, or one is empty or stands twice.
+        ValueError: There are too few names, or a name is empty or repeated.
     """
     if isinstance(labels, str) or not all(
         isinstance(name, str) and name for name in labels
@@ -37,19 +40,36 @@ def to_published(labels: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def from_published(values: dict[str, Any]) -> tuple[str, ...]:
+def from_published(values: Mapping[str, Any]) -> tuple[str, ...]:
     """Returns the label names of a config.json.
 
-    Without names they are LABEL_0, LABEL_1, ..., as many as `num_labels`
-    says, 2 if it does not.
+    Default names are LABEL_0, LABEL_1, ..., for `num_labels` labels, or 2
+    without that key.
+
+    Args:
+        values: Contents of config.json.
 
     Raises:
-        ValueError: The numbers of `id2label` have gaps.
+        ValueError: The numbers of `id2label` have gaps, or `num_labels` is
+            not a number of labels.
     """
     names = values.get("id2label")
     if not names:
         count = values.get("num_labels", 2)
+        is_integer = isinstance(count, int) and not isinstance(count, bool)
+        if not is_integer or not 1 <= count <= MAX_LABELS:
+            raise ValueError(
+                f"`num_labels` must be an integer from 1 to {MAX_LABELS}. "
+                f"Received: {count!r}. Correct config.json."
+            )
         return tuple(f"LABEL_{i}" for i in range(count))
+    if not isinstance(names, dict) or not all(
+        str(number).isdecimal() for number in names
+    ):
+        raise ValueError(
+            "`id2label` must be an object of numbers and names. "
+            f"Received: {str(names)[:80]}. Correct config.json."
+        )
     by_number = {int(number): str(name) for number, name in names.items()}
     if sorted(by_number) != list(range(len(by_number))):
         raise ValueError(

@@ -1,36 +1,39 @@
-"""The running means that a task shows in its logs."""
+"""Running means in the logs: losses, accuracies, perplexity, total loss."""
 
 from typing import Any
 
 import keras
 import tensorflow as tf
+from keras.src.trainers.compile_utils import MetricsList
 
 from tfllm.tasks.batches import Sums, Tensors
 
 # Objectives whose loss is the cross-entropy of tokens.
-_LANGUAGE_MODELS = ("mlm", "clm")
+LANGUAGE_OBJECTIVES = ("mlm", "clm")
 
 
 class Means:
-    """Loss and measure of each objective, perplexities and the total loss.
+    """Running means of losses and measures, perplexities and the total loss.
 
     Args:
-        measures: Name of the measure by objective, such as "accuracy".
-        shares: Factor of the loss by objective.
+        measures: Objective -> name of its measure, such as "accuracy".
+        shares: Objective -> factor of its loss.
+        perplexities: Objectives with a perplexity.
 
     Attributes:
         metrics: Keras' metrics, in the order of the logs.
     """
 
     def __init__(
-        self, measures: dict[str, str], shares: dict[str, float]
+        self,
+        measures: dict[str, str],
+        shares: dict[str, float],
+        perplexities: list[str],
     ) -> None:
-        """See the class."""
-        # By objective: means of loss and measure.
+        # Objective -> means of loss and measure.
         self._means = {
             objective: tuple(
-                keras.metrics.Mean(name=f"{objective}_{kind}")
-                for kind in ("loss", measure)
+                _mean(f"{objective}_{kind}") for kind in ("loss", measure)
             )
             for objective, measure in measures.items()
         }
@@ -43,8 +46,7 @@ class Means:
         )
         self._perplexities = {
             objective: Perplexity(name="perplexity")
-            for objective in measures
-            if objective in _LANGUAGE_MODELS
+            for objective in perplexities
         }
         self.metrics: list[keras.metrics.Metric] = [
             self._total_loss,
@@ -52,29 +54,70 @@ class Means:
             *self._perplexities.values(),
         ]
 
-    def update(self, sums: Sums, totals: Tensors, penalty: Any = 0.0) -> Any:
-        """Adds one global batch; returns the means by name.
+    def update(self, sums: Sums, totals: Tensors, penalty: Any = 0.0) -> None:
+        """Adds one global batch.
 
         Args:
-            sums: By objective: of weighted losses and of a weighted measure.
-            totals: By objective: of the weights.
-            penalty: Of the weights of the model.
+            sums: Objective -> sums of its weighted losses and measure.
+            totals: Objective -> sum of its weights.
+            penalty: Penalty for the weights of the model.
         """
         self._total_loss.update_state(penalty)
         for objective, means in self._means.items():
             total = totals[objective]
-            values = [
+            batch_means = [
                 tf.math.divide_no_nan(value, total) for value in sums[objective]
             ]
-            for mean, value in zip(means, values, strict=True):
+            for mean, value in zip(means, batch_means, strict=True):
                 mean.update_state(value, total)
             if objective in self._perplexities:
-                self._perplexities[objective].update_state(values[0], total)
-        return {metric.name: metric.result() for metric in self.metrics}
+                perplexity = self._perplexities[objective]
+                perplexity.update_state(batch_means[0], total)
+
+
+def _mean(name: str) -> keras.metrics.Mean:
+    """Returns a running mean that tells callbacks whether more is better."""
+    mean = keras.metrics.Mean(name=name)
+    mean._direction = "up" if name.endswith("accuracy") else "down"
+    return mean
+
+
+class Directions(MetricsList):
+    """Tells Keras' callbacks whether a metric is to be maximized.
+
+    To resolve `monitor`, callbacks look only at metrics in lists of this
+    private class.
+
+    Args:
+        metrics: Metrics of the task.
+    """
+
+    def __init__(self, metrics: list[keras.metrics.Metric]) -> None:
+        # In a function, so that Keras does not count their variables twice.
+        self._listed = lambda: metrics
+        super().__init__([], name="directions")
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The metrics."""
+        return self._listed()
+
+    @metrics.setter
+    def metrics(self, metrics: list[keras.metrics.Metric]) -> None:
+        del metrics
+
+    def result(self) -> dict[str, Any]:
+        """Returns an empty dict: each metric reports its own result."""
+        return {}
+
+    def reset_state(self) -> None:
+        """Does nothing: the metrics are reset by themselves."""
 
 
 class Perplexity(keras.metrics.Mean):
-    """exp of a mean cross-entropy in nats."""
+    """Perplexity: exp of a mean cross-entropy in nats."""
+
+    _direction = "down"
 
     def result(self) -> Any:
         """Returns exp(mean)."""
@@ -82,20 +125,19 @@ class Perplexity(keras.metrics.Mean):
 
 
 class TotalLoss(keras.metrics.Mean):
-    """The sum of the mean losses, and of the mean penalty it is given.
+    """Sum of the mean losses and of the mean penalty.
 
-    NOTE: not a mean over batches, in which a short last one would count as
+    NOTE: not a mean over batches, in which a short last batch would count as
     much as a full one.
 
     Args:
-        losses: Means of the objectives' losses, and their factors.
-        **kwargs: As `keras.metrics.Mean`.
+        losses: Means of the objectives' losses, with their factors.
+        **kwargs: Arguments of `keras.metrics.Mean`.
     """
 
     def __init__(
         self, losses: list[tuple[keras.metrics.Metric, float]], **kwargs: Any
     ) -> None:
-        """See the class."""
         super().__init__(**kwargs)
         # In a function, so that Keras does not count their variables twice.
         self._losses = lambda: losses

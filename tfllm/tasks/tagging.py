@@ -1,6 +1,6 @@
-"""A label for every token: entities, parts of speech, roles."""
+"""Token classification: entities, parts of speech, semantic roles."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -9,21 +9,22 @@ from tfllm.models import TokenModel, TransformerConfig
 from tfllm.tasks import label_names
 from tfllm.tasks.batches import Sums, Tensors, model_inputs
 from tfllm.tasks.cross_entropy import check_smoothing, cross_entropy_sums
+from tfllm.tasks.targets import Target
 from tfllm.tasks.task import Task
 
 
 @keras.saving.register_keras_serializable("tfllm")
 class Tagging(Task):
-    """A label for every token that has a weight.
+    """Assigns a label to each token that has a weight.
 
     Args:
         config: TransformerConfig.
         labels: Names of the labels, in the order of their numbers.
-        label_smoothing: Share of the target that goes to all labels alike,
-            in training and in evaluation.
-        with_predicates: Whether tags are about a word of the text, its
-            predicate, as in semantic roles. The task only keeps it: rows
-            have to show that word.
+        label_smoothing: Share of the target that is spread evenly over all
+            labels, in training and in evaluation.
+        with_predicates: Whether the tags describe a word of the text, its
+            predicate, as semantic roles do. The rows must mark this word; the
+            model does not read the argument.
         **kwargs: Keras' own `name`, `dtype` and `trainable`.
 
     Call args:
@@ -33,14 +34,20 @@ class Tagging(Task):
 
     Returns:
         Dict of `tagging`, float32 [B, T, L]. The labels in y are int32
-        [B, T]; weights, float32 [B, T], are 0 where no word begins.
+        [B, T]. Weights, float32 [B, T], are 0 where no word begins.
 
     Reference: Devlin et al., 2019, section 5.3.
     """
 
     kind = "tagging"
     objectives = ("tagging",)
-    # Arguments that config.json has under published keys.
+    heads = (TokenModel.architecture,)
+    hub_tag = "token-classification"
+    pipeline = "token-classification"
+    no_fit_on_texts = (
+        "tags go with words. Use `tfllm.data.labelled.batches`, which reads "
+        "files of words and tags, or the train verb."
+    )
     published_arguments = ("labels",)
 
     def __init__(
@@ -51,7 +58,6 @@ class Tagging(Task):
         with_predicates: bool = False,
         **kwargs: Any,
     ) -> None:
-        """See the class."""
         super().__init__(**kwargs)
         self.config = config
         self.labels = label_names.check_labels(labels, minimum=2)
@@ -67,15 +73,27 @@ class Tagging(Task):
         self.create_metrics()
         self.built = True
 
+    @classmethod
+    def run_arguments(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns `label_smoothing` and `with_predicates` of the run."""
+        return {
+            "label_smoothing": settings["label_smoothing"],
+            "with_predicates": bool(settings["predicate_column"]),
+        }
+
     def call(self, inputs: Tensors, training: bool = False) -> Tensors:
-        """See the class."""
+        """Returns the logits of the tags, [B, T, L]."""
         logits = self.model(**model_inputs(inputs), training=training)
         return {"tagging": logits}
+
+    def targets(self) -> dict[str, Target]:
+        """Returns the labels: tags, int32 [B, T]."""
+        return {"tagging": Target("BT", size=len(self.labels))}
 
     def objective_sums(
         self, y: Tensors, outputs: Tensors, sample_weight: Tensors
     ) -> Sums:
-        """See the base class."""
+        """Returns the sums of the cross-entropy and of the hits."""
         return {
             "tagging": cross_entropy_sums(
                 y["tagging"],
@@ -95,10 +113,10 @@ class Tagging(Task):
         }
 
     def to_published(self) -> dict[str, Any]:
-        """See the base class."""
+        """Returns the keys of config.json with the label names."""
         return label_names.to_published(self.labels)
 
     @classmethod
     def from_published(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """See the base class."""
+        """Returns the label names of a config.json."""
         return {"labels": label_names.from_published(values)}

@@ -3,31 +3,41 @@
 import dataclasses
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import tensorflow as tf
 
-from tfllm.generation import GenerationConfig, generate
-from tfllm.generation.generate import check_prompts
-from tfllm.tokenizers import ByteBPETokenizer
+from tfllm.generation import GenerationConfig
+from tfllm.generation.generate import check_prompts, generate
+from tfllm.models import LanguageModel, TransformerConfig
+from tfllm.tokenizers import Tokenizer
 
-# Called with the number of the row and the bytes that are new.
+# Called with the number of the row and the new bytes.
 Stream = Callable[[int, bytes], None]
 
-# Prompts whose ids are in memory together.
+# Number of prompts whose ids are held in memory together.
 _CHECKED_AT_ONCE = 1024
+
+
+class CausalTask(Protocol):
+    """What `TextGeneration` reads of a `tfllm.tasks.CausalLM`."""
+
+    kind: str
+    config: TransformerConfig
+    model: LanguageModel
+    text: "TextGeneration | None"
 
 
 @dataclasses.dataclass(frozen=True)
 class Continuation:
-    """What was generated after a prompt.
+    """A continuation of a prompt.
 
     Attributes:
-        text: Without the end of text; bytes that are not UTF-8 became U+FFFD.
-        token_ids: The ids, the end of text included.
-        score: Sum of their log-probabilities, or the beam's score; of the
-            distribution that they were chosen from, after all penalties and
-            filters.
+        text: Text without the end-of-text token; U+FFFD stands for bytes
+            that are not UTF-8.
+        token_ids: Ids, with the end-of-text token.
+        score: Sum of the log-probabilities, or the score of the beam, after
+            all penalties and filters.
         finish_reason: "eos", "stop" (a stop string, or every token was
             forbidden) or "length".
     """
@@ -39,40 +49,60 @@ class Continuation:
 
 
 class TextGeneration:
-    """How a causal model continues texts.
+    """Continues texts with a causal language model.
 
     Args:
-        tokenizer: That of the model.
-        config: What to generate where a call does not say.
+        task: CausalLM that generates.
+        tokenizer: Tokenizer of the model.
+        config: Defaults for the options of a call.
+        refusal: Why the folder's generation_config.json cannot be used, or
+            "". Generating then raises ValueError with this text.
 
     Attributes:
-        num_proposed: Tokens that drafts proposed, in all calls.
-        num_accepted: Those of them that were kept.
+        num_proposed: Number of tokens that drafts proposed, in all calls.
+        num_accepted: Number of proposed tokens that were kept.
     """
 
     def __init__(
         self,
-        tokenizer: ByteBPETokenizer,
+        task: CausalTask,
+        tokenizer: Tokenizer,
         config: GenerationConfig | None = None,
+        refusal: str = "",
     ) -> None:
-        """See the class."""
+        self._task = task
         # In a function: Keras would track the ops' resources as weights.
         self._tokenizer = lambda: tokenizer
-        self.config = config or GenerationConfig.from_published(
+        self._config = config or GenerationConfig.from_published(
             tokenizer.model_ids
         )
+        self.refusal = refusal
         self.num_proposed = self.num_accepted = 0
 
     @property
-    def tokenizer(self) -> ByteBPETokenizer:
+    def tokenizer(self) -> Tokenizer:
         """The tokenizer."""
         return self._tokenizer()
 
+    @property
+    def config(self) -> GenerationConfig:
+        """Defaults for the options of a call.
+
+        Raises:
+            ValueError: There is a `refusal`.
+        """
+        if self.refusal:
+            raise ValueError(self.refusal)
+        return self._config
+
+    @config.setter
+    def config(self, config: GenerationConfig) -> None:
+        self._config, self.refusal = config, ""
+
     def __call__(
         self,
-        task: Any,
         prompts: Sequence[str],
-        draft: Any = None,
+        draft: CausalTask | None = None,
         stream: Stream | None = None,
         first_row: int = 0,
         **options: Any,
@@ -80,35 +110,35 @@ class TextGeneration:
         """Continues texts, with ids that the tokenizer has.
 
         Args:
-            task: A CausalLM.
-            prompts: The texts.
-            draft: A smaller CausalLM of the same vocabulary, or None.
+            prompts: Texts to continue.
+            draft: Smaller CausalLM of the same vocabulary, or None.
             stream: Called with the bytes as they come, or None.
-            first_row: See `tfllm.generation.generate`.
+            first_row: As in `tfllm.generation.generate`.
             **options: Fields of GenerationConfig.
 
         Returns:
             `num_return_sequences` continuations per prompt.
 
         Raises:
-            ValueError: The vocabularies differ; or see
-                `tfllm.generation.generate`.
+            ValueError: The vocabularies differ, a prompt is not a text, or
+                `tfllm.generation.generate` refuses the options.
         """
         if isinstance(prompts, str):
             raise ValueError(
                 "`prompts` must be a list of texts. "
                 f"Received: the text {prompts[:50]!r}"
             )
-        _check_texts({f"prompt {i}": one for i, one in enumerate(prompts)})
+        _check_texts({f"prompt {i}": text for i, text in enumerate(prompts)})
         if draft is not None:
-            self._check_draft(task, draft)
-        table = self.tokenizer.token_bytes
-        config = self.config_of(task, **options)
+            self._check_draft(draft)
+        task = self._task
+        token_bytes = self.tokenizer.token_bytes
+        config = self.config_for(**options)
         special = self.tokenizer.special_ids
 
-        def tell(row: int, ids: list[int]) -> None:
+        def stream_bytes(row: int, ids: list[int]) -> None:
             assert stream is not None
-            new = b"".join(table[i] for i in ids if i not in special)
+            new = b"".join(token_bytes[i] for i in ids if i not in special)
             stream(row, new)
 
         output = generate(
@@ -116,10 +146,10 @@ class TextGeneration:
             self._ids(prompts),
             config,
             draft=None if draft is None else draft.model,
-            token_bytes=table,
-            stream=None if stream is None else tell,
+            token_bytes=token_bytes,
+            stream=None if stream is None else stream_bytes,
             max_length=task.config.max_length,
-            draft_max_length=_longest(draft),
+            draft_max_length=_max_length(draft),
             vocab_size=task.config.vocab_size,
             first_row=first_row,
         )
@@ -128,9 +158,9 @@ class TextGeneration:
         return [
             [
                 Continuation(self._text(ids), ids, score, reason)
-                for ids, score, reason in zip(*several, strict=True)
+                for ids, score, reason in zip(*of_prompt, strict=True)
             ]
-            for several in zip(
+            for of_prompt in zip(
                 output.sequences,
                 output.scores,
                 output.finish_reasons,
@@ -140,58 +170,61 @@ class TextGeneration:
 
     def check(
         self,
-        task: Any,
         prompts: Mapping[str, str],
-        draft: Any = None,
+        draft: CausalTask | None = None,
         **options: Any,
     ) -> None:
-        """Checks many prompts before work on the first of them.
+        """Checks all prompts before the first one is continued.
 
         Args:
-            task: A CausalLM.
-            prompts: The texts, by what errors call them.
-            draft: As for the call.
-            **options: Likewise.
+            prompts: Name in errors -> text.
+            draft: As in `__call__`.
+            **options: As in `__call__`.
 
         Raises:
-            ValueError: See the call.
+            ValueError: As in `__call__`.
         """
         _check_texts(prompts)
         if draft is not None:
-            self._check_draft(task, draft)
-        config = self.config_of(task, **options)
+            self._check_draft(draft)
+        config = self.config_for(**options)
+        model = self._task.config
         named = iter(prompts.items())
-        while some := dict(itertools.islice(named, _CHECKED_AT_ONCE)):
+        while block := dict(itertools.islice(named, _CHECKED_AT_ONCE)):
             check_prompts(
-                self._ids(list(some.values())),
+                self._ids(list(block.values())),
                 config,
-                task.config.max_length,
-                task.config.vocab_size,
-                _longest(draft),
-                list(some),
+                model.max_length,
+                model.vocab_size,
+                _max_length(draft),
+                list(block),
             )
 
     def _ids(self, prompts: Sequence[str]) -> list[list[int]]:
         """Returns the ids of texts."""
-        return self.tokenizer.tokenize(tf.constant(list(prompts))).to_list()
+        return self.tokenizer.prompts(tf.constant(list(prompts))).to_list()
 
     def _text(self, ids: list[int]) -> str:
         """Returns the text of ids, without special tokens."""
-        text = self.tokenizer.detokenize(
-            tf.constant([ids], tf.int32), skip_special_tokens=True
+        text = self.tokenizer.detokenize_after_text(
+            tf.constant([ids], tf.int32)
         )
         return bytes(text.numpy()[0]).decode("utf-8", errors="replace")
 
-    def config_of(self, task: Any, **options: Any) -> GenerationConfig:
-        """Returns what to generate, of ids that the tokenizer has.
+    def config_for(self, **options: Any) -> GenerationConfig:
+        """Returns the config of a call, without ids that no token has.
 
         Args:
-            task: A CausalLM, whose table may have more ids.
             **options: Fields of GenerationConfig.
+
+        Raises:
+            ValueError: An option is wrong, or an id lies outside the
+                tokenizer's vocabulary.
         """
         config = self.config.for_call(**options)
         size = self.tokenizer.vocab_size
-        surplus = range(size, task.config.vocab_size)
+        # The table of the model may have more rows than there are tokens.
+        surplus = range(size, self._task.config.vocab_size)
         if not surplus:
             return config
         for name, ids in (
@@ -208,9 +241,10 @@ class TextGeneration:
         known = [i for i in config.suppress_tokens if i not in surplus]
         return config.replace(suppress_tokens=(*known, *surplus))
 
-    def _check_draft(self, task: Any, draft: Any) -> None:
-        """Raises ValueError unless a draft reads and gives the same ids."""
-        if getattr(draft, "kind", None) != task.kind:
+    def _check_draft(self, draft: CausalTask) -> None:
+        """Raises ValueError unless a draft has the model's vocabulary."""
+        # Users pass folders and bare models as well.
+        if getattr(draft, "kind", None) != self._task.kind:
             raise ValueError(
                 "a draft must be a causal language model, as "
                 f"`model_folder.load` returns it. Received: {draft!r}"
@@ -222,7 +256,7 @@ class TextGeneration:
                 f"{self.tokenizer.vocab_size} tokens. Received: another, of "
                 f"{theirs.vocab_size}. Use a model of the same tokenizer."
             )
-        ours, size = task.config.vocab_size, draft.config.vocab_size
+        ours, size = self._task.config.vocab_size, draft.config.vocab_size
         if size != ours:
             raise ValueError(
                 "a draft must have as many ids as the model, `vocab_size` "
@@ -248,6 +282,6 @@ def _check_texts(prompts: Mapping[str, Any]) -> None:
             ) from error
 
 
-def _longest(draft: Any) -> int | None:
-    """Returns the longest sequence of a CausalLM; None for none."""
+def _max_length(draft: CausalTask | None) -> int | None:
+    """Returns the longest sequence of a draft; None without a draft."""
     return None if draft is None else draft.config.max_length

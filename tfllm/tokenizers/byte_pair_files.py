@@ -2,51 +2,66 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import tensorflow as tf
 
-from tfllm.tokenizers import files
+from tfllm.tokenizers import (
+    added_tokens,
+    byte_pair_document,
+    files,
+    post_processor,
+    row_options,
+)
 from tfllm.tokenizers.byte_pair_model import Merge
 from tfllm.tokenizers.files import (
     CONFIG_FILE,
     SPECIAL_TOKENS_FILE,
     TOKENIZER_FILE,
 )
+from tfllm.tokenizers.row_template import RowTemplate, spelled
+from tfllm.tokenizers.spec import TokenizerSpec
+from tfllm.tokenizers.special_tokens import ROLES, AddedToken, SpecialTokens
+
+logger = logging.getLogger(__name__)
 
 VOCAB_FILE = "vocab.json"
 MERGES_FILE = "merges.txt"
-ADDED_FILE = "added_tokens.json"
 _MERGES_HEADER = "#version: 0.2"
-_ROLES = ("bos_token", "eos_token", "pad_token")
+# None: as GPT-2's own files.
+_CLASSES = (None, "GPT2Tokenizer")
+END_OF_TEXT = "<|endoftext|>"
+# NOTE: the published tokenizer puts nothing between two texts.
+GPT2_ROWS = RowTemplate(pad="eos", between=("eos",))
+# Where neither files nor a family name special tokens.
+_GPT2_TOKENS = SpecialTokens(bos=END_OF_TEXT, eos=END_OF_TEXT)
 
-# Field of tokenizer.json's model -> the values that mean GPT-2's BPE.
-_MODEL_FIELDS: dict[str, tuple[Any, ...]] = {
-    "dropout": (None,),
-    "continuing_subword_prefix": (None, ""),
-    "end_of_word_suffix": (None, ""),
-    "byte_fallback": (None, False),
-    "ignore_merges": (None, False),
-}
+_USUAL_ROLES = ("bos", "eos", "pad")
+# Splits text as tokenizer.json says.
+_ANY_CLASS = "PreTrainedTokenizerFast"
 
 
-def read(path: str) -> tuple[list[str], list[Merge], dict[str, Any]]:
+def read(
+    path: str, spec: TokenizerSpec | None = None
+) -> tuple[list[str], list[Merge], dict[str, Any]]:
     """Reads a tokenizer folder, a tokenizer.json, or a vocab.json.
 
     Args:
         path: A folder with vocab.json and merges.txt, or with
             tokenizer.json; or one of these files. Tokens that were added to
             vocab.json stand in tokenizer.json or added_tokens.json.
+        spec: What the family says, where the files are silent.
 
     Returns:
         The tokens by id, the merges by rank, and the arguments of the
-        tokenizer that the folder sets.
+        tokenizer that the files set.
 
     Raises:
-        ValueError: A file is missing, damaged, or asks for what GPT-2's
-            tokenizer does not do.
+        ValueError: A file is missing or damaged, or asks for something that
+            is not supported.
     """
     path = os.fspath(path)
     folder, name = (
@@ -54,71 +69,140 @@ def read(path: str) -> tuple[list[str], list[Merge], dict[str, Any]]:
     )
     whole = os.path.join(folder, TOKENIZER_FILE)
     vocab_file = os.path.join(folder, VOCAB_FILE)
+    config_file = os.path.join(folder, CONFIG_FILE)
+    has_whole = tf.io.gfile.exists(whole)
     has_parts = tf.io.gfile.exists(vocab_file)
-    if name == TOKENIZER_FILE or (not has_parts and name != VOCAB_FILE):
-        ids, merges, arguments = _read_tokenizer_file(whole)
+    config = files.read_json(os.path.join(folder, SPECIAL_TOKENS_FILE))
+    config |= files.read_json(config_file)
+    template = spec.template if spec else GPT2_ROWS
+    # Those of a family are for its first kind.
+    arguments: dict[str, Any] = {}
+    if spec and spec.kind == "byte_bpe":
+        arguments |= spec.arguments
+    if config.get("add_prefix_space") is not None:
+        arguments["add_prefix_space"] = bool(config["add_prefix_space"])
+    reads_whole = name == TOKENIZER_FILE or (
+        not name and (has_whole or not has_parts)
+    )
+    stated = None
+    if reads_whole:
         source = whole
-    else:
-        ids = _check_ids(files.read_json(vocab_file), vocab_file)
-        _add_tokens(ids, _added(files.read_json(whole)), whole)
-        added_file = os.path.join(folder, ADDED_FILE)
-        _add_tokens(ids, files.read_json(added_file), added_file)
-        merges = _read_merges(os.path.join(folder, MERGES_FILE))
-        arguments = {}
-        source = vocab_file
-    arguments |= _read_arguments(folder)
-    vocab = sorted(ids, key=lambda token: ids[token])
-    if [ids[token] for token in vocab] != list(range(len(vocab))):
-        raise ValueError(
-            f"{source!r} must number its tokens from 0 without gaps or "
-            f"repeats. Received: {len(vocab)} tokens with ids up to "
-            f"{max(ids.values(), default=-1)}. Add the missing tokens."
-        )
-    for role in _ROLES:
-        token = arguments.get(role)
-        if token is not None and token not in ids:
+        content = files.read_json(whole)
+        ids, merges, said = byte_pair_document.read(content, whole)
+        _warn_of_prefix_space(whole, arguments, said)
+        arguments |= said
+        stated = post_processor.read(content.get("post_processor"), whole)
+        if has_parts and files.read_json(vocab_file).items() - ids.items():
             raise ValueError(
-                f"`{role}` of {folder!r} must be in the vocabulary. "
+                f"{vocab_file!r} must have the tokens of {TOKENIZER_FILE}. "
+                "Received: others. Delete the file that is out of date."
+            )
+    else:
+        source = vocab_file
+        ids = byte_pair_document.check_ids(
+            files.read_json(vocab_file), vocab_file
+        )
+        merges = _read_merges(os.path.join(folder, MERGES_FILE))
+        _check_class(folder, config, has_whole, spec)
+        template = row_options.with_ends(template, config, config_file)
+    vocab = files.in_order(ids, source)
+    arguments["added_tokens"] = _read_added(folder, vocab, spec)
+    known = {*vocab, *(token.content for token in arguments["added_tokens"])}
+    special = _special_tokens(folder, config, known, spec)
+    if stated is not None:
+        template = stated.apply(template)
+    if reads_whole:
+        row_options.warn_of_ends(template, config, special.as_dict(), whole)
+    return (
+        vocab,
+        merges,
+        {
+            **arguments,
+            "special_tokens": special,
+            "template": row_options.with_sides(template, config, config_file),
+        },
+    )
+
+
+def _warn_of_prefix_space(
+    file: str, config: dict[str, Any], said: dict[str, Any]
+) -> None:
+    """Warns where tokenizer.json wins over tokenizer_config.json."""
+    space = said["add_prefix_space"]
+    if config.get("add_prefix_space", space) != space:
+        files.warn_once(
+            f"{file} says add_prefix_space = {space!r} and wins over "
+            f"{CONFIG_FILE}, which says {not space!r}."
+        )
+
+
+def _read_added(
+    folder: str, vocab: Sequence[str], spec: TokenizerSpec | None
+) -> list[AddedToken]:
+    """Returns the added tokens of the files, and those of the family."""
+    added = added_tokens.read(folder, vocab)
+    named = {token.content for token in added}
+    known = set(vocab)
+    return added + [
+        token
+        for token in (spec.added_tokens if spec else ())
+        if token.content in known - named
+    ]
+
+
+def _special_tokens(
+    folder: str,
+    config: dict[str, Any],
+    known: set[str],
+    spec: TokenizerSpec | None,
+) -> SpecialTokens:
+    """Returns the special tokens that the config, or else the family, names.
+
+    Args:
+        folder: For messages.
+        config: Of tokenizer_config.json and the map of tokens.
+        known: All tokens.
+        spec: Of the family.
+
+    Raises:
+        ValueError: The config names one that the vocabulary lacks.
+    """
+    usual = spec.special_tokens if spec else _GPT2_TOKENS
+    tokens: dict[str, str | None] = {
+        role: token for role, token in usual.as_dict().items() if token in known
+    }
+    for role in ROLES:
+        token = config.get(f"{role}_token", tokens.get(role))
+        if isinstance(token, dict):
+            token = token.get("content")
+        if token is not None and token not in known:
+            raise ValueError(
+                f"`{role}_token` of {folder!r} must be in the vocabulary. "
                 f"Received: {token!r}. Correct {CONFIG_FILE}."
             )
-    return vocab, merges, arguments
+        tokens[role] = token
+    return SpecialTokens().with_roles(tokens)
 
 
-def _check_ids(ids: dict[str, Any], file: str) -> dict[str, int]:
-    """Returns token -> id; ValueError if it is anything else."""
-    if not ids:
+def _check_class(
+    folder: str,
+    config: dict[str, Any],
+    has_whole: bool,
+    spec: TokenizerSpec | None,
+) -> None:
+    """Raises ValueError for a class that splits text unlike the family's."""
+    name = config.get("tokenizer_class")
+    classes = spec.classes if spec else ()
+    allowed = (*_CLASSES, *classes)
+    if not has_whole and (name or "").removesuffix("Fast") not in (
+        "",
+        *allowed,
+    ):
         raise ValueError(
-            f"{file!r} must hold the ids of the tokens. Received: none, or no "
-            "such file. Make a vocabulary with tools/build_vocab.py."
+            f"`tokenizer_class` in {CONFIG_FILE} of {folder!r} must be "
+            f"{' or '.join(c for c in allowed if c)}. Received: {name!r}. Add "
+            f"a {TOKENIZER_FILE}, which says how it splits text."
         )
-    for token, value in ids.items():
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise ValueError(
-                f"{file!r} must map tokens to ids. Received: {token!r} -> "
-                f"{value!r}. Is this a vocabulary file?"
-            )
-    return ids
-
-
-def _added(content: dict[str, Any]) -> dict[str, Any]:
-    """Returns the added tokens of a tokenizer.json, and their ids."""
-    return {
-        added["content"]: added["id"]
-        for added in content.get("added_tokens") or ()
-    }
-
-
-def _add_tokens(ids: dict[str, int], added: dict[str, Any], file: str) -> None:
-    """Puts added tokens into a vocabulary; ValueError if they contradict it."""
-    if added:
-        _check_ids(added, file)
-    for token, value in added.items():
-        if ids.setdefault(token, value) != value:
-            raise ValueError(
-                f"the added tokens of {file!r} must agree with its vocabulary. "
-                f"Received: id {value} for {token!r}, which has {ids[token]}. "
-                "Copy the files from the model again."
-            )
 
 
 def _read_merges(file: str) -> list[Merge]:
@@ -152,134 +236,93 @@ def _read_merges(file: str) -> list[Merge]:
     return merges
 
 
-def _read_tokenizer_file(
-    file: str,
-) -> tuple[dict[str, int], list[Merge], dict[str, Any]]:
-    """Returns ids, merges and arguments of a tokenizer.json."""
-    content = files.read_json(file)
-    model = content.get("model") or {}
-    if model.get("type") != "BPE":
-        raise ValueError(
-            f"{file!r} must exist and hold a model of type 'BPE'. Received: "
-            f"{model.get('type')!r}. Name a byte-level BPE tokenizer."
-        )
-    for name, allowed in _MODEL_FIELDS.items():
-        _refuse(file, f"model.{name}", model.get(name), allowed)
-    _refuse(file, "normalizer", content.get("normalizer"), (None,))
-    splitter = content.get("pre_tokenizer") or {}
-    _refuse(file, "pre_tokenizer.type", splitter.get("type"), ("ByteLevel",))
-    _refuse(
-        file, "pre_tokenizer.use_regex", splitter.get("use_regex"), (None, True)
-    )
-    ids = dict(_check_ids(model.get("vocab") or {}, file))
-    _add_tokens(ids, _added(content), file)
-    merges: list[Merge] = []
-    for number, merge in enumerate(model.get("merges") or (), 1):
-        parts = merge.split(" ") if isinstance(merge, str) else merge
-        if len(parts) != 2:
-            raise ValueError(
-                f"`model.merges` of {file!r} must be pairs. Received: "
-                f"{merge!r}, merge {number}."
-            )
-        merges.append((parts[0], parts[1]))
-    space = bool(splitter.get("add_prefix_space", False))
-    return ids, merges, {"add_prefix_space": space}
+class Saved(byte_pair_document.Saved, Protocol):
+    """The part of a ByteBPETokenizer that is written."""
 
-
-def _refuse(file: str, field: str, value: Any, allowed: Sequence[Any]) -> None:
-    """Raises ValueError unless a field has one of the values we have."""
-    if value not in allowed:
-        raise ValueError(
-            f"`{field}` of {file!r} must be "
-            f"{' or '.join(repr(v) for v in allowed)}: the tokenizer in the "
-            f"graph is GPT-2's. Received: {value!r}."
-        )
-
-
-def _read_arguments(folder: str) -> dict[str, Any]:
-    """Returns what tokenizer_config.json and the map of tokens set."""
-    config = files.read_json(os.path.join(folder, SPECIAL_TOKENS_FILE))
-    config |= files.read_json(os.path.join(folder, CONFIG_FILE))
-    arguments: dict[str, Any] = {}
-    if config.get("add_prefix_space") is not None:
-        arguments["add_prefix_space"] = bool(config["add_prefix_space"])
-    for role in _ROLES:
-        if role in config:
-            token = config[role]
-            if isinstance(token, dict):
-                token = token.get("content")
-            arguments[role] = token
-    return arguments
+    model_vocab: list[str]
+    vocab: list[str]
+    special_tokens: SpecialTokens
+    added_tokens: Sequence[AddedToken]
+    template: RowTemplate[str]
 
 
 def write(
-    folder: str,
-    vocab: Sequence[str],
-    merges: Sequence[Merge],
-    *,
-    roles: dict[str, str | None],
-    add_prefix_space: bool,
+    folder: str, tokenizer: Saved, spec: TokenizerSpec | None = None
 ) -> None:
-    """Writes the files of a GPT-2 tokenizer.
+    """Writes the files of a byte-level BPE tokenizer.
 
     Args:
         folder: Is created if missing.
-        vocab: The tokens in the order of their ids.
-        merges: In the order of their ranks.
-        roles: `bos_token`, `eos_token` and `pad_token`, or None for each.
-        add_prefix_space: As in the tokenizer.
+        tokenizer: A ByteBPETokenizer.
+        spec: Of the model's family.
     """
-    ids = {token: i for i, token in enumerate(vocab)}
-    named = {role: token for role, token in roles.items() if token}
+    ids = {token: i for i, token in enumerate(tokenizer.vocab)}
+    vocab = tokenizer.model_vocab
+    more = tokenizer.vocab[len(vocab) :]
+    tokens = tokenizer.special_tokens.as_dict()
+    named = {f"{role}_token": token for role, token in tokens.items()}
+    template = spelled(tokenizer.template, tokenizer.special_tokens)
+    described = {token.content for token in tokenizer.added_tokens}
+    added = [
+        *tokenizer.added_tokens,
+        *(
+            AddedToken(token, special=True)
+            for token in sorted(set(named.values()) - described)
+        ),
+    ]
     config = {
-        "tokenizer_class": "GPT2Tokenizer",
-        "add_prefix_space": add_prefix_space,
+        "tokenizer_class": _class_of(tokenizer, spec),
+        "add_prefix_space": tokenizer.add_prefix_space,
         "clean_up_tokenization_spaces": False,
-        **{role: roles[role] for role in _ROLES},
-        "unk_token": roles["eos_token"],
+        **{f"{role}_token": tokens.get(role) for role in _USUAL_ROLES},
+        "unk_token": tokens.get("eos"),
+        **named,
     }
-    lines = [_MERGES_HEADER, *(f"{left} {right}" for left, right in merges)]
-    byte_level = {
-        "type": "ByteLevel",
-        "add_prefix_space": add_prefix_space,
-        "trim_offsets": True,
-        "use_regex": True,
-    }
-    document = {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": [
-            {
-                "id": ids[token],
-                "content": token,
-                "single_word": False,
-                "lstrip": False,
-                "rstrip": False,
-                "normalized": False,
-                "special": True,
-            }
-            for token in sorted(set(named.values()), key=ids.__getitem__)
+    if template.padding_side != "right":
+        config["padding_side"] = template.padding_side
+    lines = [
+        _MERGES_HEADER,
+        *(f"{left} {right}" for left, right in tokenizer.merges),
+    ]
+    document = byte_pair_document.to_json(
+        tokenizer,
+        {token: ids[token] for token in vocab},
+        template=template,
+        ids=ids,
+        added=[
+            token.to_json(ids[token.content])
+            for token in sorted(added, key=lambda token: ids[token.content])
         ],
-        "normalizer": None,
-        "pre_tokenizer": byte_level,
-        "post_processor": {**byte_level, "trim_offsets": False},
-        "decoder": byte_level,
-        "model": {
-            "type": "BPE",
-            "dropout": None,
-            "unk_token": None,
-            "continuing_subword_prefix": "",
-            "end_of_word_suffix": "",
-            "fuse_unk": False,
-            "byte_fallback": False,
-            "vocab": ids,
-            "merges": [list(merge) for merge in merges],
-        },
-    }
+    )
     tf.io.gfile.makedirs(folder)
-    files.write_text(folder, VOCAB_FILE, files.to_json(ids))
+    model_ids = document["model"]["vocab"]
+    files.write_text(folder, VOCAB_FILE, files.to_json(model_ids))
     files.write_text(folder, MERGES_FILE, "\n".join(lines) + "\n")
     files.write_text(folder, SPECIAL_TOKENS_FILE, files.to_json(named))
     files.write_text(folder, TOKENIZER_FILE, files.to_json(document))
     files.write_text(folder, CONFIG_FILE, files.to_json(config))
+    if more:
+        content = files.to_json({token: ids[token] for token in more})
+        files.write_text(folder, added_tokens.ADDED_FILE, content)
+
+
+def _class_of(tokenizer: Saved, spec: TokenizerSpec | None) -> str:
+    """Returns the class that gives the same ids in Transformers.
+
+    Args:
+        tokenizer: A ByteBPETokenizer.
+        spec: Of the model's family, whose classes come first.
+    """
+    arguments = spec.arguments if spec else {}
+    split = arguments.get("pattern", "gpt2"), arguments.get("normalization")
+    # A class splits text as its family does, whatever tokenizer.json says.
+    # Those of a family with several kinds may read another kind.
+    is_own = (
+        split == (tokenizer.pattern, tokenizer.normalization)
+        and not tokenizer.ignore_merges
+        and (spec is None or spec.kinds == ("byte_bpe",))
+    )
+    for name in spec.classes if spec else ("GPT2Tokenizer",):
+        if is_own or name == _ANY_CLASS:
+            return name
+    return _ANY_CLASS

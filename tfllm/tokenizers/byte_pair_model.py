@@ -4,10 +4,11 @@ The SentencePiece op merges the pair of neighbours whose joined spelling is the
 piece of highest score. With the score of each piece the negative rank of its
 merge, that is byte-pair encoding, provided that
 
-* every merge makes another token, and
-* every token, encoded alone, comes out as itself.
+* the merges that make one token follow each other, and
+* every token, encoded alone, comes out as itself, or all its splits into two
+  tokens are merges.
 
-Then two neighbours that spell a token are always the two that its merge joins:
+Two neighbours that spell a token are then always a pair that a merge joins:
 inside the bytes of a token, merges happen in the order in which they happen in
 the token alone. `check` makes sure of both.
 
@@ -15,17 +16,12 @@ Reference: Sennrich et al., 2016, section 3.2; Radford et al., 2019, section
 2.2 (bytes instead of characters).
 """
 
-import struct
 from collections.abc import Iterable, Sequence
+
+from tfllm.tokenizers import sentence_piece_model
 
 Merge = tuple[str, str]
 
-# Fields and values of sentencepiece_model.proto.
-_PIECES, _TRAINER, _NORMALIZER = 1, 2, 3
-_PIECE, _SCORE, _TYPE = 1, 2, 3
-_UNKNOWN, _CONTROL = 2, 3
-_MODEL_TYPE, _BPE = 3, 2
-_NAME, _DUMMY_PREFIX, _EXTRA_SPACES, _ESCAPE_SPACES = 1, 3, 4, 5
 _UNKNOWN_PIECE = "<unk>"
 
 
@@ -60,7 +56,7 @@ def check(vocab: Sequence[str], merges: Sequence[Merge], source: str) -> None:
             f"none for {len(missing)} of them, the first 0x{missing[0]:02x}. "
             "Is this a byte-level vocabulary?"
         )
-    made: dict[str, int] = {}
+    made: dict[str, list[int]] = {}
     for number, (left, right) in enumerate(merges, 1):
         token = left + right
         for part in (left, right, token):
@@ -70,23 +66,51 @@ def check(vocab: Sequence[str], merges: Sequence[Merge], source: str) -> None:
                     f"Received: merge {number}, {left!r} and {right!r}, but "
                     f"{part!r} is not in the vocabulary."
                 )
-        if token in made:
+        numbers = made.setdefault(token, [])
+        if numbers and numbers[-1] != number - 1:
             raise ValueError(
-                f"merges of {source} must each make another token: the op "
-                "in the graph tells merges by what they make. Received: "
-                f"merges {made[token]} and {number}, which both make "
-                f"{token!r}."
+                f"merges of {source} that make one token must follow each "
+                "other: the op in the graph tells merges by what they make. "
+                f"Received: merges {numbers[-1]} and {number}, which both "
+                f"make {token!r}."
             )
-        made[token] = number
+        numbers.append(number)
     ranks = {merge: rank for rank, merge in enumerate(merges)}
-    for (left, right), number in zip(merges, made.values(), strict=True):
-        pieces = _encode(left + right, ranks)
-        if len(pieces) > 1:
+    parts = {*byte_symbols(), *made}
+    for token, numbers in made.items():
+        pieces = _encode(token, ranks)
+        if len(pieces) > 1 and not _has_all_splits(token, parts, ranks):
             raise ValueError(
                 f"every token of {source} must come out of its own text. "
-                f"Received: {left + right!r}, of merge {number}, which is "
+                f"Received: {token!r}, of merge {numbers[0]}, which is "
                 f"read as {pieces}; in the graph it would be one token."
             )
+
+
+def _has_all_splits(
+    token: str, parts: set[str], ranks: dict[Merge, int]
+) -> bool:
+    """Whether every split of a token into two tokens is a merge."""
+    splits = ((token[:i], token[i:]) for i in range(1, len(token)))
+    return all(
+        split in ranks
+        for split in splits
+        if split[0] in parts and split[1] in parts
+    )
+
+
+def whole_words(vocab: Sequence[str], merges: Sequence[Merge]) -> list[str]:
+    """Returns the tokens that merging the bytes of their text does not give.
+
+    With `ignore_merges`, a word that is one of them is one token.
+    """
+    ranks = {merge: rank for rank, merge in enumerate(merges)}
+    symbols = set(byte_symbols())
+    return [
+        token
+        for token in vocab
+        if symbols.issuperset(token) and len(_encode(token, ranks)) > 1
+    ]
 
 
 def _encode(text: str, ranks: dict[Merge, int]) -> list[str]:
@@ -94,14 +118,14 @@ def _encode(text: str, ranks: dict[Merge, int]) -> list[str]:
     pieces = list(text)
     none = len(ranks)
     while len(pieces) > 1:
-        found = [
+        pair_ranks = [
             ranks.get(pair, none)
             for pair in zip(pieces, pieces[1:], strict=False)
         ]
-        best = min(found)
+        best = min(pair_ranks)
         if best == none:
             break
-        place = found.index(best)
+        place = pair_ranks.index(best)
         pieces[place : place + 2] = [pieces[place] + pieces[place + 1]]
     return pieces
 
@@ -110,80 +134,42 @@ def build(vocab: Sequence[str], merges: Sequence[Merge]) -> bytes:
     """Returns the serialized SentencePiece model.
 
     Args:
-        vocab: Tokens in the order of their ids. One that is neither a byte
-            nor made by a merge never comes out of text.
+        vocab: Tokens in the order of their ids. A token that is neither a
+            byte nor made by a merge never comes out of a text.
         merges: In the order of their ranks.
 
     Returns:
-        A ModelProto whose ids are those of `vocab`, and one more for an
-        unknown piece that no text gives.
+        A ModelProto with the ids of `vocab` and one more, for the unknown
+        piece that the op needs and never returns.
     """
     scores = {symbol: -1.0 - len(merges) for symbol in byte_symbols()}
     for rank, (left, right) in enumerate(merges):
-        scores[left + right] = -float(rank)
+        scores.setdefault(left + right, -float(rank))
     unknown = _UNKNOWN_PIECE
     while unknown in set(vocab):
         unknown = f"<{unknown}>"
-    pieces = [
-        _piece(token, scores[token])
-        if token in scores
-        else _piece(token, 0.0, _CONTROL)
-        for token in vocab
-    ]
-    pieces.append(_piece(unknown, 0.0, _UNKNOWN))
-    normalizer = _text(_NAME, "identity") + b"".join(
-        _number(field, 0)
-        for field in (_DUMMY_PREFIX, _EXTRA_SPACES, _ESCAPE_SPACES)
-    )
-    return b"".join(
+    model = sentence_piece_model.empty("BPE")
+    sentence_piece_model.add_pieces(
+        model,
+        [*((token, scores.get(token, 0.0)) for token in vocab), (unknown, 0.0)],
         [
-            *(_message(_PIECES, piece) for piece in pieces),
-            _message(_TRAINER, _number(_MODEL_TYPE, _BPE)),
-            _message(_NORMALIZER, normalizer),
-        ]
+            *("NORMAL" if token in scores else "CONTROL" for token in vocab),
+            "UNKNOWN",
+        ],
     )
-
-
-def _piece(text: str, score: float, kind: int = 0) -> bytes:
-    content = _text(_PIECE, text)
-    content += _tag(_SCORE, 5) + struct.pack("<f", score)
-    return content + (_number(_TYPE, kind) if kind else b"")
-
-
-def _varint(value: int) -> bytes:
-    found = []
-    while value >= 0x80:
-        found.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*found, value])
-
-
-def _tag(field: int, wire_type: int) -> bytes:
-    return _varint(field << 3 | wire_type)
-
-
-def _number(field: int, value: int) -> bytes:
-    return _tag(field, 0) + _varint(value)
-
-
-def _message(field: int, content: bytes) -> bytes:
-    return _tag(field, 2) + _varint(len(content)) + content
-
-
-def _text(field: int, text: str) -> bytes:
-    return _message(field, text.encode("utf-8"))
+    return model.SerializeToString(deterministic=True)
 
 
 def token_bytes(vocab: Iterable[str]) -> list[bytes]:
     """Returns the bytes that each token stands for.
 
-    A token with a character that stands for no byte, as a special one may
-    have, is its own UTF-8.
+    A token with a character that stands for no byte, such as a special token,
+    is encoded as UTF-8.
     """
-    values = {symbol: byte for byte, symbol in enumerate(byte_symbols())}
+    byte_of = {symbol: byte for byte, symbol in enumerate(byte_symbols())}
     return [
-        bytes(values[c] for c in token)
-        if all(c in values for c in token)
+        bytes(byte_of[c] for c in token)
+        if all(c in byte_of for c in token)
         else token.encode("utf-8")
         for token in vocab
     ]

@@ -1,47 +1,88 @@
-"""A tokenizer from its files, whatever its kind."""
+"""Loads a tokenizer of any kind from its files."""
 
 import os
+from typing import Any
 
 import tensorflow as tf
 
-from tfllm.tokenizers import byte_pair_files, files, vocabulary
+from tfllm.tokenizers import (
+    byte_pair_files,
+    files,
+    sentence_piece_document,
+    sentence_piece_files,
+    vocabulary,
+)
 from tfllm.tokenizers.byte_pair import ByteBPETokenizer
+from tfllm.tokenizers.sentence_piece import SentencePieceTokenizer
+from tfllm.tokenizers.spec import Kind, TokenizerSpec
+from tfllm.tokenizers.text_tokenizer import Tokenizer
 from tfllm.tokenizers.wordpiece import WordPieceTokenizer
 
-Tokenizer = WordPieceTokenizer | ByteBPETokenizer
+KINDS: dict[Kind, type[Tokenizer]] = {
+    "wordpiece": WordPieceTokenizer,
+    "byte_bpe": ByteBPETokenizer,
+    "sentence_piece": SentencePieceTokenizer,
+}
+# Vocabulary file -> kind of tokenizer. The first file that exists counts.
+_FILES: dict[str, Kind] = {
+    byte_pair_files.VOCAB_FILE: "byte_bpe",
+    vocabulary.VOCAB_FILE: "wordpiece",
+    **dict.fromkeys(sentence_piece_files.MODEL_FILES, "sentence_piece"),
+}
 
 
-def load_tokenizer(path: str) -> Tokenizer:
+def load_tokenizer(
+    path: str,
+    *,
+    spec: TokenizerSpec | None = None,
+    mask_in_text: bool = False,
+    lowercase: bool | None = None,
+) -> Tokenizer:
     """Reads a tokenizer file, or a folder in the Hugging Face layout.
 
     Args:
-        path: A folder, or one of vocab.txt, vocab.json and tokenizer.json.
+        path: A folder, or one of its files.
+        spec: What the family of the model says, where the files are silent.
+        mask_in_text: Whether text may spell the mask, as the files spell it.
+        lowercase: Whether a WordPiece tokenizer lower-cases; None: as its files
+            say, or the vocabulary suggests.
 
     Returns:
-        A ByteBPETokenizer if there is a vocab.json, or a tokenizer.json with
-        a BPE model; else a WordPieceTokenizer.
+        The tokenizer, of the kind that the files show.
 
     Raises:
-        ValueError: The path is missing, or does not hold a vocabulary.
+        ValueError: The path is missing, has no vocabulary, or asks for
+            something that is not supported; or `mask_in_text` without a mask.
     """
     path = os.fspath(path)
-    return (
-        ByteBPETokenizer.from_file(path)
-        if _is_byte_pair(path)
-        else WordPieceTokenizer.from_file(path)
-    )
+    kind = _kind_of(path)
+    options: dict[str, Any] = {}
+    if kind == "wordpiece":
+        options["lowercase"] = lowercase
+    elif lowercase is not None:
+        raise ValueError(
+            "`lowercase` (--lower_case) must be left out for a tokenizer of "
+            f"kind {kind!r}, which keeps the case. Received: {lowercase} for "
+            f"{path!r}."
+        )
+    if mask_in_text:
+        options["special_tokens_in_text"] = ("mask",)
+    return KINDS[kind].from_file(path, spec, **options)
 
 
-def _is_byte_pair(path: str) -> bool:
-    """Whether the files of a tokenizer are those of byte-level BPE."""
+def _kind_of(path: str) -> Kind:
+    """Returns the kind of tokenizer of a file or folder."""
     if not tf.io.gfile.isdir(path):
         name = os.path.basename(path)
         if name != files.TOKENIZER_FILE:
-            return name == byte_pair_files.VOCAB_FILE
+            return _FILES.get(name, "wordpiece")
         path = os.path.dirname(path)
-    elif tf.io.gfile.exists(os.path.join(path, byte_pair_files.VOCAB_FILE)):
-        return True
-    elif tf.io.gfile.exists(os.path.join(path, vocabulary.VOCAB_FILE)):
-        return False
+    else:
+        for name, kind in _FILES.items():
+            if tf.io.gfile.exists(os.path.join(path, name)):
+                return kind
     content = files.read_json(os.path.join(path, files.TOKENIZER_FILE))
-    return (content.get("model") or {}).get("type") == "BPE"
+    if sentence_piece_document.is_sentence_piece(content):
+        return "sentence_piece"
+    is_bpe = (content.get("model") or {}).get("type") == "BPE"
+    return "byte_bpe" if is_bpe else "wordpiece"

@@ -28,9 +28,18 @@ class WordNames:
         vocab: The tokens.
         split_ideographs: Whether each ideograph is a word.
         unk: The unknown token, which keeps its name.
+        num_added: Number of tokens behind `vocab` that no text spells.
+        more_text: Characters to tell apart besides those of `vocab`.
     """
 
-    def __init__(self, vocab: Sequence[str], split_ideographs: bool, unk: str):
+    def __init__(
+        self,
+        vocab: Sequence[str],
+        split_ideographs: bool,
+        unk: str,
+        num_added: int = 0,
+        more_text: str = "",
+    ):
         characters = bert_characters
         self._isolated = characters.punctuation()
         merged = characters.split_by_tf_text()
@@ -42,7 +51,7 @@ class WordNames:
         self._apart = self._isolated & characters.joined_by_tf_text()
         self._lost = characters.dropped() | characters.spaces()
         names = itertools.chain.from_iterable(_PRIVATE_USE)
-        used = sorted(merged & set("".join(vocab)))
+        used = sorted(merged & set("".join([*vocab, more_text])))
         # A word with a character outside the vocabulary is unknown whatever
         # that character is, so all of these can share one name.
         absent = chr(next(names))
@@ -52,6 +61,7 @@ class WordNames:
             token if token == unk else self._name(token, names)
             for token in vocab
         ]
+        self.vocab += [chr(next(names)) for _ in range(num_added)]
 
     def _name(self, token: str, names: Iterator[int]) -> str:
         continues = is_continuation(token)

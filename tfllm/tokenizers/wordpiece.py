@@ -2,19 +2,23 @@
 
 The same TensorFlow ops run eagerly, in tf.data and in an exported SavedModel,
 and stock TF Serving (2.12.1 and later) links all of them: `FastBertNormalize`,
-`FastWordpieceTokenizeWithOffsets`, `RegexSplitWithOffsets` (only when special
-tokens are read from text) and core ops.
+`FastWordpieceTokenizeWithOffsets`, `RegexSplitWithOffsets` (only when added or
+special tokens are read from text) and core ops.
 
 Left to themselves those ops differ from BERT: they apply compatibility case
 folding (U+FF21 becomes "a", U+00DF "ss"), turn control characters into spaces,
 follow a newer Unicode, and measure long words in bytes. Here the normalizer
 gets BERT's own character map (`bert_characters`), characters that the
 tokenizer would isolate and BERT does not travel under private-use names, and
-words over 100 characters are made unknown afterwards.
+words that are too long are made unknown afterwards.
 
 Known differences from `transformers.BertTokenizerFast`:
     * Text that spells a special token is split like any text, as in the
       published code, unless the token is named in `special_tokens_in_text`.
+    * An added token that takes white space (`lstrip`, `rstrip`) has no part
+      of the spaces that set an ideograph apart: its offsets may differ.
+    * `detokenize` spells an added token as its file does, also where it is
+      matched in the normalized text.
     * A vocabulary file with a duplicate or empty line is refused, not read.
     * Two adjacent combining marks that are not nonspacing (for instance U+302E
       before U+1B44) are not put into canonical order when accents are
@@ -23,16 +27,31 @@ Known differences from `transformers.BertTokenizerFast`:
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_text as tf_text
 
-from tfllm.tokenizers import bert_characters, normalizer_model, vocabulary
-from tfllm.tokenizers.special_tokens import SpecialTokens
-from tfllm.tokenizers.text_vector import as_vector
+from tfllm.tokenizers import (
+    bert_characters,
+    normalizer_model,
+    vocabulary,
+    wordpiece_files,
+)
+from tfllm.tokenizers.row_template import RowTemplate
+from tfllm.tokenizers.spec import TokenizerSpec
+from tfllm.tokenizers.special_tokens import (
+    BERT_TOKENS,
+    AddedToken,
+    SpecialTokens,
+)
+from tfllm.tokenizers.text_input import as_vector
+from tfllm.tokenizers.text_tokenizer import Tokenizer
+from tfllm.tokenizers.token_matcher import TokenMatcher
 from tfllm.tokenizers.word_names import (
     CONTINUATION,
     WordNames,
@@ -40,23 +59,28 @@ from tfllm.tokenizers.word_names import (
     word_text,
 )
 
-MAX_WORD_CHARS = 100
 _MAX_CHAR_BYTES = 4
 
 
-class WordPieceTokenizer(tf.Module):
+class WordPieceTokenizer(Tokenizer):
     """Splits text into the ids of a BERT vocabulary.
 
     Args:
-        vocab: The tokens in the order of their ids.
+        vocab: The tokens of the model in the order of their ids.
         lowercase: Whether to lower-case (the uncased models).
         strip_accents: Whether to strip accents; None does what `lowercase`
             does.
-        tokenize_chinese_chars: Whether each ideograph is a word.
         special_tokens: The special tokens; each must be in `vocab`.
+        tokenize_chinese_chars: Whether each ideograph is a word.
         special_tokens_in_text: Special tokens that text may spell, such as
             `("[MASK]",)` for filling masks. Leave it empty for text that
             others wrote.
+        added_tokens: Tokens that are matched whole; those that `vocab` lacks
+            get the ids behind it, in this order.
+        max_word_chars: Characters of the longest word that is split; a longer
+            one is unknown.
+        clean_up: Whether `detokenize` takes the space before punctuation.
+        template: The rows of the model; None: BERT's.
 
     Raises:
         ValueError: The vocabulary is empty, has an empty or duplicate token,
@@ -66,6 +90,8 @@ class WordPieceTokenizer(tf.Module):
     """
 
     kind = "wordpiece"
+    keeps_spaces = False
+    default_template = wordpiece_files.BERT_ROWS
 
     def __init__(
         self,
@@ -76,52 +102,63 @@ class WordPieceTokenizer(tf.Module):
         *,
         tokenize_chinese_chars: bool = True,
         special_tokens_in_text: Sequence[str] = (),
+        added_tokens: Sequence[AddedToken] = (),
+        max_word_chars: int = 100,
+        clean_up: bool = True,
+        template: RowTemplate[str] | None = None,
     ):
-        super().__init__(name="word_piece_tokenizer")
-        special_tokens = special_tokens or SpecialTokens()
-        vocabulary.check(vocab, special_tokens)
-        # Not a list attribute: tf.Module would wrap and track it.
-        self._vocab = tuple(vocab)
-        self._ids = {token: i for i, token in enumerate(self._vocab)}
+        special_tokens = special_tokens or BERT_TOKENS
+        known = set(vocab)
+        more = [t.content for t in added_tokens if t.content not in known]
+        vocabulary.check([*vocab, *more], special_tokens)
+        super().__init__(
+            vocab,
+            special_tokens,
+            added_tokens=added_tokens,
+            special_tokens_in_text=special_tokens_in_text,
+            template=template,
+        )
         self.lowercase = bool(lowercase)
         self.strip_accents = strip_accents
         self.tokenize_chinese_chars = bool(tokenize_chinese_chars)
-        self.special_tokens = special_tokens
-        unknown = set(special_tokens_in_text) - set(special_tokens.all())
-        if isinstance(special_tokens_in_text, str) or unknown:
-            raise ValueError(
-                "`special_tokens_in_text` must be a sequence of special "
-                f"tokens. Received: {special_tokens_in_text!r}. Choose from "
-                f"{', '.join(special_tokens.all())}."
-            )
-        self.special_tokens_in_text = tuple(special_tokens_in_text)
-        self.is_continuation = np.asarray(
+        self.max_word_chars = max_word_chars
+        self.clean_up = clean_up
+        self._unk = self.role_id("unk")
+        self._continuation = np.asarray(
             [is_continuation(token) for token in self._vocab]
         )
-        specials = set(special_tokens.all())
-        self.is_special = np.asarray([t in specials for t in self._vocab])
         with tf.init_scope():
             self._build()
 
     def _build(self) -> None:
         """Compiles the models and tables of the ops."""
-        names = WordNames(
-            self._vocab, self.tokenize_chinese_chars, self.special_tokens.unk
-        )
-        strip = self.strip_accents
+        lower, strip = bool(self.lowercase), self.strip_accents
         characters = bert_characters.normalization(
-            self.lowercase, self.lowercase if strip is None else strip
+            lower, lower if strip is None else strip
         )
-        model = normalizer_model.build(names.rename(characters))
+        normalized = [t.content for t in self._matched if t.normalized]
+        if normalized:
+            # A token may have a space where the text has a tab.
+            characters |= dict.fromkeys(bert_characters.spaces(), " ")
+        names = WordNames(
+            self.model_vocab,
+            self.tokenize_chinese_chars,
+            self._vocab[self._unk],
+            len(self._vocab) - self._num_model_tokens,
+            _spelled("".join(normalized), characters),
+        )
+        mapping = names.rename(characters)
+        self._build_matchers({chr(k): text for k, text in mapping.items()})
+        model = normalizer_model.build(mapping)
         self._normalizer = tf_text.FastBertNormalizer(
             model_buffer=tf.constant(np.frombuffer(model, np.uint8))
         )
         self._pieces = tf_text.FastWordpieceTokenizer(
             names.vocab,
             suffix_indicator=CONTINUATION,
-            max_bytes_per_word=MAX_WORD_CHARS * _MAX_CHAR_BYTES,
+            max_bytes_per_word=self.max_word_chars * _MAX_CHAR_BYTES,
             token_out_type=tf.int32,
-            unknown_token=self.special_tokens.unk,
+            unknown_token=self._vocab[self._unk],
         )
         self._char_counts = tf.constant(
             [
@@ -130,105 +167,105 @@ class WordPieceTokenizer(tf.Module):
             ],
             tf.int32,
         )
-        self._continues = tf.constant(self.is_continuation)
+        self._continues = tf.constant(self._continuation)
         self._skips = tf.constant(self.is_special)
         self._spellings = tf.constant(
             [
-                word_text(token) if self.is_continuation[i] else f" {token}"
-                for i, token in enumerate(self._vocab)
+                _cleaned_up(text) if self.clean_up else text
+                for text in (
+                    word_text(token) if self._continuation[i] else f" {token}"
+                    for i, token in enumerate(self._vocab)
+                )
             ]
         )
+
+    def _build_matchers(self, mapping: Mapping[str, str]) -> None:
+        """Compiles the patterns of tokens that are matched whole.
+
+        Args:
+            mapping: What the normalizer puts in the place of characters.
+        """
+        raw = {t.content: t for t in self._matched if not t.normalized}
+        # Of tokens with one spelling a special one counts, or the first.
+        normalized: dict[str, AddedToken] = {}
+        for token in sorted(self._matched, key=lambda token: not token.special):
+            if token.normalized:
+                spelling = _spelled(token.content, mapping)
+                normalized.setdefault(spelling, token)
+        self._raw_matcher = TokenMatcher(raw, self._ids)
+        self._normalized_matcher = TokenMatcher(normalized, self._ids)
 
     # Vocabulary.
 
     @classmethod
-    def from_file(cls, path: str, **overrides: object) -> WordPieceTokenizer:
-        """Reads a vocabulary file, or a folder in the Hugging Face layout.
+    def from_file(
+        cls, path: str, spec: TokenizerSpec | None = None, **overrides: Any
+    ) -> Self:
+        """Reads a vocab.txt, a tokenizer.json, or a folder with one."""
+        vocab, arguments = wordpiece_files.read(path, spec, **overrides)
+        return cls(vocab, **arguments)
 
-        Args:
-            path: A file of one token per line, or a folder with `vocab.txt`
-                and, if there, `tokenizer_config.json`. Any tf.io.gfile path.
-            **overrides: Arguments of the constructor that replace what the
-                folder says.
+    def save(self, folder: str, spec: TokenizerSpec | None = None) -> None:
+        """Writes vocab.txt, tokenizer.json and tokenizer_config.json."""
+        wordpiece_files.write(folder, self, spec)
 
-        Returns:
-            The tokenizer.
+    @property
+    def is_continuation(self) -> np.ndarray:
+        """The tokens that continue a word, bool [V]."""
+        return self._continuation
 
-        Raises:
-            ValueError: The path is missing, or does not hold a vocabulary.
-        """
-        vocab, arguments = vocabulary.read(path)
-        return cls(vocab, **{**arguments, **overrides})  # type: ignore
-
-    def save(self, folder: str) -> None:
-        """Writes `vocab.txt` and the configuration files beside it.
-
-        Args:
-            folder: Is created if missing. `from_file` and the tokenizers of
-                Transformers read it.
-        """
-        vocabulary.write(
-            folder,
-            self.vocab,
-            special_tokens=self.special_tokens,
-            lowercase=self.lowercase,
-            strip_accents=self.strip_accents,
-            tokenize_chinese_chars=self.tokenize_chinese_chars,
+    @property
+    def token_bytes(self) -> tuple[bytes, ...]:
+        """What each token adds to a text, in the order of their ids."""
+        return tuple(
+            word_text(token).encode() if continues else f" {token}".encode()
+            for token, continues in zip(
+                self._vocab, self._continuation, strict=True
+            )
         )
 
     @property
-    def vocab(self) -> list[str]:
-        """The tokens in the order of their ids."""
-        return list(self._vocab)
-
-    @property
-    def vocab_size(self) -> int:
-        """The number of tokens."""
-        return len(self._vocab)
-
-    @property
-    def pad_id(self) -> int:
-        """The id of the padding token."""
-        return self._ids[self.special_tokens.pad]
-
-    @property
-    def unk_id(self) -> int:
-        """The id of the unknown token."""
-        return self._ids[self.special_tokens.unk]
-
-    @property
-    def cls_id(self) -> int:
-        """The id of the token that opens an input."""
-        return self._ids[self.special_tokens.cls]
-
-    @property
-    def sep_id(self) -> int:
-        """The id of the token that closes a segment."""
-        return self._ids[self.special_tokens.sep]
-
-    @property
-    def mask_id(self) -> int:
-        """The id of the mask token."""
-        return self._ids[self.special_tokens.mask]
-
-    @property
-    def model_ids(self) -> dict[str, int]:
+    def model_ids(self) -> dict[str, int | None]:
         """The ids that a model's config records."""
         return {"pad_token_id": self.pad_id}
 
-    def token_to_id(self, token: str) -> int:
-        """Returns the id of a token; KeyError if there is none."""
-        return self._ids[token]
-
-    def id_to_token(self, token_id: int) -> str:
-        """Returns the token of an id; IndexError if there is none."""
-        if token_id < 0:
-            raise IndexError(f"no token has id {token_id}")
+    def token_text(self, token_id: int) -> str:
+        """Returns a token as it is spelled."""
         return self._vocab[token_id]
 
+    def join(self, tokens: Sequence[str]) -> str:
+        """Joins tokens and words, without space before marks."""
+        text = "".join(tokens[:1])
+        for token in tokens[1:]:
+            alone = is_continuation(token) or token[0] in ".?!,"
+            text += word_text(token) if alone else f" {token}"
+        return text
+
+    def put_token(self, before: str, token_id: int, after: str) -> str:
+        """Returns a text with a token in the place of its mask."""
+        token = self._vocab[token_id]
+        if self._continuation[token_id] and before:
+            return before.rstrip() + word_text(token) + after
+        return before + token + after
+
     def vocab_hash(self) -> str:
-        """Returns the hex SHA-256 of the tokens joined by newlines."""
-        return hashlib.sha256("\n".join(self._vocab).encode()).hexdigest()
+        """Returns the hex SHA-256 of what decides the ids."""
+        roles = self.special_tokens.all()
+        added: list[object] = [
+            token for token in self.added_tokens if token.content not in roles
+        ]
+        switches = (
+            self.lowercase,
+            self.strip_accents,
+            self.tokenize_chinese_chars,
+            self.max_word_chars,
+        )
+        # Those of the uncased models do not count, so that hashes of older
+        # versions stay.
+        if switches != (True, None, True, 100):
+            added.append(switches)
+        lines = [*self._vocab, *map(repr, added)]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     # Text to ids.
 
@@ -241,11 +278,7 @@ class WordPieceTokenizer(tf.Module):
         Returns:
             int32 ragged [N, (tokens)].
         """
-        text = as_vector(text)
-        if self.special_tokens_in_text:
-            ids, _, _ = self._split_at_specials(text, with_offsets=False)
-            return ids
-        return self._tokenize(text)
+        return self._tokenize(as_vector(text), with_offsets=False)[0]
 
     def tokenize_with_offsets(
         self, text: tf.Tensor
@@ -257,24 +290,35 @@ class WordPieceTokenizer(tf.Module):
 
         Returns:
             ids, starts and ends, each int32 ragged [N, (tokens)]. A token was
-            read from bytes `start` to `end` (exclusive) of its text as given,
-            from its first character to its last one that is kept.
+            read from bytes `start` to `end` (exclusive) of the original text,
+            from its first character to the last one that is kept.
         """
-        text = as_vector(text)
-        if self.special_tokens_in_text:
-            return self._split_at_specials(text, with_offsets=True)
-        return self._tokenize_with_offsets(text)
+        parts = self._tokenize(as_vector(text), with_offsets=True)
+        return parts[0], parts[1], parts[2]
 
-    def _tokenize(self, text: tf.Tensor) -> tf.RaggedTensor:
-        ids = self._pieces.tokenize(self._normalizer.normalize(text))
-        (ids,) = self._forget_long_words([ids])
-        return ids
+    def _tokenize(
+        self, text: tf.Tensor, with_offsets: bool
+    ) -> list[tf.RaggedTensor]:
+        """Returns ids, or ids, starts and ends, of texts, string [N]."""
+        return self._raw_matcher.split_and_tokenize(
+            text,
+            functools.partial(self._normalize, with_offsets=with_offsets),
+        )
 
-    def _tokenize_with_offsets(
-        self, text: tf.Tensor
-    ) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
+    def _normalize(
+        self, text: tf.Tensor, with_offsets: bool
+    ) -> list[tf.RaggedTensor]:
+        """Tokenizes text without tokens that are matched as they are."""
+        tokenize = functools.partial(
+            self._normalized_matcher.split_and_tokenize,
+            tokenize=functools.partial(
+                self._split_words, with_offsets=with_offsets
+            ),
+        )
+        if not with_offsets:
+            return tokenize(self._normalizer.normalize(text))
         normalized, sources = self._normalizer.normalize_with_offsets(text)
-        ids, starts, ends = self._pieces.tokenize_with_offsets(normalized)
+        ids, starts, ends = tokenize(normalized)
         rows = ids.value_rowids()
         # Where each byte of the normalized text came from, flat.
         begins = tf.gather(sources.row_starts(), rows)
@@ -283,13 +327,25 @@ class WordPieceTokenizer(tf.Module):
         last += _bytes_to_next_char(text, rows, last)
         starts = starts.with_flat_values(tf.cast(first, tf.int32))
         ends = ends.with_flat_values(tf.cast(last, tf.int32))
-        ids, starts, ends = self._forget_long_words([ids, starts, ends])
-        return ids, starts, ends
+        return [ids, starts, ends]
+
+    def _split_words(
+        self, text: tf.Tensor, with_offsets: bool
+    ) -> list[tf.RaggedTensor]:
+        """Splits normalized text into word pieces."""
+        if with_offsets:
+            parts = [
+                tf.cast(part, tf.int32)
+                for part in self._pieces.tokenize_with_offsets(text)
+            ]
+        else:
+            parts = [self._pieces.tokenize(text)]
+        return self._forget_long_words(parts)
 
     def _forget_long_words(
         self, parts: list[tf.RaggedTensor]
     ) -> list[tf.RaggedTensor]:
-        """Makes words of more than 100 characters unknown.
+        """Makes words of too many characters unknown.
 
         The op counts bytes, and cannot be told to count characters; the
         lengths of a word's tokens add up to the word's.
@@ -304,7 +360,7 @@ class WordPieceTokenizer(tf.Module):
         totals = tf.concat([[0], tf.cumsum(counts)], axis=0)
         borders = tf.concat([firsts, tf.size(counts, tf.int64)[None]], 0)
         at_borders = tf.gather(totals, borders)
-        long = at_borders[1:] - at_borders[:-1] > MAX_WORD_CHARS
+        long = at_borders[1:] - at_borders[:-1] > self.max_word_chars
         tensors = [ids.row_splits, *(part.flat_values for part in parts)]
 
         def shortened() -> list[tf.Tensor]:
@@ -312,7 +368,7 @@ class WordPieceTokenizer(tf.Module):
             is_long = tf.gather(long, words)
             keeps = opens | ~is_long
             kept = tf.concat([[0], tf.cumsum(_int64(keeps))], axis=0)
-            new = [tf.where(is_long, self.unk_id, ids.flat_values)]
+            new = [tf.where(is_long, self._unk, ids.flat_values)]
             if len(parts) == 3:
                 ends = tf.gather(parts[2].flat_values, borders[1:] - 1)
                 new.append(parts[1].flat_values)
@@ -326,48 +382,11 @@ class WordPieceTokenizer(tf.Module):
                 *(tf.boolean_mask(tensor, keeps) for tensor in new),
             ]
 
-        splits, *values = tf.cond(
-            tf.reduce_any(long), shortened, lambda: tensors
-        )
+        splits, *flat = tf.cond(tf.reduce_any(long), shortened, lambda: tensors)
         return [
-            tf.RaggedTensor.from_row_splits(value, splits, validate=False)
-            for value in values
+            tf.RaggedTensor.from_row_splits(part, splits, validate=False)
+            for part in flat
         ]
-
-    def _split_at_specials(
-        self, text: tf.Tensor, with_offsets: bool
-    ) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
-        """Tokenizes the text between special tokens, and maps those."""
-        tokens = self.special_tokens_in_text
-        pattern = "|".join(_quoted(token) for token in tokens)
-        # RegexSplit ends a text at U+0000; BERT drops U+0001 just the same.
-        text = tf.strings.regex_replace(text, r"\x00", "\x01")
-        pieces, begins, _ = tf_text.regex_split_with_offsets(
-            text, pattern, keep_delim_regex_pattern=pattern
-        )
-        flat = pieces.flat_values
-        special = tf.fill(tf.shape(flat), -1)
-        for token in tokens:
-            special = tf.where(flat == token, self._ids[token], special)
-        if with_offsets:
-            parts = list(self._tokenize_with_offsets(flat))
-        else:
-            parts = [self._tokenize(flat)]
-        whole = [special, tf.zeros_like(special), tf.strings.length(flat)]
-        is_special = special >= 0
-        # A special piece becomes a row of one token; other rows stay.
-        merged = [
-            pieces.with_flat_values(_replace_rows(part, is_special, single))
-            for part, single in zip(parts, whole, strict=False)
-        ]
-        ids = merged[0].merge_dims(1, 2)
-        if not with_offsets:
-            return ids, ids, ids
-        starts, ends = (
-            (part + tf.cast(begins, tf.int32)[..., None]).merge_dims(1, 2)
-            for part in merged[1:]
-        )
-        return ids, starts, ends
 
     # Ids to text.
 
@@ -375,16 +394,19 @@ class WordPieceTokenizer(tf.Module):
         self,
         ids: tf.Tensor | tf.RaggedTensor,
         skip_special_tokens: bool = False,
+        replace_invalid: bool = False,
     ) -> tf.Tensor:
-        """Joins tokens into text, words separated by one space.
+        """Joins tokens into text, as the decoder of `tokenizers` does.
 
         Args:
             ids: int [N, (tokens)], ragged or dense.
             skip_special_tokens: Whether to leave special tokens out.
+            replace_invalid: Changes nothing: tokens are whole characters.
 
         Returns:
-            string [N]. Lower-cased letters, lost accents and the white space
-            around punctuation do not come back.
+            string [N]. Words are separated by one space, punctuation that
+            ends a clause follows its word. Lower-cased letters, lost accents
+            and other white space do not come back.
         """
         if not isinstance(ids, tf.RaggedTensor):
             ids = tf.RaggedTensor.from_tensor(ids)
@@ -404,26 +426,24 @@ class WordPieceTokenizer(tf.Module):
         )
 
 
-def _quoted(text: str) -> str:
-    """Quotes a literal for RE2."""
-    return "".join(c if c.isalnum() else f"\\x{{{ord(c):x}}}" for c in text)
+def _cleaned_up(token: str) -> str:
+    """Takes the space before a token that no space precedes.
+
+    Reference: the WordPiece decoder of `tokenizers`, which cleans each token.
+    """
+    for end in (".", "?", "!", ",", "n't", "'m", "'s", "'ve", "'re"):
+        token = token.replace(f" {end}", end)
+    return token
+
+
+def _spelled(token: str, mapping: Mapping[str, str]) -> str:
+    """Returns a token with each character replaced as a map says."""
+    return "".join(mapping.get(char, char) for char in token)
 
 
 def _int64(value: tf.Tensor | tf.RaggedTensor) -> tf.Tensor:
     flat = value.flat_values if isinstance(value, tf.RaggedTensor) else value
     return tf.cast(flat, tf.int64)
-
-
-def _replace_rows(
-    part: tf.RaggedTensor, replaced: tf.Tensor, value: tf.Tensor
-) -> tf.RaggedTensor:
-    """Puts a row of one value in the place of some rows."""
-    keep = tf.gather(~replaced, part.value_rowids())
-    kept = tf.ragged.boolean_mask(part, part.with_flat_values(keep))
-    single = tf.RaggedTensor.from_row_lengths(
-        tf.boolean_mask(value, replaced), _int64(replaced)
-    )
-    return tf.concat([kept, single], axis=1)
 
 
 def _bytes_to_next_char(

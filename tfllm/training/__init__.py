@@ -1,1 +1,1 @@
-"""Training: optimizers, schedules, checkpoints and the loop around fit."""
+"""Training: the loop around fit, checkpoints, distribution, run folder."""

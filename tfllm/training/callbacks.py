@@ -1,4 +1,4 @@
-"""What happens around the steps of a run."""
+"""Callbacks of a run: progress, logs, evaluation, checkpoints."""
 
 import contextlib
 import json
@@ -14,49 +14,50 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from tfllm.evaluation.figure_table import main_figures
+from tfllm.prediction.kinds import KINDS
 from tfllm.training.checkpoints import Checkpoints
 from tfllm.training.stop_signals import Interrupted, StopSignals
 
-# Ends of the names of metrics; of all others more is better.
+# Suffixes of metrics to minimize; all others are maximized.
 LOWER_IS_BETTER = ("loss", "perplexity", "error", "mse", "mae", "ece")
 
 
 class StepCallback(keras.callbacks.Callback):
-    """Counts optimizer steps over the whole run, not one call of fit.
+    """Counts optimizer steps over the whole run, not over one call of fit.
 
     Args:
-        start_step: Steps done before this call of fit.
+        start_step: Number of steps before this call of fit.
     """
 
     def __init__(self, start_step: int = 0) -> None:
-        """See the class."""
         super().__init__()
         self.step = start_step
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Calls `after_step` with plain floats where wanted."""
+        """Counts the step and calls `after_step`."""
         self.step += 1
         self.after_step(logs or {})
 
     def after_step(self, logs: dict[str, Any]) -> None:
-        """Called after each optimizer step; `self.step` are done."""
+        """Called after each optimizer step; `self.step` counts it."""
         raise NotImplementedError
 
 
 class ProgressBar(StepCallback):
-    """Progress bar, TensorBoard scalars and the log of a run.
+    """Shows progress, and logs to TensorBoard and `log.jsonl`.
 
-    Every `log_every` steps it shows the means since the last time: losses
-    and accuracies, examples and real tokens per second, the share of time
-    spent waiting for data; then resets the means.
+    Every `log_every` steps it reports the means since the last report: losses
+    and accuracies, examples and real tokens per second, and the share of time
+    that waits for data. Then it resets the means.
 
     Args:
-        start_step: Steps done before.
-        total_steps: Steps of the whole run.
-        log_every: Steps between two lines.
-        batch_size: Examples of a global batch.
-        checkpoints: Holds the last report.
-        log_dir: Folder of the TensorBoard events, and of `log.jsonl`.
+        start_step: Number of steps before this call of fit.
+        total_steps: Number of steps of the whole run.
+        log_every: Number of steps between two reports.
+        batch_size: Number of examples in a global batch.
+        checkpoints: Checkpoints, whose progress gets the last report.
+        log_dir: Folder of the TensorBoard events and `log.jsonl`.
 
     Raises:
         FloatingPointError: The loss is not finite (from the callback).
@@ -71,7 +72,6 @@ class ProgressBar(StepCallback):
         checkpoints: Checkpoints,
         log_dir: str,
     ) -> None:
-        """See the class."""
         super().__init__(start_step)
         self.total_steps = total_steps
         self.log_every = log_every
@@ -80,7 +80,7 @@ class ProgressBar(StepCallback):
         self.log_dir = log_dir
         self.bar: Any = None
         self.writer: Any = None
-        # An evaluation may be repeated before the training begins.
+        # An evaluation may be repeated before training begins.
         self._start, self._waited, self._tokens = 0.0, 0.0, 0
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -100,13 +100,13 @@ class ProgressBar(StepCallback):
         self._restart()
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Closes the bar and the writers, as far as they were opened."""
+        """Closes the bar and the writers, if they are open."""
         for opened in (self.bar, self.writer):
             if opened is not None:
                 opened.close()
 
     def after_step(self, logs: dict[str, Any]) -> None:
-        """Reports every `log_every` steps and at the last."""
+        """Reports every `log_every` steps and after the last."""
         self.bar.update()
         if self.step % self.log_every and self.step != self.total_steps:
             return
@@ -118,7 +118,7 @@ class ProgressBar(StepCallback):
 
     @contextlib.contextmanager
     def excluded(self) -> Iterator[None]:
-        """Leaves the time and the input of the block out of the rates."""
+        """Excludes the time and the input of a block from the rates."""
         start = time.perf_counter()
         waited, tokens = self.model.input_wait_seconds, self.model.tokens_seen
         yield
@@ -166,20 +166,21 @@ class Evaluation(StepCallback):
     """Evaluates on held-out data, keeps the best model, stops early.
 
     Args:
-        start_step: Steps done before.
-        total_steps: Steps of the whole run; the last is evaluated too.
-        every: Steps between two evaluations.
-        evaluate: Returns the metrics on the held-out data; may raise
-            Interrupted, and is then called again by the run that resumes.
+        start_step: Number of steps before this call of fit.
+        total_steps: Number of steps of the whole run; an evaluation follows
+            the last one.
+        every: Number of steps between two evaluations.
+        evaluate: Returns the metrics on the held-out data. It may raise
+            Interrupted; the resumed run then calls it again.
         best_metric: Metric that selects models.
-        patience: Evaluations without a better value before stopping; 0 for
-            never.
-        checkpoints: Holds the best value.
+        patience: Number of evaluations without a better value before the run
+            stops; 0 for never.
+        checkpoints: Checkpoints, whose progress holds the best value.
         save_best: Called when the value is the best so far.
-        log_dir: Folder of the TensorBoard events.
+        log_dir: Folder of the TensorBoard events and `log.jsonl`.
 
     Raises:
-        ValueError: The evaluation gave no `best_metric` (from the callback).
+        ValueError: The evaluation gives no `best_metric` (from the callback).
     """
 
     def __init__(
@@ -194,7 +195,6 @@ class Evaluation(StepCallback):
         save_best: Callable[[], None],
         log_dir: str,
     ) -> None:
-        """See the class."""
         super().__init__(start_step)
         self.total_steps = total_steps
         self.every = every
@@ -211,7 +211,7 @@ class Evaluation(StepCallback):
             self._evaluate()
 
     def repeat(self) -> None:
-        """Evaluates before the first step: a stop broke it off after it."""
+        """Repeats, before the first step, an evaluation that was stopped."""
         progress = self.checkpoints.progress
         start = time.perf_counter()
         truncate_log(self.log_dir, self.step, evaluated=False)
@@ -219,44 +219,46 @@ class Evaluation(StepCallback):
         progress.seconds += time.perf_counter() - start
 
     def _evaluate(self) -> None:
-        """Evaluates; records what came out, or that nothing did."""
+        """Evaluates and records the figures, or that it was stopped."""
         try:
-            values = self.evaluate()
+            figures = self.evaluate()
         except Interrupted:
             self.checkpoints.progress.evaluation_pending = True
             return
-        text = "  ".join(f"{name} {v:.4f}" for name, v in values.items())
+        main = KINDS[self.model.kind].main
+        shown = main_figures(main, figures, self.best_metric)
+        text = "  ".join(f"{name} {figures[name]:.4f}" for name in shown)
         tqdm.write(f"step {self.step}: held-out {text}", file=sys.stderr)
-        self.checkpoints.progress.evaluation = values
+        self.checkpoints.progress.evaluation = figures
         self.checkpoints.progress.evaluation_pending = False
         writer = tf.summary.create_file_writer(self.log_dir)
         with writer.as_default(step=self.step):
-            for name, value in values.items():
+            for name, value in figures.items():
                 tf.summary.scalar(f"eval/{name}", value)
         writer.close()
         write_log(
             self.log_dir,
             {
                 "step": self.step,
-                **{f"eval_{name}": value for name, value in values.items()},
+                **{f"eval_{name}": value for name, value in figures.items()},
             },
         )
-        self._select(values)
+        self._select(figures)
 
-    def _select(self, values: dict[str, float]) -> None:
+    def _select(self, figures: dict[str, float]) -> None:
         """Updates the best value; stops when patience is used up."""
-        if self.best_metric not in values:
+        if self.best_metric not in figures:
             raise ValueError(
-                f"`best_metric` must be one of {sorted(values)}, which the "
+                f"`best_metric` must be one of {sorted(figures)}, which the "
                 f"evaluation at step {self.step} gave. Received: "
                 f"{self.best_metric!r}"
             )
         progress = self.checkpoints.progress
-        value = values[self.best_metric]
+        value = figures[self.best_metric]
         if is_better(self.best_metric, value, progress.best_value):
             progress.best_value = value
             progress.best_step = self.step
-            progress.best_evaluation = values
+            progress.best_evaluation = figures
             progress.evaluations_without_gain = 0
             self.save_best()
             return
@@ -272,18 +274,19 @@ class Evaluation(StepCallback):
 
 
 class Checkpointing(StepCallback):
-    """Saves the state of the run; stops at a signal after a last save.
+    """Saves checkpoints; at a signal saves the last one and stops.
 
     Args:
-        start_step: Steps done before.
-        total_steps: Steps of the whole run; the last is saved too.
-        every: Steps between two checkpoints.
-        checkpoints: Where to.
-        signals: Those that end the run after the step in progress.
+        start_step: Number of steps before this call of fit.
+        total_steps: Number of steps of the whole run; a checkpoint follows
+            the last one.
+        every: Number of steps between two checkpoints.
+        checkpoints: Checkpoints of the run.
+        signals: Signals that end the run after the current step.
 
     Raises:
-        FloatingPointError: There is a value in the weights or the loss that
-            is not finite; nothing is saved then (from the callback).
+        FloatingPointError: A weight or the loss is not finite; nothing is
+            saved then (from the callback).
     """
 
     def __init__(
@@ -294,7 +297,6 @@ class Checkpointing(StepCallback):
         checkpoints: Checkpoints,
         signals: StopSignals,
     ) -> None:
-        """See the class."""
         super().__init__(start_step)
         self.total_steps = total_steps
         self.every = every
@@ -318,7 +320,7 @@ class Checkpointing(StepCallback):
             or self.step == self.total_steps
             or self.model.stop_training
         ):
-            # A state that no run can go on from must not replace a good one.
+            # A broken state must not replace a good one.
             check_finite("the loss", float(logs.get("loss", 0.0)), self.step)
             for variable in self.model.trainable_variables:
                 total = float(tf.reduce_sum(0.0 * variable.value))
@@ -327,7 +329,7 @@ class Checkpointing(StepCallback):
 
 
 def check_finite(what: str, value: float, step: int) -> None:
-    """Raises FloatingPointError for inf and nan."""
+    """Raises FloatingPointError if `value` is infinite or NaN."""
     if not math.isfinite(value):
         raise FloatingPointError(
             f"{what} is not finite at step {step}; try a lower "
@@ -337,7 +339,7 @@ def check_finite(what: str, value: float, step: int) -> None:
 
 
 def is_better(metric: str, value: float, best: float | None) -> bool:
-    """Returns whether a value beats the best: lower for losses."""
+    """Returns whether a value of a metric is better than the best so far."""
     if best is None:
         return not np.isnan(value)
     lower = metric.endswith(LOWER_IS_BETTER)
@@ -345,12 +347,12 @@ def is_better(metric: str, value: float, best: float | None) -> bool:
 
 
 def truncate_log(log_dir: str, step: int, evaluated: bool = True) -> None:
-    """Drops the lines of `log.jsonl` after a step: they come again.
+    """Drops the lines of `log.jsonl` that a resumed run will write again.
 
     Args:
-        log_dir: Its folder.
-        step: The last step to keep.
-        evaluated: Whether to keep the evaluation of that step as well.
+        log_dir: Folder of `log.jsonl`.
+        step: Last step to keep.
+        evaluated: Whether to keep the evaluation of that step.
     """
     path = os.path.join(log_dir, "log.jsonl")
     if not tf.io.gfile.exists(path):
@@ -358,7 +360,7 @@ def truncate_log(log_dir: str, step: int, evaluated: bool = True) -> None:
     kept = []
     with tf.io.gfile.GFile(path) as file:
         for line in file:
-            # A line that a kill cut off has no end, and may not be JSON.
+            # After a kill the last line may be cut off.
             if not line.endswith("\n"):
                 continue
             values = json.loads(line)

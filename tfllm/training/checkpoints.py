@@ -1,4 +1,4 @@
-"""The state of a run on disk: kept N, written behind the training."""
+"""Checkpoints of a run: the last N, written in the background."""
 
 import contextlib
 import dataclasses
@@ -12,23 +12,26 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfllm.tasks import Task
+
 logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass
 class Progress:
-    """What a run knows besides its variables.
+    """State of a run besides its variables.
 
     Attributes:
-        step: Optimizer steps done; the data position follows from it.
+        step: Number of optimizer steps; the position in the data follows
+            from it.
         best_value: Best value of the metric that selects models, or None.
         best_step: Step of the best value.
-        evaluations_without_gain: Evaluations since the best value.
-        seconds: Time spent training, over all restarts.
-        report: The last means of the training, for the results.
+        evaluations_without_gain: Number of evaluations since the best value.
+        seconds: Training time in seconds, over all restarts.
+        report: Last means of the training, for the results.
         evaluation: Metrics of the last evaluation.
-        best_evaluation: Metrics of the best one.
-        evaluation_pending: A stop broke off the evaluation at this step.
+        best_evaluation: Metrics of the best evaluation.
+        evaluation_pending: Whether the evaluation at this step was stopped.
     """
 
     step: int = 0
@@ -45,16 +48,16 @@ class Progress:
 class Checkpoints:
     """Saves and restores a task, its optimizer and its progress.
 
-    A `tf.train.Checkpoint` per save in `directory`; writing goes on behind
-    the training. A half-written or damaged one is never needed: `restore`
-    falls back to the one before.
+    Each save is a `tf.train.Checkpoint` in `directory`, written in the
+    background. If it is cut off or damaged, `restore` falls back to the one
+    before.
 
     Args:
-        directory: Folder of the checkpoints, made if missing.
-        task: A compiled task.
+        directory: Folder of the checkpoints; created if missing.
+        task: Compiled task.
         keep: Number of newest checkpoints to keep.
-        writes: Whether `save` does anything: of several workers that train
-            together one writes, and all restore.
+        writes: Whether `save` writes. Of several workers that train together
+            one writes, and all restore.
 
     Attributes:
         progress: Progress, saved and restored with the variables.
@@ -63,15 +66,14 @@ class Checkpoints:
     def __init__(
         self,
         directory: str,
-        task: keras.Model,
+        task: Task,
         keep: int,
         writes: bool = True,
     ) -> None:
-        """See the class."""
         self.directory = directory
         self.writes = writes
         self.progress = Progress()
-        # Not the manager's newest: that may be one that cannot be read.
+        # Not the manager's newest, which may be damaged.
         self._saved: tuple[int, bool] | None = None
         # A string variable: asynchronous saves skip Python state.
         self._progress_json = tf.Variable("{}", dtype=tf.string)
@@ -89,10 +91,10 @@ class Checkpoints:
         )
 
     def save(self) -> None:
-        """Saves in the background; waits for the save before, if any.
+        """Saves in the background, when the save before is complete.
 
         Raises:
-            OSError: The save before failed; or this one cannot begin.
+            OSError: The save before failed, or this one cannot begin.
         """
         if not self.writes or self._saved == self._position():
             return
@@ -105,26 +107,26 @@ class Checkpoints:
         self._saved = self._position()
 
     def _position(self) -> tuple[int, bool]:
-        """Returns what two states of a run differ in."""
+        """Returns what tells two states of a run apart."""
         return self.progress.step, self.progress.evaluation_pending
 
     def wait(self) -> None:
-        """Returns when everything saved is on disk.
+        """Waits until the last save is on disk.
 
         Raises:
-            OSError: The last save failed.
+            OSError: The save failed.
         """
         with self._naming_the_folder():
             self._checkpoint.sync()
-            # NOTE: sync leaves an error of the writing thread for the next
-            # save, or for the exit of the program.
+            # NOTE: sync does not raise errors of the writing thread; the next
+            # save or the exit of the program would.
             writer = getattr(self._checkpoint, "_async_checkpointer_impl", None)
             if writer is not None:
                 writer._check_async_thread_error()
 
     @contextlib.contextmanager
     def _naming_the_folder(self) -> Iterator[None]:
-        """Turns TensorFlow's errors of writing into an OSError."""
+        """Turns TensorFlow's write errors into an OSError."""
         try:
             yield
         except tf.errors.OpError as error:
@@ -135,23 +137,23 @@ class Checkpoints:
             ) from error
 
     def _paths(self) -> list[str]:
-        """Returns all checkpoints by step, also where the list is damaged."""
-        found = {
+        """Returns all checkpoints by step, even if the list is damaged."""
+        paths = {
             os.path.join(self.directory, name.removesuffix(".index"))
             for name in tf.io.gfile.listdir(self.directory)
             if re.fullmatch(r"ckpt-[0-9]+\.index", name)
         }
-        found.update(self._manager.checkpoints)
-        return sorted(found, key=lambda path: int(path.rsplit("-", 1)[1]))
+        paths.update(self._manager.checkpoints)
+        return sorted(paths, key=lambda path: int(path.rsplit("-", 1)[1]))
 
     def restore(self) -> bool:
         """Restores the newest readable checkpoint.
 
         Returns:
-            False if there is none.
+            Whether there is one.
 
         Raises:
-            ValueError: There are checkpoints, and none can be read.
+            ValueError: There are checkpoints, but none can be read.
         """
         if not tf.io.gfile.isdir(self.directory):
             return False
@@ -188,7 +190,7 @@ class Checkpoints:
 def _remove_damaged_list(directory: str) -> None:
     """Deletes TensorFlow's list of checkpoints if it cannot be read.
 
-    The manager would fail on it; what it lists is found without it.
+    The manager would fail on it. The files can be found without the list.
     """
     try:
         tf.train.get_checkpoint_state(directory)
@@ -199,16 +201,16 @@ def _remove_damaged_list(directory: str) -> None:
         tf.io.gfile.remove(path)
 
 
-def _state_of(task: keras.Model) -> list[keras.Variable]:
-    """Returns weights and random states; not the metrics."""
+def _state_of(task: Task) -> list[keras.Variable]:
+    """Returns weights and random states, without metrics."""
     metrics = {id(v) for metric in task.metrics for v in metric.variables}
     return [v for v in task.variables if id(v) not in metrics]
 
 
 def _tensorflow_variables(variables: list[Any]) -> dict[str, tf.Variable]:
-    """Returns the variables by place, for tf.train.Checkpoint.
+    """Returns the variables by index, for tf.train.Checkpoint.
 
-    Not by name: Keras counts the objects of a process in its names.
+    Their names would depend on the objects that Keras created before.
     """
     return {
         f"{index:05d}": variable.value

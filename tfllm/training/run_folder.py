@@ -1,4 +1,4 @@
-"""The folder of a run: its settings, its results."""
+"""The folder of a run: its lock, settings and results."""
 
 import datetime
 import fcntl
@@ -11,11 +11,12 @@ from typing import IO, Any
 
 import tensorflow as tf
 
-import tfllm
+from tfllm import file_access, run_record, run_settings
+from tfllm.version import __version__
 
 logger = logging.getLogger(__name__)
 
-# What a run leaves in its folder; --overwrite deletes nothing else.
+# Files of a run; --overwrite deletes nothing else.
 OWN_FILES = (
     "run.json",
     "flags.txt",
@@ -25,11 +26,12 @@ OWN_FILES = (
     "seeds_results.json",
     "checkpoints",
     "logs",
+    "loss.png",
     "best",
     "config.json",
     "model*.safetensors*",
 )
-# Where run.json has what the run reads: by name, fingerprints by file.
+# Key in run.json of the inputs: name -> file -> fingerprint.
 INPUTS = "inputs"
 PACKAGES = ("tensorflow", "keras", "tensorflow-text", "numpy")
 
@@ -39,32 +41,33 @@ class RunFolder:
 
     Args:
         path: `model_dir`.
-        writes: Whether this process writes and locks the folder: of several
-            workers that train together the chief does.
+        writes: Whether this process locks and writes the folder. Of several
+            workers that train together only the chief does.
     """
 
     def __init__(self, path: str, writes: bool = True) -> None:
-        """See the class."""
         self.path = path
         self.writes = writes
         self._lock_file: IO[str] | None = None
 
     def open(self, settings: dict[str, Any], overwrite: bool) -> None:
-        """Makes the folder, or checks that it may hold this run.
+        """Creates the folder, or checks that this run can resume in it.
 
-        `seeds` may have got more of them. The folder stays locked, on local
-        disks, until `close` or the end of the process.
+        `seeds` may contain more seeds than before. On local disks the folder
+        stays locked until `close` or the end of the process.
 
         Args:
-            settings: What decides the result of the run.
-            overwrite: Whether what the folder holds will be deleted.
+            settings: Settings that the result of the run depends on.
+            overwrite: Whether the contents of the folder will be deleted.
 
         Raises:
-            ValueError: It holds another run, or a model that no run wrote;
-                another process trains in it; or it cannot be written.
+            ValueError: The folder holds another run, or a model that no run
+                wrote; another process trains in it; it cannot be written; or
+                TensorFlow would take its name for a pattern.
         """
         if not self.writes:
             return
+        file_access.check_plain(self.path, "model_dir")
         try:
             tf.io.gfile.makedirs(self.path)
         except tf.errors.OpError as error:
@@ -74,29 +77,29 @@ class RunFolder:
         self._lock()
         if overwrite:
             return
-        found = self.read("run.json")
-        if found is not None:
-            _check_same(self.path, found, settings)
+        record = self.read("run.json")
+        if record is not None:
+            _check_same_settings(self.path, record, settings)
             return
         for name in ("config.json", "checkpoints"):
             if tf.io.gfile.exists(self._join(name)):
                 raise ValueError(
                     f"`model_dir` {self.path} holds {name} but no run.json: "
                     "the work of something else. Give another folder, or "
-                    "--overwrite to delete it"
+                    "move this one away"
                 )
 
     def check_inputs(self, inputs: dict[str, dict[str, str]]) -> None:
-        """Raises ValueError if the run here began with other inputs.
+        """Raises ValueError if the run began with other inputs.
 
-        One that recorded none, as earlier versions did, goes on.
+        Earlier versions did not record inputs; such a run resumes.
 
         Args:
             inputs: As in `start`.
         """
-        found = (self.read("run.json") or {}).get(INPUTS)
-        if self.writes and found is not None:
-            _check_same_inputs(self.path, found, inputs)
+        recorded = (self.read("run.json") or {}).get(INPUTS)
+        if self.writes and recorded is not None:
+            _check_same_inputs(self.path, recorded, inputs)
 
     def start(
         self,
@@ -105,41 +108,40 @@ class RunFolder:
         overwrite: bool,
         inputs: dict[str, dict[str, str]] | None = None,
     ) -> None:
-        """Records the run, when all of its input was found to be right.
+        """Writes run.json and flags.txt, when all inputs are checked.
 
         Args:
-            settings: What decides the result of the run.
+            settings: Settings that the result of the run depends on.
             flags: All flags, written to `flags.txt` as a flag file.
-            overwrite: Delete a run that is there.
-            inputs: What the run reads: by name, fingerprints by file.
+            overwrite: Delete the run in the folder.
+            inputs: Inputs of the run: name -> file -> fingerprint.
 
         Raises:
             ValueError: The folder cannot be written.
         """
         if overwrite and self.writes:
             self._delete_run()
-        found = self.read("run.json")
-        recorded = inputs if found is None else found.get(INPUTS)
-        own = {} if recorded is None else {INPUTS: recorded}
-        self.write("run.json", {**settings, **own})
+        record = self.read("run.json")
+        recorded = inputs if record is None else record.get(INPUTS)
+        if recorded is not None:
+            settings = {**settings, INPUTS: recorded}
+        self.write("run.json", run_settings.nested(settings))
         lines = [
             f"--{name}={value}"
             for name, value in sorted(flags.items())
-            # The flags of a run resume it, also where they began it anew.
+            # The file resumes the run, even if the run began with --overwrite.
             if value is not None and name != "overwrite"
         ]
         self._write_text("flags.txt", "\n".join(lines) + "\n")
 
     def _delete_run(self) -> None:
-        """Deletes what a run left, and says so."""
-        paths = [
-            path
-            for pattern in OWN_FILES
-            for path in tf.io.gfile.glob(self._join(pattern))
-        ]
+        """Deletes the files of a run, and logs it."""
+        paths = file_access.in_folder(self.path, OWN_FILES)
         if not paths:
             return
-        saved = tf.io.gfile.glob(self._join("checkpoints/ckpt-*.index"))
+        saved = file_access.in_folder(
+            self._join("checkpoints"), ("ckpt-*.index",)
+        )
         steps = [
             int(path.removesuffix(".index").rsplit("-", 1)[1]) for path in saved
         ]
@@ -153,17 +155,17 @@ class RunFolder:
             _delete(path)
 
     def close(self) -> None:
-        """Lets other processes in."""
+        """Unlocks the folder."""
         if self._lock_file is not None:
             self._lock_file.close()
 
     def _lock(self) -> None:
-        """Keeps a second process out; a kill leaves no lock behind."""
+        """Locks the folder; a kill leaves no lock behind."""
         if "://" in self.path:
             return
         path = self._join("run.lock")
         try:
-            # Held by the open file.
+            # The lock lasts as long as the file is open.
             self._lock_file = open(path, "a")  # noqa: SIM115
         except OSError as error:
             raise ValueError(
@@ -177,36 +179,66 @@ class RunFolder:
                 "in it. Give another folder, or end that process"
             ) from error
         except OSError:
-            # A file system without locks.
+            # The file system has no locks.
             return
 
     def read(self, name: str) -> dict[str, Any] | None:
-        """Returns a JSON record, or None if there is none.
+        """Returns a JSON record, or None without the file.
+
+        Args:
+            name: Name of the file.
 
         Raises:
-            ValueError: It is damaged.
+            DamagedRecord: The record cannot be read.
+            ValueError: A setting in run.json has the wrong type.
+        """
+        return run_record.read(self._join(name))
+
+    def read_if_whole(self, name: str) -> dict[str, Any] | None:
+        """Returns a JSON record that is not essential.
+
+        Args:
+            name: Name of the file.
+
+        Returns:
+            The record; None without the file; empty if it is damaged, which
+            is logged.
+        """
+        return run_record.read_if_whole(self._join(name))
+
+    def check_writable(self, name: str) -> None:
+        """Raises ValueError if a file cannot be written in the folder.
+
+        It leaves nothing behind, and does not create the folder.
+
+        Args:
+            name: Name of the file that will be written later.
         """
         path = self._join(name)
-        if not tf.io.gfile.exists(path):
-            return None
-        with tf.io.gfile.GFile(path, "rb") as file:
-            data = file.read()
+        place = self.path
+        if not file_access.is_remote(place):
+            place = os.path.abspath(place)
+            while not os.path.exists(place):
+                place = os.path.dirname(place)
+        probe = os.path.join(place, f"{name}.tmp")
         try:
-            values = json.loads(data)
-        except ValueError as error:
+            if tf.io.gfile.isdir(path):
+                raise IsADirectoryError("a folder has its name")
+            with tf.io.gfile.GFile(probe, "w") as file:
+                file.write("x")
+            tf.io.gfile.remove(probe)
+        except (tf.errors.OpError, OSError) as error:
+            # Without the name of the probe, which no user knows.
+            message = str(getattr(error, "message", None) or error)
+            reason = message.removeprefix(f"{probe}; ")
             raise ValueError(
-                f"{path} is not valid JSON ({error}); give "
-                "--overwrite or another `model_dir`"
+                f"{path} cannot be written. Received: {reason}, in {place}. "
+                "Nothing was computed yet: give another folder with "
+                "--output_dir"
             ) from error
-        if not isinstance(values, dict):
-            raise ValueError(
-                f"{path} must hold a JSON object; give --overwrite or "
-                f"another `model_dir`. Received: {type(values).__name__}"
-            )
-        return values
 
     def write(self, name: str, values: dict[str, Any]) -> None:
-        """Writes a JSON record, whole or not at all."""
+        """Writes a JSON record atomically."""
         text = json.dumps(values, indent=2, default=str) + "\n"
         self._write_text(name, text)
 
@@ -231,15 +263,15 @@ class RunFolder:
 
 
 def environment() -> dict[str, Any]:
-    """Returns the versions and the machine, for the record."""
+    """Returns versions, devices and date, for the records of a run."""
     return {
         "versions": {
             "python": platform.python_version(),
-            "tfllm": tfllm.__version__,
+            "tfllm": __version__,
             **{
                 name: importlib.metadata.version(name)
                 for name in PACKAGES
-                if _installed(name)
+                if _is_installed(name)
             },
         },
         "devices": [d.name for d in tf.config.list_logical_devices()],
@@ -249,7 +281,7 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _installed(name: str) -> bool:
+def _is_installed(name: str) -> bool:
     """Returns whether a distribution is installed."""
     try:
         importlib.metadata.version(name)
@@ -258,53 +290,55 @@ def _installed(name: str) -> bool:
     return True
 
 
-def differences(found: dict[str, Any], settings: dict[str, Any]) -> list[str]:
-    """Returns what differs, in words.
+def differences(
+    recorded: dict[str, Any], settings: dict[str, Any]
+) -> list[str]:
+    """Returns the settings that differ, in words.
 
     Args:
-        found: Settings as a JSON record has them.
-        settings: Those of now.
+        recorded: Settings in a JSON record.
+        settings: Current settings.
     """
     settings = json.loads(json.dumps(settings, default=str))
     return [
-        f"{name} was {found.get(name)!r}, is {settings.get(name)!r}"
-        for name in sorted({*found, *settings})
-        if found.get(name) != settings.get(name)
+        f"{name} was {recorded.get(name)!r}, is {settings.get(name)!r}"
+        for name in sorted({*recorded, *settings})
+        if recorded.get(name) != settings.get(name)
     ]
 
 
-def _check_same(
-    path: str, found: dict[str, Any], settings: dict[str, Any]
+def _check_same_settings(
+    path: str, record: dict[str, Any], settings: dict[str, Any]
 ) -> None:
-    """Raises ValueError naming the settings that differ."""
-    found = {name: value for name, value in found.items() if name != INPUTS}
-    before, now = (set(_seeds(values)) for values in (found, settings))
+    """Raises ValueError if settings differ from those in run.json."""
+    recorded = {k: v for k, v in record.items() if k != INPUTS}
+    before, now = (set(_seeds(flags)) for flags in (recorded, settings))
     if before and before <= now:
-        found = {**found, "seeds": settings["seeds"]}
-    differing = differences(found, settings)
+        recorded["seeds"] = settings["seeds"]
+    differing = differences(recorded, settings)
     if differing:
         raise ValueError(
             f"`model_dir` {path} holds a run with other settings; give "
-            "another folder, or --overwrite to delete it. Received: "
-            + "; ".join(differing)
+            "another folder, or the settings of that run to go on with it. "
+            "Received: " + "; ".join(differing)
         )
 
 
 def _seeds(settings: dict[str, Any]) -> list[str]:
-    """Returns the seeds of a run with several; else nothing."""
+    """Returns the seeds of a run with several; otherwise none."""
     parts = (settings.get("seeds") or "").split(",")
     return [part.strip() for part in parts if part.strip()]
 
 
 def _check_same_inputs(
     path: str,
-    found: dict[str, dict[str, str]],
+    recorded: dict[str, dict[str, str]],
     inputs: dict[str, dict[str, str]],
 ) -> None:
-    """Raises ValueError naming the inputs that differ."""
+    """Raises ValueError if inputs differ from those in run.json."""
     differing = []
-    for name in sorted({*found, *inputs}):
-        before, now = found.get(name, {}), inputs.get(name, {})
+    for name in sorted({*recorded, *inputs}):
+        before, now = recorded.get(name, {}), inputs.get(name, {})
         for file in sorted({*before, *now}):
             if file not in now:
                 differing.append(f"{name}: {file} is gone")
@@ -315,8 +349,8 @@ def _check_same_inputs(
     if differing:
         raise ValueError(
             f"`model_dir` {path} holds a run that began with other data, and "
-            "cannot go on with these; bring those back, give another folder, "
-            "or --overwrite to begin again. Received: " + "; ".join(differing)
+            "cannot go on with these; bring those back, or give another "
+            "folder. Received: " + "; ".join(differing)
         )
 
 

@@ -1,4 +1,4 @@
-"""The same run with several seeds: each figure's mean and deviation."""
+"""One run for each of several seeds: mean and deviation of the figures."""
 
 import os
 import statistics
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 RESULTS_FILE = "seeds_results.json"
-# Every run has these in its results, and they are no figures.
+# Entries of the results that are not figures.
 _NO_FIGURES = ("eval_steps", "eval_seed")
 
 
@@ -15,13 +15,13 @@ def run_seeds(
     model_dir: str,
     run: Callable[[int, str], dict[str, Any]],
 ) -> dict[str, Any]:
-    """Runs once per seed, in a folder each.
+    """Runs once per seed, each in its own folder.
 
     Args:
-        seeds: The seeds.
+        seeds: Seeds.
         model_dir: Folder of the folders `seed_1`, ...
-        run: Called with seed and folder; trains, resumes or finds a finished
-            run, and returns its results.
+        run: (seed, folder) -> results. Trains, resumes or finds a finished
+            run.
 
     Returns:
         What `summary` returns.
@@ -38,11 +38,12 @@ def summary(results: dict[int, dict[str, Any]]) -> dict[str, Any]:
     """Returns the held-out figures of several runs.
 
     Args:
-        results: What each seed gave; held-out figures begin with `eval_`.
+        results: Seed -> results of its run, in which held-out figures begin
+            with `eval_`.
 
     Returns:
-        `seeds`: figures by seed; `mean` and `deviation` by figure, the
-        latter of a sample (n - 1), 0 for one seed.
+        `seeds`, figures by seed; `mean` and `deviation` by figure. The
+        deviation is that of a sample (n - 1), and 0 for one seed.
     """
     figures = {
         seed: {
@@ -57,13 +58,13 @@ def summary(results: dict[int, dict[str, Any]]) -> dict[str, Any]:
     names = [
         name
         for name in next(iter(figures.values()))
-        if all(name in found for found in figures.values())
+        if all(name in of_seed for of_seed in figures.values())
     ]
     columns = {
-        name: [found[name] for found in figures.values()] for name in names
+        name: [of_seed[name] for of_seed in figures.values()] for name in names
     }
     return {
-        "seeds": {str(seed): found for seed, found in figures.items()},
+        "seeds": {str(seed): of_seed for seed, of_seed in figures.items()},
         "mean": {n: statistics.fmean(v) for n, v in columns.items()},
         "deviation": {
             n: statistics.stdev(v) if len(v) > 1 else 0.0
@@ -72,15 +73,20 @@ def summary(results: dict[int, dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def table(found: dict[str, Any]) -> str:
-    """Returns a summary as lines of text, a figure each."""
-    titles = [*(f"seed {seed}" for seed in found["seeds"]), "mean", "deviation"]
-    width = max(len(name) for name in found["mean"])
+def table(figures: dict[str, Any]) -> str:
+    """Returns the table of a summary, with a line per figure.
+
+    Args:
+        figures: What `summary` returned.
+    """
+    seeds = [f"seed {seed}" for seed in figures["seeds"]]
+    titles = [*seeds, "mean", "deviation"]
+    width = max(len(name) for name in figures["mean"])
     lines = [" " * width + "".join(f"{title:>12}" for title in titles)]
-    for name, mean in found["mean"].items():
-        values = [seed[name] for seed in found["seeds"].values()]
-        values += [mean, found["deviation"][name]]
+    for name, mean in figures["mean"].items():
+        row = [of_seed[name] for of_seed in figures["seeds"].values()]
+        row += [mean, figures["deviation"][name]]
         lines.append(
-            f"{name:<{width}}" + "".join(f"{value:>12.4f}" for value in values)
+            f"{name:<{width}}" + "".join(f"{value:>12.4f}" for value in row)
         )
     return "\n".join(lines)

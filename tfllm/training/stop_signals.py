@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop, and to save its state before."""
+"""Signals that stop a run after it has saved its state."""
 
 import signal
 import threading
@@ -9,31 +9,30 @@ from tfllm.training.distribution import Workers
 
 
 class Interrupted(Exception):
-    """A stop was asked for in the middle of an evaluation."""
+    """A signal stopped an evaluation."""
 
 
 class StopSignals:
-    """Takes over SIGTERM and SIGINT (Ctrl-C) for the length of a block.
+    """Handles SIGTERM and SIGINT (Ctrl-C) within a block.
 
-    They then only ask for a stop; the second Ctrl-C ends the run at once. A
-    signal to one of several workers ends all of them.
+    A signal only requests a stop; a second Ctrl-C ends the run at once. A
+    signal to one of several workers stops all of them.
 
     Args:
-        workers: Those that train together.
+        workers: Workers that train together.
 
     Attributes:
-        number: The signal that came, or None; SIGTERM if it came to another
-            worker.
+        number: Number of the signal, or None; SIGTERM if another worker
+            received it.
     """
 
     def __init__(self, workers: Workers) -> None:
-        """See the class."""
         self.number: int | None = None
         self._workers = workers
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignals":
-        """Takes over the signals."""
+        """Installs the handlers."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._previous[number] = signal.signal(number, self._stop)
@@ -45,25 +44,25 @@ class StopSignals:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Gives the signals back."""
+        """Restores the handlers before."""
         while self._previous:
             signal.signal(*self._previous.popitem())
 
     def _stop(self, number: int, _: Any) -> None:
-        """Notes that a stop was asked for."""
+        """Records the request to stop."""
         if self.number == number == signal.SIGINT:
             raise KeyboardInterrupt
         self.number = number
 
     def asked(self) -> bool:
         """Returns whether to stop; all workers must call it."""
-        # The others would wait for one that ended by itself.
+        # The other workers would wait for one that stopped alone.
         if not self._workers.sum(bool(self.number)):
             return False
         self.number = self.number or signal.SIGTERM
         return True
 
     def check(self) -> None:
-        """Raises Interrupted if there is a stop; all workers must call it."""
+        """Raises Interrupted if asked to stop; all workers must call it."""
         if self.asked():
             raise Interrupted

@@ -1,4 +1,4 @@
-"""One run: resume, train, evaluate, keep the best."""
+"""The trainer: resumes, trains, evaluates, keeps the best model."""
 
 import dataclasses
 import difflib
@@ -6,111 +6,42 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Sequence
-from typing import Any
-
-import keras
+from typing import NamedTuple
 
 from tfllm.data.open_data import Data
-from tfllm.tasks.adversarial import Adversarial
+from tfllm.learning import optimizers
+from tfllm.tasks import Task
 from tfllm.tasks.batches import distribute
-from tfllm.training import optimizers
-from tfllm.training.callbacks import Checkpointing, Evaluation, ProgressBar
+from tfllm.training.callbacks import (
+    Checkpointing,
+    Evaluation,
+    ProgressBar,
+    StepCallback,
+)
 from tfllm.training.checkpoints import Checkpoints, Progress
 from tfllm.training.distribution import Workers
-from tfllm.training.schedules import ScheduleConfig, steps_of
 from tfllm.training.stop_signals import StopSignals
+from tfllm.training.trainer_config import TrainerConfig
 
 logger = logging.getLogger(__name__)
 
-# Returns the metrics on held-out data. Before each batch it calls what it is
-# given, which raises to break it off.
+# Returns the figures on held-out data. It calls its argument before each batch;
+# that may raise to stop the evaluation.
 Evaluate = Callable[[Callable[[], None]], dict[str, float]]
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainerConfig:
-    """Settings of a run.
-
-    Attributes:
-        model_dir: Folder of the run.
-        batch_size: Examples of a global batch.
-        schedule: Learning rate; its `total_steps` are those of the run.
-        optimizer: OptimizerConfig.
-        accumulation_steps: Micro-batches per batch and replica.
-        l1: Factor of the L1 penalty.
-        l2: Factor of the L2 penalty.
-        r_drop: Factor of the divergence of two passes.
-        adversarial: How to shift the token embeddings, or None.
-        layer_decay: Factor of the rate from a layer to the one below.
-        freeze: Parts of the model that do not learn.
-        jit_compile: Compile the steps with XLA.
-        log_every: Steps between two reports.
-        eval_every: Steps between two evaluations, or below 1 the fraction
-            of the steps of the run.
-        checkpoint_every: Steps between two checkpoints, or the fraction.
-        keep_checkpoints: Newest checkpoints to keep.
-        best_metric: Metric that selects the model to keep; empty for the
-            last one.
-        early_stopping_patience: Evaluations without gain before stopping;
-            0 for never.
-    """
-
-    model_dir: str
-    batch_size: int
-    schedule: ScheduleConfig
-    optimizer: optimizers.OptimizerConfig
-    accumulation_steps: int = 1
-    l1: float = 0.0
-    l2: float = 0.0
-    r_drop: float = 0.0
-    adversarial: Adversarial | None = None
-    layer_decay: float = 1.0
-    freeze: str = ""
-    jit_compile: bool = False
-    log_every: int = 20
-    eval_every: float = 500
-    checkpoint_every: float = 500
-    keep_checkpoints: int = 2
-    best_metric: str = ""
-    early_stopping_patience: int = 0
-
-    def __post_init__(self) -> None:
-        """Validates the fields."""
-        for name in ("log_every", "keep_checkpoints"):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"`{name}` must be at least 1. "
-                    f"Received: {getattr(self, name)}"
-                )
-        for name in ("eval_every", "checkpoint_every"):
-            if getattr(self, name) <= 0:
-                raise ValueError(
-                    f"`{name}` must be positive: steps, or below 1 their "
-                    f"fraction. Received: {getattr(self, name)}"
-                )
-
-    @property
-    def total_steps(self) -> int:
-        """Optimizer steps of the run."""
-        return self.schedule.total_steps
-
-    def steps_between(self, every: float) -> int:
-        """Returns the steps that `eval_every` or `checkpoint_every` says."""
-        return max(steps_of(every, self.total_steps), 1)
-
-
-@dataclasses.dataclass(frozen=True)
 class RunResult:
-    """How a run ended.
+    """Result of a run.
 
     Attributes:
-        steps: Optimizer steps done.
-        seconds: Time in training, over all restarts.
-        train: The last report: means and rates since the one before.
-        evaluation: Metrics of the last evaluation, after the last step.
-        best_step: Step of the best evaluation, 0 without one.
-        best_evaluation: Its metrics.
-        already_finished: Nothing was left to do.
+        steps: Number of optimizer steps.
+        seconds: Training time in seconds, over all restarts.
+        train: Last report: means and rates since the report before.
+        evaluation: Figures of the last evaluation, after the last step.
+        best_step: Step of the best evaluation; 0 without one.
+        best_evaluation: Figures of the best evaluation.
+        already_finished: Whether the run had ended before.
     """
 
     steps: int
@@ -122,16 +53,30 @@ class RunResult:
     already_finished: bool
 
 
+class Callbacks(NamedTuple):
+    """The callbacks of a run, in the order of their calls.
+
+    The order matters: a checkpoint contains the evaluation at its step.
+    """
+
+    progress_bar: ProgressBar
+    evaluation: Evaluation | None
+    checkpointing: Checkpointing
+
+    def present(self) -> list[StepCallback]:
+        """Returns the callbacks that the run has."""
+        return [callback for callback in self if callback is not None]
+
+
 class Terminated(Exception):
-    """A signal ended the run; its state is saved.
+    """A signal stopped the run; its state is saved.
 
     Args:
-        number: The signal.
-        step: Steps that are saved.
+        number: Number of the signal.
+        step: Last step that is saved.
     """
 
     def __init__(self, number: int, step: int) -> None:
-        """See the class."""
         super().__init__(
             f"stopped by {signal.Signals(number).name} after step {step}; "
             "the same command resumes"
@@ -139,24 +84,18 @@ class Terminated(Exception):
         self.number = number
 
 
-def compile_task(task: keras.Model, config: TrainerConfig) -> None:
-    """Gives the task its optimizer."""
+def compile_task(task: Task, config: TrainerConfig) -> None:
+    """Compiles a task with the optimizer and the settings of a run."""
     with task.distribute_strategy.scope():
         task.compile(
             optimizers.create(config.optimizer, config.schedule),
-            accumulation_steps=config.accumulation_steps,
-            l1=config.l1,
-            l2=config.l2,
-            r_drop=config.r_drop,
-            adversarial=config.adversarial,
-            layer_decay=config.layer_decay,
-            freeze=config.freeze,
+            **vars(config.settings),
             jit_compile=config.jit_compile,
         )
 
 
 def train(
-    task: keras.Model,
+    task: Task,
     config: TrainerConfig,
     data: Data,
     evaluate: Evaluate | None,
@@ -165,22 +104,22 @@ def train(
     """Trains a task, from the newest checkpoint if there is one.
 
     Args:
-        task: Compiled by `compile_task`.
+        task: Task, compiled by `compile_task`.
         config: TrainerConfig.
-        data: Batches by step.
-        evaluate: Returns the metrics on held-out data, see `Evaluate`; None
-            for no evaluation. `best_metric` is one of them.
+        data: Training data.
+        evaluate: Returns the figures on held-out data, see `Evaluate`; None
+            for no evaluation. They include `best_metric`.
         save_best: Writes the model folder of the best model.
 
     Returns:
         RunResult. The task has the last weights.
 
     Raises:
-        Terminated: SIGTERM or SIGINT came; the state is on disk.
+        Terminated: SIGTERM or SIGINT stopped the run; its state is saved.
         FloatingPointError: The loss is not finite.
-        OSError: A checkpoint could not be written.
-        ConnectionError: Another worker is gone.
-        ValueError: The workers do not see one `model_dir`.
+        OSError: A checkpoint cannot be written.
+        WorkerLost: Another worker ended or does not answer.
+        ValueError: The workers do not share one `model_dir`.
     """
     workers = Workers(task.distribute_strategy)
     checkpoints = _restore(task, config, workers)
@@ -198,12 +137,12 @@ def train(
                 if not progress.evaluation_pending:
                     _fit(task, config, data, progress, callbacks)
         except BaseException:
-            # Keras does not tell the callbacks of a failure.
-            for callback in callbacks:
+            # Keras does not call the callbacks after a failure.
+            for callback in callbacks.present():
                 callback.on_train_end()
             raise
         finally:
-            # Before a second signal can end the process.
+            # A second signal could end the process before.
             checkpoints.wait()
     if signals.number and (
         progress.step < config.total_steps or progress.evaluation_pending
@@ -213,24 +152,24 @@ def train(
 
 
 def _repeat_evaluation(
-    task: keras.Model, callbacks: list[Any], checkpoints: Checkpoints
+    task: Task, callbacks: Callbacks, checkpoints: Checkpoints
 ) -> None:
-    """Does the evaluation that a stop broke off, and saves what it found."""
-    bar, evaluation, _ = callbacks
-    for callback in (bar, evaluation):
+    """Repeats an evaluation that was stopped, and saves its figures."""
+    assert callbacks.evaluation is not None
+    for callback in (callbacks.progress_bar, callbacks.evaluation):
         callback.set_model(task)
-    evaluation.repeat()
+    callbacks.evaluation.repeat()
     checkpoints.save()
 
 
 def _fit(
-    task: keras.Model,
+    task: Task,
     config: TrainerConfig,
     data: Data,
     progress: Progress,
-    callbacks: list[Any],
+    callbacks: Callbacks,
 ) -> None:
-    """Does the steps that are left."""
+    """Runs the remaining steps."""
     if _is_over(config, progress):
         return
     task.fit(
@@ -239,20 +178,20 @@ def _fit(
         epochs=1,
         verbose=0,
         shuffle=False,
-        callbacks=callbacks,
+        callbacks=callbacks.present(),
     )
 
 
 def _restore(
-    task: keras.Model, config: TrainerConfig, workers: Workers
+    task: Task, config: TrainerConfig, workers: Workers
 ) -> Checkpoints:
-    """Returns the checkpoints of a run, the newest of them restored."""
+    """Opens the checkpoints of a run and restores the newest one."""
     folder = os.path.join(config.model_dir, "checkpoints")
     with workers.chief_first():
         checkpoints = Checkpoints(
             folder, task, config.keep_checkpoints, writes=workers.is_chief
         )
-        found = checkpoints.restore()
+        is_restored = checkpoints.restore()
     step = checkpoints.progress.step
     if not workers.agree(step):
         raise ValueError(
@@ -260,13 +199,13 @@ def _restore(
             "folder that they share. Received: workers at different steps, "
             f"this one at {step}"
         )
-    if found:
+    if is_restored:
         logger.info("Resuming after step %d.", step)
     return checkpoints
 
 
 def _result(progress: Progress, already_finished: bool) -> RunResult:
-    """Returns how a run ended, from what its checkpoint holds."""
+    """Returns the result of a run from its progress."""
     return RunResult(
         progress.step,
         progress.seconds,
@@ -279,7 +218,12 @@ def _result(progress: Progress, already_finished: bool) -> RunResult:
 
 
 def check_metric(name: str, names: Sequence[str]) -> None:
-    """Raises ValueError unless a metric is empty or one that is measured."""
+    """Raises ValueError for a `best_metric` that is not measured.
+
+    Args:
+        name: Name of the metric; may be empty.
+        names: Names of the metrics of an evaluation.
+    """
     names = sorted(names)
     if name and name not in names:
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
@@ -290,7 +234,7 @@ def check_metric(name: str, names: Sequence[str]) -> None:
 
 
 def _is_over(config: TrainerConfig, progress: Progress) -> bool:
-    """Returns whether nothing is left to do: all steps, or patience ended."""
+    """Returns whether the run is complete: all steps done, or stopped early."""
     if progress.evaluation_pending:
         return False
     patience = config.early_stopping_patience
@@ -306,11 +250,8 @@ def _callbacks(
     save_best: Callable[[], None],
     workers: Workers,
     signals: StopSignals,
-) -> list[Any]:
-    """Returns ProgressBar, Evaluation (where there is one), Checkpointing.
-
-    In this order: a checkpoint holds what the evaluation at its step found.
-    """
+) -> Callbacks:
+    """Creates the callbacks of a run."""
     start = checkpoints.progress.step
     log_dir = os.path.join(config.model_dir, "logs")
     if not workers.is_chief:
@@ -323,35 +264,30 @@ def _callbacks(
         checkpoints,
         log_dir,
     )
-    callbacks: list[Any] = [bar]
+    evaluation = None
     if evaluate is not None:
 
-        def evaluate_aside() -> dict[str, float]:
+        def evaluate_untimed() -> dict[str, float]:
             with bar.excluded():
                 return evaluate(signals.check)
 
-        callbacks.append(
-            Evaluation(
-                start,
-                config.total_steps,
-                config.steps_between(config.eval_every),
-                evaluate_aside,
-                config.best_metric or "loss",
-                config.early_stopping_patience,
-                checkpoints,
-                save_best
-                if config.best_metric and workers.is_chief
-                else lambda: None,
-                log_dir,
-            )
-        )
-    callbacks.append(
-        Checkpointing(
+        saves_best = config.best_metric and workers.is_chief
+        evaluation = Evaluation(
             start,
             config.total_steps,
-            config.steps_between(config.checkpoint_every),
+            config.steps_between(config.eval_every),
+            evaluate_untimed,
+            config.best_metric or "loss",
+            config.early_stopping_patience,
             checkpoints,
-            signals,
+            save_best if saves_best else lambda: None,
+            log_dir,
         )
+    checkpointing = Checkpointing(
+        start,
+        config.total_steps,
+        config.steps_between(config.checkpoint_every),
+        checkpoints,
+        signals,
     )
-    return callbacks
+    return Callbacks(bar, evaluation, checkpointing)

@@ -1,4 +1,4 @@
-"""The batch that every side trains on, the prompts that every one continues."""
+"""The training batch and the prompts that all sides share."""
 
 import numpy as np
 
@@ -10,10 +10,10 @@ FIRST_WORD_ID = 1000
 
 
 def make_batch(work: Work) -> dict[str, np.ndarray]:
-    """Makes sentence pairs of random words, as full as a batch can be.
+    """Makes sentence pairs of random words, without padding.
 
     Args:
-        work: gives the shapes and the seed.
+        work: Gives the shapes and the seed.
 
     Returns:
         token_ids, segment_ids, padding_mask int32 [B, T];
@@ -53,11 +53,11 @@ def make_tokens(work: Work) -> np.ndarray:
     """Makes random tokens for a causal model.
 
     Args:
-        work: gives the shapes and the seed.
+        work: Gives the shapes and the seed.
 
     Returns:
-        int32 [B, T + 1] for a training step, inputs and the labels one to
-        the right; [B, T] prompts for a generation.
+        int32 [B, T + 1] for a training step: inputs, and labels shifted by
+        one. int32 [B, T] prompts for a generation.
     """
     rng = np.random.default_rng(work.seed)
     length = work.seq_length + (work.kind == "clm")

@@ -1,9 +1,9 @@
-"""Pretraining examples made from text: speed, and memory as text grows.
+"""Measures speed and memory of making pretraining examples from text.
 
-Both tools get the same lines and vocabulary, ten passes, 128 tokens, 20
-masked slots, next-sentence pairs. Each runs on a tenth of the text and on all
-of it. The rate is the difference of the two runs, examples by CPU seconds:
-so start-up does not count, nor does a second core count as speed.
+Both tools get the same lines and vocabulary, ten passes, 128 tokens, 20 masked
+slots and next-sentence pairs. Each runs on a tenth of the text and on the whole
+text. The rate is the difference of the two runs, in examples per CPU second, so
+that neither start-up nor a second core counts.
 """
 
 import dataclasses
@@ -29,15 +29,15 @@ _MIB = 2**20
 
 
 @dataclasses.dataclass(frozen=True)
-class DataConfig:
-    """What text to prepare and with what.
+class MaskedDataConfig:
+    """Config of the work prepare_data.
 
     Args:
-        text: globs of plain text files.
-        tokenizer: folder or file of a WordPiece vocabulary; one is trained
-            on the text when empty.
-        threads: cores that may be used.
-        timeout: seconds per process.
+        text: Globs of plain text files.
+        tokenizer: Folder or file of a WordPiece vocabulary; empty to train one
+            on the text.
+        threads: Cores that may be used.
+        timeout: Timeout of a process in seconds.
     """
 
     text: tuple[str, ...]
@@ -47,14 +47,14 @@ class DataConfig:
 
 
 def measure(
-    interpreters: dict[str, str | SideError], config: DataConfig
+    interpreters: dict[str, str | SideError], config: MaskedDataConfig
 ) -> tables.Table:
     """Runs both tools at 1x and 10x the text.
 
     Args:
-        interpreters: side -> its Python, or why there is none; of the peers
-            only `official` has such a tool.
-        config: what to prepare.
+        interpreters: Side -> its Python, or the reason why it has none. Only
+            tfllm and `official` have such a tool.
+        config: Config of the work.
     """
     table = tables.Table(
         title="Pretraining examples from text, one process, dupe factor 10",
@@ -118,7 +118,7 @@ def _cost(
     interpreter: str | SideError,
     text: pathlib.Path,
     vocabulary: pathlib.Path,
-    config: DataConfig,
+    config: MaskedDataConfig,
 ) -> dict[str, float]:
     if isinstance(interpreter, SideError):
         raise interpreter
@@ -245,10 +245,10 @@ def _join(documents: Iterable[Sequence[str]]) -> str:
 
 
 def split_documents(text: str) -> Iterator[list[str]]:
-    """Cuts a book into documents of some paragraphs, a sentence per line.
+    """Splits a book into documents of 20 paragraphs, a sentence per line.
 
     Args:
-        text: paragraphs divided by blank lines, lines wrapped or not.
+        text: Paragraphs separated by blank lines; lines may be wrapped.
     """
     paragraphs = [
         " ".join(paragraph.split())

@@ -1,4 +1,4 @@
-"""One virtual environment per side, made when it is missing."""
+"""Creates a virtual environment for each side."""
 
 import json
 import os
@@ -19,24 +19,28 @@ _INSTALL_TIMEOUT_SECONDS = 1800
 def ensure(spec: SideSpec, env_dir: pathlib.Path) -> str:
     """Returns the interpreter of a side's environment.
 
-    The environment is made anew when it was never finished or when the
-    side's requirements changed.
+    The environment is created again if it is incomplete or if the side's
+    requirements changed.
 
     Args:
-        spec: the side.
-        env_dir: folder of all environments.
+        spec: The side.
+        env_dir: Folder of all environments.
 
     Returns:
         Path of the environment's Python.
 
     Raises:
-        SideError: if the installation fails.
+        SideError: The installation fails.
     """
     folder = env_dir / spec.name
     python = folder / "bin" / "python"
     marker = folder / _MARKER
-    wanted = json.dumps(_fingerprint(spec), indent=1)
-    if marker.exists() and marker.read_text() == wanted and python.exists():
+    fingerprint = json.dumps(_fingerprint(spec), indent=1)
+    if (
+        marker.exists()
+        and marker.read_text() == fingerprint
+        and python.exists()
+    ):
         return str(python)
     print(f"{spec.name}: making {folder}", file=sys.stderr, flush=True)
     shutil.rmtree(folder, ignore_errors=True)
@@ -46,12 +50,12 @@ def ensure(spec: SideSpec, env_dir: pathlib.Path) -> str:
         spec,
         [str(python), "-m", "pip", "install", "--quiet", *spec.requirements],
     )
-    marker.write_text(wanted)
+    marker.write_text(fingerprint)
     return str(python)
 
 
 def _fingerprint(spec: SideSpec) -> dict[str, str]:
-    """What an environment is made from, to notice when that changes."""
+    """Returns the requirements of an environment, to detect changes."""
     setup = REPOSITORY / "setup.py"
     editable = "--editable" in spec.requirements
     return {
@@ -87,7 +91,7 @@ def child_environment(threads: int) -> dict[str, str]:
     """Returns the environment variables of every measured process.
 
     Args:
-        threads: cores that each side may use.
+        threads: Cores that each side may use.
     """
     dropped = ("PYTHONPATH", "TF_USE_LEGACY_KERAS", "KERAS_BACKEND")
     return {
@@ -103,12 +107,12 @@ def run_to_end(command: Sequence[str], threads: int, timeout: float) -> None:
     """Runs a command in the repository.
 
     Args:
-        command: the command.
-        threads: cores that it may use.
-        timeout: seconds that it may take.
+        command: Command to run.
+        threads: Cores that it may use.
+        timeout: Timeout in seconds.
 
     Raises:
-        SideError: if it takes longer, or fails.
+        SideError: The command fails or times out.
     """
     with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
         process = subprocess.Popen(

@@ -1,11 +1,11 @@
-"""Fine-tuning on short texts, with the input that each side's users have.
+"""Measures fine-tuning on short texts, with each library's input pipeline.
 
-A step holds all of it: the next texts, tokens and padding, forward, backward,
-clip and update. tfllm and Transformers tokenize all texts before the first
-step, KerasHub those of each batch in its input pipeline. What differs most is
-how much padding is computed: batches of about one length; random batches,
-padded to their longest text; all texts padded to one length. `grouped` is
-Transformers with its sampler by length, which is off by default there.
+A step includes the next texts, tokens and padding, forward, backward, clipping
+and update. tfllm and Transformers tokenize all texts before the first step,
+KerasHub tokenizes each batch in its input pipeline. The main difference is the
+padding: tfllm makes batches of about one length, Transformers pads random
+batches to their longest text, KerasHub pads all texts to one length. `grouped`
+is Transformers with its sampler by length, which is off by default.
 """
 
 import dataclasses
@@ -34,12 +34,12 @@ GROUPED = "grouped"
 
 @dataclasses.dataclass(frozen=True)
 class TextConfig:
-    """What to fine-tune on.
+    """Config of the work minilm_finetune.
 
     Args:
-        labelled_text: file with `label TAB text` in each line.
-        tokenizer: folder or file of a WordPiece vocabulary; one is trained
-            on the texts when empty.
+        labelled_text: File with `label TAB text` in each line.
+        tokenizer: Folder or file of a WordPiece vocabulary; empty to train one
+            on the texts.
     """
 
     labelled_text: str
@@ -52,13 +52,13 @@ def measure(
     config: TextConfig,
     turns: TurnsConfig,
 ) -> tables.Table:
-    """Lets the sides fine-tune in turns.
+    """Measures fine-tuning of the sides in turns.
 
     Args:
-        specs: the sides.
-        interpreters: side -> its Python, or why there is none.
-        config: the texts.
-        turns: how steps are measured.
+        specs: The sides.
+        interpreters: Side -> its Python, or the reason why it has none.
+        config: Config of the work.
+        turns: How steps are measured.
     """
     chosen = _specs(specs)
     with tempfile.TemporaryDirectory() as folder:
@@ -94,13 +94,13 @@ def measure(
 
 
 def _specs(specs: Sequence[SideSpec]) -> list[SideSpec]:
-    """Returns the sides, and `grouped` beside Transformers."""
+    """Returns the sides that fine-tune, with `grouped` after Transformers."""
     chosen = []
     for spec in specs:
         if WORK.kind not in spec.kinds:
             continue
         if spec.name == OURS and len(spec.variants) > 1:
-            # XLA would compile the step for each width.
+            # XLA would compile the step again for each width.
             spec = dataclasses.replace(spec, variants=("no_jit",))
         chosen.append(spec)
         if spec.name == "transformers":

@@ -1,4 +1,4 @@
-"""Asks a server, one request after the other or with several clients."""
+"""Measures latency and throughput of a server."""
 
 import concurrent.futures
 import http.client
@@ -15,30 +15,29 @@ class Client(http.client.HTTPConnection):
     """A connection that stays open.
 
     Args:
-        port: Of the server, on this machine.
-        timeout: Seconds that an answer may take.
+        port: Port of the server on this machine.
+        timeout: Timeout of an answer in seconds.
     """
 
     def __init__(self, port: int, timeout: float) -> None:
-        """See the class."""
         super().__init__(HOST, port, timeout=timeout)
 
     def connect(self) -> None:
-        """Connects; bodies are sent at once, not after the head was seen."""
+        """Connects; head and body of a request are sent without delay."""
         super().connect()
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def ask(self, path: str, body: Any = None) -> Any:
-        """Returns the JSON of a page, or of the answer to a body.
+        """Returns a JSON answer; POSTs `body` as JSON, if there is one.
 
         Raises:
-            RuntimeError: The server refuses.
-            OSError: It does not answer.
+            RuntimeError: The status is not 200.
+            OSError: The server does not answer.
         """
         return json.loads(self.read(path, body))
 
     def read(self, path: str, body: Any = None) -> bytes:
-        """Returns a page, or the answer to a body that is sent as JSON."""
+        """Returns the content of an answer; see `ask`."""
         self.request(
             "GET" if body is None else "POST",
             path,
@@ -58,22 +57,22 @@ Ask = Callable[[Client, str], Any]
 def latencies(
     client: Client, ask: Ask, texts: Sequence[str], seconds: float
 ) -> list[float]:
-    """Returns the seconds of requests, one after the other.
+    """Returns the seconds of each request, sent one at a time.
 
     Args:
-        client: Asks.
+        client: Connection to the server.
         ask: Sends a text.
-        texts: In turns; at least one is sent.
-        seconds: How long to go on.
+        texts: Texts, sent in turns.
+        seconds: Seconds to send requests; at least one is sent.
     """
-    found: list[float] = []
+    measured: list[float] = []
     end = time.perf_counter() + seconds
-    while not found or time.perf_counter() < end:
-        text = texts[len(found) % len(texts)]
+    while not measured or time.perf_counter() < end:
+        text = texts[len(measured) % len(texts)]
         began = time.perf_counter()
         ask(client, text)
-        found.append(time.perf_counter() - began)
-    return found
+        measured.append(time.perf_counter() - began)
+    return measured
 
 
 def throughput(
@@ -84,18 +83,18 @@ def throughput(
     seconds: float,
     timeout: float,
 ) -> float:
-    """Returns requests per second of clients that ask without a pause.
+    """Returns requests per second of clients that send without a pause.
 
-    Requests count that are answered between the first moment and the last;
-    those that are under way at either end make up for each other.
+    It counts the requests that are answered within the period; unfinished
+    requests at its beginning and end cancel out.
 
     Args:
-        port: Of the server.
+        port: Port of the server.
         ask: Sends a text.
-        texts: Each client begins at another one.
-        clients: How many.
-        seconds: How long to count, after a start that does not count.
-        timeout: Seconds that an answer may take.
+        texts: Texts; each client begins with another one.
+        clients: Number of clients.
+        seconds: Length of the period, which follows a warm-up.
+        timeout: Timeout of an answer in seconds.
     """
     begin = time.perf_counter() + min(seconds / 4, 2.0)
     end = begin + seconds

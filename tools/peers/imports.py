@@ -1,4 +1,4 @@
-"""How long `import tfllm` takes, and what it must not load."""
+"""Measures the time of `import tfllm`, and checks what it loads."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ from tools.peers.worker import SideError, last_lines
 
 FORBIDDEN = ("tf_keras", "official", "torch", "keras_hub")
 BASELINE = "import tensorflow, keras"
-# The package alone may import nothing; the second is what training needs.
+# `import tfllm` loads nothing heavy; the last one is what training needs.
 STATEMENTS = (
     BASELINE,
     f"import {OURS}",
@@ -31,13 +31,13 @@ print(json.dumps({{"seconds": seconds, "loaded": loaded}}))
 def measure(
     interpreter: str | SideError, repeats: int, threads: int, timeout: float
 ) -> tables.Table:
-    """Imports in fresh processes, the two statements in turns.
+    """Times the import statements in fresh processes, in turns.
 
     Args:
-        interpreter: tfllm's Python, or why there is none.
-        repeats: processes per statement, after one that fills the caches.
-        threads: cores that may be used.
-        timeout: seconds per process.
+        interpreter: Python of tfllm, or the reason why it has none.
+        repeats: Processes per statement, after one that fills the caches.
+        threads: Cores that may be used.
+        timeout: Timeout of a process in seconds.
     """
     seconds: dict[str, list[float]] = {name: [] for name in STATEMENTS}
     errors: dict[str, str] = {}

@@ -1,7 +1,7 @@
 """KerasHub's BERT and GPT-2 on Keras 3 with the TensorFlow backend.
 
-Variants: `auto`, `jit`, `no_jit`, the three values of `jit_compile`. There is
-no next-sentence head in KerasHub, so its step is less work than the others'.
+Variants: `auto`, `jit`, `no_jit`, the three values of `jit_compile`. KerasHub
+has no next-sentence head, so its step is less work than that of the others.
 """
 
 import os
@@ -15,7 +15,7 @@ _JIT_COMPILE = {"auto": "auto", "jit": True, "no_jit": False}
 
 
 class KerasHubSide:
-    """Calls what `fit` and `generate` call, without those around it."""
+    """Calls the compiled functions that `fit` and `generate` call."""
 
     def load(self) -> dict[str, str]:
         """Imports keras_hub."""
@@ -69,9 +69,9 @@ class KerasHubSide:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
         task.compile(
             optimizer=optimizer,
-            # Accuracy is no part of the step that is compared.
+            # Accuracy is not part of the compared step.
             weighted_metrics=[],
-            # As the classes for it have it by default.
+            # The default loss of the task classes.
             loss=self.keras.losses.SparseCategoricalCrossentropy(
                 from_logits=True
             ),
@@ -108,7 +108,7 @@ class KerasHubSide:
         )
 
     def _make_text_iterator(self, work: Work, preprocessor: Any) -> Any:
-        """Returns batches as the `fit` of a task with a preprocessor has."""
+        """Returns batches as `fit` makes them with a preprocessor."""
         read, labels = texts.read(work.text)
         dataset = self.tf.data.Dataset.from_tensor_slices((read, labels))
         return iter(
@@ -158,7 +158,7 @@ class KerasHubSide:
         self._step = step
 
     def step(self) -> float:
-        """One call of Keras' own train function, or of `generate`'s."""
+        """Calls Keras' train function, or the generate function."""
         return self._step()
 
 

@@ -1,9 +1,9 @@
-"""Runs one command and prints what it cost, as a line of JSON.
+"""Runs a command and writes its time and peak memory as JSON.
 
     python -m tools.peers.measured OUT.json COMMAND...
 
-A process of its own, because the peak memory that the kernel reports for a
-child starts from that of the process it was forked from: this one is small.
+A separate, small process, because the kernel's peak memory of a child starts at
+the memory of the process that it was forked from.
 """
 
 import json
@@ -18,7 +18,7 @@ def main(arguments: list[str]) -> int:
     """Runs the command.
 
     Args:
-        arguments: path of the report, then the command.
+        arguments: Path of the report, then the command.
 
     Returns:
         The command's exit status.

@@ -122,7 +122,7 @@ class OfficialSide:
         }
 
     def step(self) -> float:
-        """One call of the compiled step."""
+        """Calls the compiled step."""
         return float(self.train_step(self.batch))
 
 

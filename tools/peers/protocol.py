@@ -1,4 +1,4 @@
-"""What the benchmark and its workers say to each other.
+"""Protocol between the benchmark and its workers.
 
 A worker is one library in its own interpreter. It reads one JSON object per
 line from standard input and answers each with one line on standard output:
@@ -13,8 +13,8 @@ line from standard input and answers each with one line on standard output:
     {"command": "quit"}
 
 An answer is `{"ok": true, "result": ...}` or `{"ok": false, "error": ...}`.
-This module imports the standard library alone, since every environment loads
-it before the import of its library is timed.
+This module imports only the standard library: each environment loads it before
+the import of its library is timed.
 """
 
 import dataclasses
@@ -30,32 +30,32 @@ from typing import Any, Protocol, TextIO
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """What is repeated: a step, or a generation; the same for every side.
+    """Model and batch of a step or a generation, the same for all sides.
 
     Args:
-        name: shown in the tables.
-        kind: "mlm", a pretraining step of BERT; "clm", one of GPT-2;
-            "finetune", one of BERT on labelled texts; or "generate", greedy
-            continuations by GPT-2.
-        vocab_size: rows of the word embedding.
-        hidden_size: width of the model.
+        name: Name in the tables.
+        kind: "mlm", a pretraining step of BERT; "clm", a training step of
+            GPT-2; "finetune", a step of BERT on labelled texts; "generate",
+            greedy generation by GPT-2.
+        vocab_size: Rows of the word embedding.
+        hidden_size: Width of the model.
         num_layers: Transformer blocks.
-        num_heads: attention heads per block.
-        intermediate_size: width of the feed-forward layer.
-        max_position_embeddings: rows of the position embedding.
-        batch_size: examples per step.
-        seq_length: tokens per example or prompt, all of them real; of the
-            longest text ("finetune").
-        num_masked: masked slots per example, all of them used ("mlm").
-        new_tokens: tokens generated per prompt ("generate").
-        text: path of the labelled texts ("finetune").
-        vocabulary: path of a vocab.txt of BERT ("finetune").
-        dropout: rate of every dropout in the model.
-        learning_rate: constant rate of AdamW.
-        weight_decay: of every weight but biases and layer norms.
-        clip_norm: global gradient norm.
-        seed: of the batch and the initial weights.
-        threads: cores that a side may use.
+        num_heads: Attention heads per block.
+        intermediate_size: Width of the feed-forward layer.
+        max_position_embeddings: Rows of the position embedding.
+        batch_size: Examples per step.
+        seq_length: Tokens per example or prompt, without padding; for
+            "finetune" the most tokens of a text.
+        num_masked: Masked slots per example, all of them used ("mlm").
+        new_tokens: Tokens generated per prompt ("generate").
+        text: Path of the labelled texts ("finetune").
+        vocabulary: Path of a vocab.txt of BERT ("finetune").
+        dropout: Rate of every dropout in the model.
+        learning_rate: Constant learning rate of AdamW.
+        weight_decay: Decay of all weights except biases and layer norms.
+        clip_norm: Limit of the global gradient norm.
+        seed: Seed of the batch and the initial weights.
+        threads: Cores that a side may use.
     """
 
     name: str
@@ -81,23 +81,23 @@ class Work:
 
 
 class Side(Protocol):
-    """What a side file gives to `serve`."""
+    """A library in the benchmark; side files pass one to `serve`."""
 
     def load(self) -> dict[str, str]:
-        """Imports the library; returns the versions of what it loaded."""
+        """Imports the library; returns names and versions of packages."""
 
     def build(self, work: Work, variant: str) -> str:
         """Makes model, optimizer and batch; returns a note for the table."""
 
     def step(self) -> float:
-        """Takes one whole step; returns its loss, or tokens generated."""
+        """Runs a step; returns its loss, or the number of new tokens."""
 
 
 def peak_rss_bytes() -> int:
-    """The most memory this process held since it began.
+    """Returns the peak memory of this process.
 
-    `ru_maxrss` survives exec and so can show the parent's memory; Linux'
-    VmHWM does not, and is read where there is one.
+    `ru_maxrss` survives exec and may show the parent's memory, so VmHWM is read
+    instead on Linux.
     """
     try:
         with open("/proc/self/status", encoding="ascii") as status:
@@ -111,7 +111,7 @@ def peak_rss_bytes() -> int:
 
 
 class _Session:
-    """Carries out the commands of one benchmark on one side."""
+    """Runs the commands of a benchmark on one side."""
 
     def __init__(self, side: Side) -> None:
         self.side = side
@@ -152,7 +152,7 @@ class _Session:
 
 
 def _claim_standard_output() -> TextIO:
-    """Keeps standard output for answers; prints of a library go to stderr."""
+    """Reserves standard output for answers; other prints go to stderr."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
     return answers
@@ -162,7 +162,7 @@ def serve(make_side: Callable[[], Side]) -> None:
     """Answers the benchmark's commands until `quit` or the end of input.
 
     Args:
-        make_side: makes the side; it must not import its library yet.
+        make_side: Creates the side, without importing its library.
     """
     answers = _claim_standard_output()
     session = _Session(make_side())
@@ -175,8 +175,7 @@ def serve(make_side: Callable[[], Side]) -> None:
             result = getattr(session, command)(**message)
             answer: dict[str, Any] = {"ok": True, "result": result}
         except Exception as error:
-            # The worker is the boundary: whatever a library raises has to
-            # reach the table as that side's failure.
+            # Any error of a library becomes the failure of its side.
             traceback.print_exc()
             answer = {"ok": False, "error": f"{type(error).__name__}: {error}"}
         answers.write(json.dumps(answer) + "\n")

@@ -1,4 +1,4 @@
-"""The recipe of a run as plain data, for a library that knows no tfllm."""
+"""Turns the config of a run into plain data for another library."""
 
 import dataclasses
 from typing import Any
@@ -6,14 +6,15 @@ from typing import Any
 import numpy as np
 
 from tfllm.data.labelled.batches import open_labelled_data
-from tfllm.data.labelled.config import QUESTION_STRIDE, LabelledDataConfig
+from tfllm.data.labelled.config import LabelledDataConfig
+from tfllm.data.labelled.kinds import QUESTION_STRIDE
 from tfllm.data.labelled.records.record import Record
 from tfllm.evaluation import metrics, squad
-from tfllm.evaluation.entities import entity_metrics
-from tfllm.run_config import RunConfig
+from tfllm.evaluation.entity_figures import entity_metrics
+from tfllm.runs.run_config import RunConfig
 from tfllm.tokenizers import load_tokenizer
 
-# Task -> the figures that are compared; the tasks that there are.
+# Task -> figures to compare. Other tasks cannot be compared.
 FIGURES = {
     "classification": ("accuracy", "macro_f1"),
     "regression": ("spearman", "pearson"),
@@ -21,8 +22,8 @@ FIGURES = {
     "tagging": ("f1", "precision", "recall"),
     "question_answering": ("f1", "exact_match"),
 }
-# What the other side has not; these stay at their defaults.
-_LEFT_OUT = (
+# Settings that the other library lacks; they must be at their defaults.
+_UNSUPPORTED = (
     "model",
     "tokenizer",
     "dropout",
@@ -39,83 +40,87 @@ _LEFT_OUT = (
     "best_metric",
     "early_stopping_patience",
     "pad_to_max",
+    "final_learning_rate",
+    "decay_steps",
 )
 _PRECISIONS = ("float32", "mixed_bfloat16")
 _EQUAL = {"optimizer": "adamw", "schedule": "linear", "pooling": "mean"}
 
 
 def from_run(config: RunConfig) -> dict[str, Any]:
-    """Returns records and settings as JSON holds them.
+    """Returns records and settings of a run as JSON values.
 
     Args:
-        config: Of a task in FIGURES, from a folder of BERT.
+        config: Config of a task in FIGURES, initialized from a BERT folder.
 
     Raises:
-        ValueError: It is another one, or a setting has no counterpart.
+        ValueError: The task or a setting cannot be compared.
     """
-    _check(config)
-    tokenizer = load_tokenizer(config.init_from)
-    data_config = config.data()
+    _check_comparable(config)
+    tokenizer = load_tokenizer(config.model.init_from)
+    data_config = config.data_config()
     held_out_config = config.evaluation_data()
     assert isinstance(data_config, LabelledDataConfig)
     assert isinstance(held_out_config, LabelledDataConfig)
-    data = open_labelled_data(config.train_files, tokenizer, data_config)
+    data = open_labelled_data(config.data.train_files, tokenizer, data_config)
     held_out = open_labelled_data(
-        config.eval_files,
+        config.data.eval_files,
         tokenizer,
         dataclasses.replace(held_out_config, labels=data.labels),
         "eval_files",
     )
-    trainer = config.trainer(
-        config.train_steps or data.steps(config.epochs or 1.0)
+    trainer = config.trainer_config(
+        config.schedule.train_steps or data.steps(config.schedule.epochs or 1.0)
     )
+    optimizer = trainer.optimizer.options
     return {
         "task": config.task,
-        "init_from": config.init_from,
+        "init_from": config.model.init_from,
         "seed": config.seed,
-        "seq_length": config.seq_length,
-        "stride": config.stride or QUESTION_STRIDE,
-        "question_length": config.question_length,
-        "label_scale": config.label_scale,
-        "batch_size": config.batch_size,
+        "seq_length": config.data.seq_length,
+        "stride": config.labelled.stride or QUESTION_STRIDE,
+        "question_length": config.labelled.question_length,
+        "label_scale": config.labelled.label_scale,
+        "batch_size": config.data.batch_size,
         "steps": trainer.total_steps,
         "warmup_steps": trainer.schedule.warmup_steps,
-        "learning_rate": config.learning_rate,
-        "weight_decay": config.weight_decay,
-        "clip_norm": config.clip_norm,
-        "betas": [trainer.optimizer.beta_1, trainer.optimizer.beta_2],
-        "epsilon": trainer.optimizer.epsilon,
-        "precision": config.precision,
+        "learning_rate": config.schedule.learning_rate,
+        "weight_decay": config.optimizer.weight_decay,
+        "clip_norm": config.optimizer.clip_norm,
+        "betas": [optimizer["beta_1"], optimizer["beta_2"]],
+        "epsilon": optimizer["epsilon"],
+        "precision": config.computation.precision,
         "labels": list(data.labels),
         "train": [_record(record) for record in data.records],
         "eval": [_record(record) for record in held_out.records],
     }
 
 
-def _check(config: RunConfig) -> None:
-    """Raises ValueError for what cannot be run on the other side."""
+def _check_comparable(config: RunConfig) -> None:
+    """Raises ValueError for settings that the other library lacks."""
     if config.task not in FIGURES:
         raise ValueError(
             f"`task` must be one of {', '.join(FIGURES)} to be compared. "
             f"Received: {config.task}"
         )
+    values = config.values
     for name in ("init_from", "eval_files"):
-        if not getattr(config, name):
+        if not values[name]:
             raise ValueError(
                 f"`{name}` is needed to compare. Received: nothing."
             )
-    if config.precision not in _PRECISIONS:
+    if config.computation.precision not in _PRECISIONS:
         raise ValueError(
             f"`precision` must be one of {', '.join(_PRECISIONS)} to be "
-            f"compared. Received: {config.precision}"
+            f"compared. Received: {config.computation.precision}"
         )
-    defaults = {f.name: f.default for f in dataclasses.fields(RunConfig)}
-    wanted = {name: defaults[name] for name in _LEFT_OUT} | _EQUAL
-    for name, value in wanted.items():
-        if getattr(config, name) != value:
+    defaults = RunConfig().values
+    required = {name: defaults[name] for name in _UNSUPPORTED} | _EQUAL
+    for name, value in required.items():
+        if values[name] != value:
             raise ValueError(
                 f"`{name}` must be {value!r} to be compared. "
-                f"Received: {getattr(config, name)!r}"
+                f"Received: {values[name]!r}"
             )
 
 
@@ -123,7 +128,7 @@ def _record(record: Record) -> dict[str, Any]:
     text = record.texts[0]
     return {
         "texts": list(record.texts),
-        # Of an answer its text and first character.
+        # For answers: pairs of text and first character.
         "gold": record.gold,
         "words": [text[start:end] for start, end in record.words],
     }
@@ -133,10 +138,10 @@ def figures(recipe: dict[str, Any], predictions: list[Any]) -> dict[str, float]:
     """Returns FIGURES of predictions on the held-out records.
 
     Args:
-        recipe: What `from_run` returned.
-        predictions: One per record: classification: a probability per label.
-            regression, embedding: a number. tagging: a tag per word.
-            question_answering: `answer` and `null_difference`.
+        recipe: Result of `from_run`.
+        predictions: One per record. Classification: a probability per label.
+            Regression and embedding: a number. Tagging: a tag per word.
+            Question answering: `answer` and `null_difference`.
     """
     task = recipe["task"]
     gold = [record["gold"] for record in recipe["eval"]]
@@ -159,14 +164,14 @@ def figures(recipe: dict[str, Any], predictions: list[Any]) -> dict[str, float]:
 def _answer_metrics(
     gold: list[Any], predictions: list[dict[str, Any]]
 ) -> dict[str, float]:
-    """Returns those at the best threshold, if there are questions for it."""
+    """Returns SQuAD figures, at the best null threshold if there is one."""
     questions = [
-        squad.Judged(tuple(text for text, _ in answers), found["answer"])
-        for answers, found in zip(gold, predictions, strict=True)
+        squad.Judged(tuple(text for text, _ in answers), prediction["answer"])
+        for answers, prediction in zip(gold, predictions, strict=True)
     ]
     if all(gold):
         return squad.squad_metrics(questions)
-    differences = [found["null_difference"] for found in predictions]
+    differences = [prediction["null_difference"] for prediction in predictions]
     threshold = squad.tune_null_threshold(questions, differences)
     chosen = [
         question

@@ -1,4 +1,4 @@
-"""A server of one side, as its users start it."""
+"""Starts and stops the server of a side."""
 
 import http.client
 import socket
@@ -15,24 +15,24 @@ _POLL_SECONDS = 0.02
 
 
 def free_port() -> int:
-    """Returns a port that nobody listens on."""
-    with socket.create_server((HOST, 0)) as found:
-        port: int = found.getsockname()[1]
+    """Finds a free TCP port."""
+    with socket.create_server((HOST, 0)) as listener:
+        port: int = listener.getsockname()[1]
     return port
 
 
 class ServerProcess:
-    """A server; the block begins when it is ready.
+    """Context manager of a server; the block begins when the server is ready.
 
     Args:
-        command: Starts it, on `port`.
-        env: Its environment variables.
-        port: Where it listens.
-        is_ready: Asks whether it answers; may raise while it does not.
-        timeout: Seconds that it may take to start.
+        command: Command that starts the server.
+        env: Environment variables.
+        port: Port that the server listens on.
+        is_ready: Whether the server answers; may raise while it starts.
+        timeout: Most seconds to start.
 
     Attributes:
-        start_seconds: From the start to the first "ready".
+        start_seconds: Seconds from the start until the server is ready.
     """
 
     def __init__(
@@ -43,17 +43,16 @@ class ServerProcess:
         is_ready: Callable[[Client], bool],
         timeout: float,
     ) -> None:
-        """See the class."""
         self.port = port
         self.start_seconds = 0.0
         self._command, self._env = list(command), dict(env)
         self._is_ready, self._timeout = is_ready, timeout
 
     def __enter__(self) -> "ServerProcess":
-        """Starts it and waits until it is ready.
+        """Starts the server and waits until it is ready.
 
         Raises:
-            SideError: It ends, or is not ready in time.
+            SideError: The server ends, or is not ready in time.
         """
         # Closed in `__exit__`.
         self._log = tempfile.TemporaryFile(  # noqa: SIM115
@@ -82,7 +81,7 @@ class ServerProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Ends it."""
+        """Stops the server."""
         stop(self._process)
         self._log.close()
 

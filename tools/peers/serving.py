@@ -1,9 +1,8 @@
-"""A classifier served over REST: ours, and Transformers behind FastAPI.
+"""Measures a classifier over REST: tfllm, and Transformers behind FastAPI.
 
-Both serve one model folder, and both may use all cores that are given. A peer
-is tried with one process of as many threads as cores, and with a process per
-core. The client is the benchmark itself, on the same machine: it takes a
-little of the time that it measures, from both alike.
+Both serve the same model folder and may use the same cores. Transformers is
+measured with one process of a thread per core, and with a process per core. The
+client runs on the same machine and takes a little CPU from both.
 """
 
 import contextlib
@@ -27,7 +26,7 @@ from tools.peers.worker import SideError, last_lines
 PEER = "transformers"
 CLIENTS = 16
 NUM_WORDS = (24, 120)
-# Of the load of many clients.
+# Words of a text in the measurement with many clients.
 _LOAD_WORDS = NUM_WORDS[0]
 _TEXTS = 64
 _WARM_REQUESTS = 5
@@ -38,15 +37,15 @@ _RUNTIME = re.compile(r"runtime_latency_(sum|count)\{.*\} ([\d.e+]+)")
 
 @dataclasses.dataclass(frozen=True)
 class ServerSpec:
-    """One way to serve the model.
+    """A way to serve the model.
 
     Attributes:
         side: Name of the side.
-        variant: The setting.
-        command: Port, folder -> what follows the interpreter.
+        variant: Name of the variant.
+        command: Port, folder -> arguments of the interpreter.
         env: Folder -> environment variables.
-        is_ready: Asks whether it answers.
-        ask: Sends a text, returns the probabilities.
+        is_ready: Whether the server answers.
+        ask: Sends a text; returns the probabilities.
     """
 
     side: str
@@ -78,13 +77,13 @@ def _predict(client: Client, text: str) -> Any:
 
 
 def servers(threads: int) -> list[ServerSpec]:
-    """Returns all ways to serve it.
+    """Returns all ways to serve the model.
 
     Args:
-        threads: Cores that each may use.
+        threads: Cores that each server may use.
     """
     child = environments.child_environment
-    found = [
+    specs = [
         ServerSpec(
             OURS,
             "batching",
@@ -95,8 +94,8 @@ def servers(threads: int) -> list[ServerSpec]:
         )
     ]
     for workers in sorted({1, threads}):
-        found.append(_peer(workers, threads // workers))
-    return found
+        specs.append(_peer(workers, threads // workers))
+    return specs
 
 
 def _peer(workers: int, threads: int) -> ServerSpec:
@@ -128,12 +127,12 @@ def make_model(
 
     Args:
         size: One of `serving_model.SIZES`.
-        folder: For both.
-        interpreter: Our Python.
-        config: `threads` and `timeout` count.
+        folder: Folder for the model and its export.
+        interpreter: Python of tfllm.
+        config: Gives `threads` and `timeout`.
 
     Raises:
-        SideError: It fails.
+        SideError: The command fails.
     """
     print(f"serving: exporting BERT-{size}", file=sys.stderr, flush=True)
     done = subprocess.run(
@@ -151,7 +150,7 @@ def make_model(
 
 @dataclasses.dataclass
 class _Running:
-    """A server and what was measured of it."""
+    """A server and its measurements."""
 
     spec: ServerSpec
     process: ServerProcess | None = None
@@ -165,10 +164,10 @@ class _Running:
 def measure_peers(
     interpreters: dict[str, str | SideError], config: TurnsConfig
 ) -> tables.Table:
-    """Lets the servers of a BERT-base classifier answer in turns.
+    """Measures the servers of a BERT-base classifier in turns.
 
     Args:
-        interpreters: Side -> its Python, or why there is none.
+        interpreters: Side -> its Python, or the reason why it has none.
         config: How to measure.
     """
     specs = [s for s in servers(config.threads) if s.side in interpreters]
@@ -179,37 +178,37 @@ def measure_peers(
                 stack.enter_context(tempfile.TemporaryDirectory())
             )
             make_model("base", folder, _usable(interpreters[OURS]), config)
-            for one in running:
-                _attempt(one, _start, interpreters, folder, config, stack)
+            for server in running:
+                _attempt(server, _start, interpreters, folder, config, stack)
             for turn in range(config.rounds):
                 print(
                     f"serving: round {turn + 1}/{config.rounds}",
                     file=sys.stderr,
                     flush=True,
                 )
-                for one in running:
-                    _attempt(one, _turn, config, turn)
+                for server in running:
+                    _attempt(server, _turn, config, turn)
         except SideError as error:
-            for one in running:
-                one.error = str(error)
+            for server in running:
+                server.error = str(error)
     return tables.Table(
         title=(
             "BERT-base classifier over REST, random weights, float32, "
             f"{config.threads} threads"
         ),
-        rows=[_row(one, running[0].scores) for one in running],
+        rows=[_row(server, running[0].scores) for server in running],
         compared={
             **{_latency_name(words): "lower" for words in NUM_WORDS},
             _RATE: "higher",
         },
         details={
             "raw": {
-                f"{one.spec.side} {one.spec.variant}": {
-                    "seconds": one.seconds,
-                    "requests_per_second": one.rates,
-                    "scores": one.scores,
+                f"{server.spec.side} {server.spec.variant}": {
+                    "seconds": server.seconds,
+                    "requests_per_second": server.rates,
+                    "scores": server.scores,
                 }
-                for one in running
+                for server in running
             }
         },
     )
@@ -222,46 +221,50 @@ def _latency_name(num_words: int) -> str:
     return f"{num_words} words: p50 ms"
 
 
-def _attempt(one: _Running, function: Callable[..., None], *args: Any) -> None:
+def _attempt(
+    server: _Running, function: Callable[..., None], *args: Any
+) -> None:
     """Calls a function for a server that has not failed yet."""
-    if one.error:
+    if server.error:
         return
     try:
-        function(one, *args)
+        function(server, *args)
     except (SideError, OSError, RuntimeError) as error:
-        one.error = f"{type(error).__name__}: {error}"
-        print(f"{one.spec.side} failed: {error}", file=sys.stderr, flush=True)
+        server.error = f"{type(error).__name__}: {error}"
+        print(
+            f"{server.spec.side} failed: {error}", file=sys.stderr, flush=True
+        )
 
 
 def _start(
-    one: _Running,
+    server: _Running,
     interpreters: dict[str, str | SideError],
     folder: pathlib.Path,
     config: TurnsConfig,
     stack: contextlib.ExitStack,
 ) -> None:
-    """Starts a server, and warms it up for what will be asked."""
-    spec = one.spec
+    """Starts a server and warms it up."""
+    spec = server.spec
     print(
         f"serving: starting {spec.side} ({spec.variant})",
         file=sys.stderr,
         flush=True,
     )
-    one.process = stack.enter_context(
+    server.process = stack.enter_context(
         start(spec, _usable(interpreters[spec.side]), folder, config.timeout)
     )
     texts = serving_texts.make_texts(_WARM_REQUESTS, NUM_WORDS[0], seed=1)
-    with contextlib.closing(_client(one, config)) as client:
-        (one.first_seconds,) = http_client.latencies(
+    with contextlib.closing(_client(server, config)) as client:
+        (server.first_seconds,) = http_client.latencies(
             client, spec.ask, texts, 0.0
         )
-        one.scores = [spec.ask(client, text) for text in texts]
+        server.scores = [spec.ask(client, text) for text in texts]
         for num_words in NUM_WORDS:
             for text in serving_texts.make_texts(
                 _WARM_REQUESTS, num_words, seed=2
             ):
                 spec.ask(client, text)
-    _load(one, 2.0, config.timeout, seed=3)
+    _load(server, 2.0, config.timeout, seed=3)
 
 
 def _usable(interpreter: str | SideError) -> str:
@@ -277,9 +280,9 @@ def start(
 
     Args:
         spec: How to serve.
-        interpreter: Its Python.
-        folder: What `make_model` wrote.
-        timeout: Seconds that it may take to start.
+        interpreter: Python of the side.
+        folder: Folder that `make_model` wrote.
+        timeout: Most seconds to start.
     """
     port = free_port()
     return ServerProcess(
@@ -291,31 +294,31 @@ def start(
     )
 
 
-def _turn(one: _Running, config: TurnsConfig, turn: int) -> None:
-    # A new one each turn: servers close what is idle for long.
-    with contextlib.closing(_client(one, config)) as client:
+def _turn(server: _Running, config: TurnsConfig, turn: int) -> None:
+    # A new connection each turn: servers close idle connections.
+    with contextlib.closing(_client(server, config)) as client:
         for num_words in NUM_WORDS:
             texts = serving_texts.make_texts(_TEXTS, num_words, seed=100 + turn)
-            one.seconds.setdefault(num_words, []).extend(
+            server.seconds.setdefault(num_words, []).extend(
                 http_client.latencies(
-                    client, one.spec.ask, texts, config.seconds_per_turn
+                    client, server.spec.ask, texts, config.seconds_per_turn
                 )
             )
-    one.rates.append(
-        _load(one, config.seconds_per_turn, config.timeout, seed=200 + turn)
+    server.rates.append(
+        _load(server, config.seconds_per_turn, config.timeout, seed=200 + turn)
     )
 
 
-def _client(one: _Running, config: TurnsConfig) -> Client:
-    assert one.process is not None
-    return Client(one.process.port, config.timeout)
+def _client(server: _Running, config: TurnsConfig) -> Client:
+    assert server.process is not None
+    return Client(server.process.port, config.timeout)
 
 
-def _load(one: _Running, seconds: float, timeout: float, seed: int) -> float:
-    assert one.process is not None
+def _load(server: _Running, seconds: float, timeout: float, seed: int) -> float:
+    assert server.process is not None
     return http_client.throughput(
-        one.process.port,
-        one.spec.ask,
+        server.process.port,
+        server.spec.ask,
         serving_texts.make_texts(_TEXTS, _LOAD_WORDS, seed),
         CLIENTS,
         seconds,
@@ -323,25 +326,25 @@ def _load(one: _Running, seconds: float, timeout: float, seed: int) -> float:
     )
 
 
-def _row(one: _Running, expected: list[list[float]]) -> tables.Row:
+def _row(server: _Running, expected: list[list[float]]) -> tables.Row:
     row = tables.Row(
-        side=one.spec.side, variant=one.spec.variant, error=one.error
+        side=server.spec.side, variant=server.spec.variant, error=server.error
     )
-    if one.error or one.process is None or not one.rates:
+    if server.error or server.process is None or not server.rates:
         return row
     row.figures = {
         _latency_name(words): 1000 * statistics.median(seconds)
-        for words, seconds in one.seconds.items()
+        for words, seconds in server.seconds.items()
     }
     row.figures |= {
-        _RATE: statistics.median(one.rates),
-        "start s": one.process.start_seconds,
-        "first ms": 1000 * one.first_seconds,
+        _RATE: statistics.median(server.rates),
+        "start s": server.process.start_seconds,
+        "first ms": 1000 * server.first_seconds,
     }
-    if one.spec.side != OURS and expected:
+    if server.spec.side != OURS and expected:
         gap = max(
             abs(a - b)
-            for ours, theirs in zip(expected, one.scores, strict=True)
+            for ours, theirs in zip(expected, server.scores, strict=True)
             for a, b in zip(ours, theirs, strict=True)
         )
         row.notes = f"probabilities within {gap:.1e} of {OURS}'s"
@@ -351,12 +354,12 @@ def _row(one: _Running, expected: list[list[float]]) -> tables.Row:
 def measure_overhead(
     interpreter: str | SideError, repeats: int, config: TurnsConfig
 ) -> tables.Table:
-    """Serves a tiny model, whose answers cost nothing, in fresh processes.
+    """Measures the server's overhead with a tiny model, in fresh processes.
 
     Args:
-        interpreter: Our Python, or why there is none.
-        repeats: Processes.
-        config: `seconds_per_turn`, `threads` and `timeout` count.
+        interpreter: Python of tfllm, or the reason why it has none.
+        repeats: Number of processes.
+        config: Gives `seconds_per_turn`, `threads` and `timeout`.
     """
     row, raw = tables.Row(OURS, variant="batching"), []
     try:
@@ -365,7 +368,7 @@ def measure_overhead(
             make_model("tiny", folder, _usable(interpreter), config)
             for repeat in range(repeats):
                 print(f"serving: start {repeat + 1}/{repeats}", file=sys.stderr)
-                raw.append(_life(_usable(interpreter), folder, config))
+                raw.append(_one_process(_usable(interpreter), folder, config))
         row.figures = {
             name: statistics.median(life[name] for life in raw)
             for name in raw[0]
@@ -385,10 +388,10 @@ def measure_overhead(
     )
 
 
-def _life(
+def _one_process(
     interpreter: str, folder: pathlib.Path, config: TurnsConfig
 ) -> dict[str, float]:
-    """Returns what one process of the tiny model shows."""
+    """Measures one process that serves the tiny model."""
     spec = servers(config.threads)[0]
     texts = serving_texts.make_texts(_TEXTS, NUM_WORDS[0], seed=1)
     with contextlib.ExitStack() as stack:
@@ -413,7 +416,7 @@ def _life(
 
 
 def _mean_runtime(page: str) -> float:
-    """Returns the seconds of a run, from the server's own figures."""
+    """Returns the mean seconds of a run, from the server's metrics."""
     values = {name: float(value) for name, value in _RUNTIME.findall(page)}
     if not values.get("count"):
         raise RuntimeError("the server must count its runs. Received: none")

@@ -1,9 +1,9 @@
-"""Makes the classifier that is served, in tfllm's environment.
+"""Makes the classifier for the serving benchmark, in tfllm's environment.
 
     python -m tools.peers.serving_model SIZE FOLDER
 
-writes FOLDER/model, a model folder with random weights and a tokenizer, and
-exports it to FOLDER/served/1. Both sides serve the same folder.
+Writes FOLDER/model, a model folder with random weights and a tokenizer, and
+exports it to FOLDER/served/1. All sides serve this model.
 """
 
 import dataclasses
@@ -17,11 +17,12 @@ import numpy as np
 from tfllm import tasks
 from tfllm.interop import model_folder
 from tfllm.models import FAMILIES
-from tfllm.serving.export import ExportConfig, export
+from tfllm.serving.export import export
+from tfllm.serving.export_config import ExportConfig
 from tfllm.tokenizers import WordPieceTokenizer
 from tools.peers import serving_texts
 
-# What is not said is BERT-base's.
+# Other arguments are those of BERT-base.
 SIZES: dict[str, dict[str, int]] = {
     "base": {},
     "tiny": {
@@ -35,7 +36,7 @@ LABELS = ("bad", "good")
 
 
 def main(size: str, folder: str) -> None:
-    """Writes model and export."""
+    """Writes the model folder and the export."""
     tokenizer = WordPieceTokenizer(serving_texts.vocabulary())
     config = FAMILIES["bert"].config(
         **{
@@ -55,7 +56,7 @@ def main(size: str, folder: str) -> None:
         dataclasses.replace(config, **ids),
         labels=LABELS,
     )
-    # A fresh head says the same of every text; this one tells them apart.
+    # A fresh head gives nearly equal scores for all texts; this one does not.
     rng = np.random.default_rng(1)
     head = next(w for w in reversed(task.weights) if len(w.shape) == 2)
     assert head.shape[1] == len(LABELS), head.path

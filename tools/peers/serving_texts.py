@@ -1,6 +1,6 @@
-"""The words of the model that is served, and texts of them.
+"""Vocabulary and texts for the serving benchmark.
 
-Of the standard library alone, like all that the benchmark itself imports.
+It uses only the standard library, as everything that the benchmark imports.
 """
 
 import itertools
@@ -14,7 +14,7 @@ _SYLLABLES = [a + b for a in "bdfgklmnprstvz" for b in "aeiou"]
 
 
 def words() -> list[str]:
-    """Returns made-up words, as many as BERT's vocabulary has room for."""
+    """Returns as many made-up words as fit in BERT's vocabulary."""
     made = itertools.chain.from_iterable(
         itertools.product(_SYLLABLES, repeat=count) for count in (2, 3)
     )
@@ -25,7 +25,7 @@ def words() -> list[str]:
 def vocabulary() -> list[str]:
     """Returns a WordPiece vocabulary of BERT's size.
 
-    Each word is one token, and every other one can be spelled.
+    Each made-up word is one token; other words are split into letters.
     """
     letters = [*_LETTERS, *(f"##{letter}" for letter in _LETTERS)]
     return [*SPECIAL_TOKENS, *letters, *words()]
@@ -35,9 +35,9 @@ def make_texts(count: int, num_words: int, seed: int) -> list[str]:
     """Returns texts of random words.
 
     Args:
-        count: How many.
-        num_words: Words in each.
-        seed: Of the words.
+        count: Number of texts.
+        num_words: Words in each text.
+        seed: Seed of the words.
     """
     rng, known = random.Random(seed), words()
     return [" ".join(rng.choices(known, k=num_words)) for _ in range(count)]

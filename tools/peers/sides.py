@@ -1,4 +1,4 @@
-"""The libraries that are compared: how to install and how to start each."""
+"""The libraries to compare: how to install and start each."""
 
 import dataclasses
 import pathlib
@@ -8,14 +8,14 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
 @dataclasses.dataclass(frozen=True)
 class SideSpec:
-    """One library.
+    """A library in the benchmark.
 
     Args:
-        name: as in `--side`, and the folder of its environment.
-        module: its side file, run with `python -m`.
-        requirements: what pip installs into its environment.
-        variants: settings to try, the library's default first.
-        kinds: kinds of work that the library can do.
+        name: Name in `--side`, and folder of its environment.
+        module: Side file, run with `python -m`.
+        requirements: Packages that pip installs into its environment.
+        variants: Settings to try, the library's default first.
+        kinds: Kinds of work that the library supports.
     """
 
     name: str
@@ -43,7 +43,7 @@ SIDES = {
                 "torch==2.13.0",
                 "transformers==5.23.0",
                 "numpy",
-                # What serves it.
+                # For the serving benchmark.
                 "fastapi==0.165.0",
                 "uvicorn[standard]==0.54.0",
             ),
@@ -64,7 +64,7 @@ SIDES = {
             module="tools.peers.official_side",
             requirements=("tf-models-official==2.20.*", "tf_keras"),
             variants=("no_jit", "jit"),
-            # Its causal models are no part of what it calls official.
+            # Its causal models are not among its official models.
             kinds=("mlm",),
         ),
     )

@@ -1,4 +1,4 @@
-"""Medians, ratios and the tables that show them."""
+"""Tables of medians and ratios."""
 
 import dataclasses
 import statistics
@@ -13,11 +13,11 @@ class Row:
     """One side's line in a table.
 
     Args:
-        side: name of the side.
-        figures: what was measured, lower or higher better as the table says.
-        variant: the setting it ran with.
-        notes: what a reader has to know to compare.
-        error: why there are no figures; empty when there are.
+        side: Name of the side.
+        figures: Name -> measured value.
+        variant: Variant that was measured.
+        notes: What a reader needs to know to compare.
+        error: Reason of a failure; empty if the side has figures.
     """
 
     side: str
@@ -32,11 +32,10 @@ class Table:
     """The result of one work.
 
     Args:
-        title: what was measured.
-        rows: one per side, or per side and variant.
-        compared: figure -> how the sides are compared on it, "lower" or
-            "higher" is better.
-        details: anything else worth keeping in the JSON.
+        title: Title.
+        rows: One row per side, or per side and variant.
+        compared: Figure -> whether "lower" or "higher" is better.
+        details: Further data for the JSON file.
     """
 
     title: str
@@ -45,7 +44,7 @@ class Table:
     details: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """Returns everything, with the ratios, as plain data."""
+        """Returns the table and its ratios as JSON values."""
         return {**dataclasses.asdict(self), "ratios": self.ratios()}
 
     def ratios(self) -> dict[str, dict[str, float]]:
@@ -58,11 +57,11 @@ class Table:
     def best(self, figure: str) -> dict[str, float]:
         """Returns side -> its best value of a figure.
 
-        A peer is taken at its best variant for each figure; tfllm at one
-        variant for all of them, the first of its rows.
+        A peer counts with its best variant for each figure, tfllm with the
+        variant of its first row for all figures.
 
         Args:
-            figure: one of `compared`.
+            figure: Key of `compared`.
         """
         choose = min if self.compared[figure] == "lower" else max
         best: dict[str, float] = {}
@@ -98,12 +97,12 @@ def advantage(values: Mapping[str, float], better: str) -> dict[str, float]:
     """Returns peer -> how many times better tfllm's value is.
 
     Args:
-        values: side -> value.
+        values: Side -> value.
         better: "lower" or "higher".
 
     Returns:
-        One ratio per peer, above 1 where tfllm is better, and `best_peer`,
-        the least of them. Empty when tfllm or every peer is missing.
+        A ratio per peer, above 1 where tfllm is better, and `best_peer`, the
+        smallest of them. Empty if tfllm or every peer is missing.
     """
     if better not in ("lower", "higher"):
         raise ValueError(
@@ -121,10 +120,10 @@ def advantage(values: Mapping[str, float], better: str) -> dict[str, float]:
 
 
 def summary(values: Sequence[float]) -> dict[str, float]:
-    """Returns median, least and greatest of some measurements.
+    """Returns median, minimum and maximum of measurements.
 
     Args:
-        values: at least one.
+        values: At least one measurement.
     """
     return {
         "median": statistics.median(values),
@@ -143,7 +142,7 @@ def _cells(row: Row, figures: Sequence[str]) -> list[str]:
 
 
 def _number(value: float) -> str:
-    """Shows three digits that mean something and no more."""
+    """Returns a number with three significant digits."""
     if value == int(value) or abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.3g}"

@@ -1,4 +1,4 @@
-"""Labelled texts for the sides that fine-tune on them."""
+"""Reads the labelled texts for fine-tuning."""
 
 import pathlib
 
@@ -7,13 +7,13 @@ def read(path: str) -> tuple[list[str], list[int]]:
     """Reads a file with `label TAB text` in each line.
 
     Args:
-        path: the file, UTF-8.
+        path: File in UTF-8.
 
     Returns:
-        The texts, and the numbers of their labels in alphabetical order.
+        Texts; label ids, in the alphabetical order of the labels.
 
     Raises:
-        ValueError: if there is no such file, or it has other lines.
+        ValueError: The file is missing, or a line has no tab.
     """
     rule = "`labelled_text` must be a file with `label TAB text` in each line."
     try:

@@ -1,7 +1,7 @@
-"""tfllm itself, through the functions that `fit` and `generate` call.
+"""tfllm, through the functions that `fit` and `generate` call.
 
 Variants: `no_jit` and `jit`, the two values of `jit_compile`; the suffix
-`+draft` generates with the help of a draft model, see `_make_draft`.
+`+draft` generates with a draft model, see `_make_draft`.
 """
 
 import dataclasses
@@ -11,12 +11,12 @@ from tools.peers import batch as batches
 from tools.peers import protocol
 from tools.peers.protocol import Work
 
-# Of the texts to fine-tune on.
+# Labels of the texts for fine-tuning.
 LABELS = ("ham", "spam")
 
 
 class TfllmSide:
-    """Trains a task, or generates with one."""
+    """Trains a task, or generates with it."""
 
     def load(self) -> dict[str, str]:
         """Imports tfllm's models, tasks and optimizers, as the verbs do."""
@@ -27,15 +27,18 @@ class TfllmSide:
         import tensorflow as tf
 
         import tfllm
-        from tfllm import generation, models, tasks, tokenizers
+        from tfllm import models, tasks, tokenizers
         from tfllm.data.labelled.batches import open_labelled_data
         from tfllm.data.labelled.config import LabelledDataConfig
         from tfllm.data.tables.config import TableConfig
-        from tfllm.training import optimizers
+        from tfllm.generation import GenerationConfig
+        from tfllm.generation.generate import generate
+        from tfllm.learning import optimizers
 
         self.keras, self.tf = keras, tf
         self.families, self.tasks = models.FAMILIES, tasks
-        self.optimizers, self.generation = optimizers, generation
+        self.optimizers = optimizers
+        self.generate, self.generation_config = generate, GenerationConfig
         self.tokenizers = tokenizers
         self.open_labelled_data = open_labelled_data
         self.data_configs = LabelledDataConfig, TableConfig
@@ -46,7 +49,7 @@ class TfllmSide:
         }
 
     def build(self, work: Work, variant: str) -> str:
-        """Builds the task, and its optimizer and input if it is trained."""
+        """Builds the task; for training also optimizer and input."""
         self.keras.utils.set_random_seed(work.seed)
         jit, _, draft = variant.partition("+")
         jit_compile = jit == "jit"
@@ -64,12 +67,14 @@ class TfllmSide:
         return f"jit_compile={jit_compile}{note}"
 
     def _make_draft(self, task: Any) -> Any:
-        """Returns a model of the first two layers, with their weights.
+        """Returns a model of the task's first two layers.
 
-        With fresh weights the later layers hardly change which token is the
-        most probable: the two agree, as a trained draft does on easy text.
+        With fresh weights the later layers rarely change the most probable
+        token, so the draft agrees with the model as a trained draft does on
+        easy text.
         """
-        config = dataclasses.replace(task.config, num_layers=2)
+        decoder = dataclasses.replace(task.config.decoder, num_layers=2)
+        config = dataclasses.replace(task.config, decoder=decoder)
         draft = self.tasks.CausalLM(config)
         theirs, ours = task.model.transformer, draft.model.transformer
         for part in ("embeddings", "final_norm"):
@@ -99,7 +104,7 @@ class TfllmSide:
     def _prepare_training(
         self, task: Any, work: Work, jit_compile: bool
     ) -> str:
-        """Returns a note on the input."""
+        """Compiles the task, opens its input, returns a note on it."""
         optimizer = self.optimizers.create(
             self.optimizers.OptimizerConfig(
                 name="adamw",
@@ -121,7 +126,7 @@ class TfllmSide:
         return note
 
     def _open_texts(self, work: Work) -> Any:
-        """Returns LabelledData, as the train verb opens it."""
+        """Returns the LabelledData of the texts, as the train verb does."""
         data_config, table_config = self.data_configs
         return self.open_labelled_data(
             work.text,
@@ -153,14 +158,12 @@ class TfllmSide:
     def _prepare_generation(
         self, task: Any, work: Work, jit_compile: bool, draft: Any
     ) -> str:
-        """Returns a note on the draft."""
+        """Prepares generation; returns a note on the draft."""
         prompts = batches.make_tokens(work).tolist()
-        config = self.generation.GenerationConfig(
-            max_new_tokens=work.new_tokens
-        )
+        config = self.generation_config(max_new_tokens=work.new_tokens)
 
         def generate() -> Any:
-            return self.generation.generate(
+            return self.generate(
                 task.model,
                 prompts,
                 config,
@@ -177,7 +180,7 @@ class TfllmSide:
         return f", draft of 2 layers, {rate:.0%} of its tokens accepted"
 
     def step(self) -> float:
-        """One call of the train function, or of `generate`."""
+        """Calls the train function, or `generate`."""
         return self._step()
 
 

@@ -1,11 +1,11 @@
-"""Fine-tunes in Transformers by a recipe of `tools.compare_fine_tuning`.
+"""Fine-tunes in Transformers with a recipe of `tools.compare_fine_tuning`.
 
     python -m tools.peers.transformers_recipe RECIPE.json OUT.json THREADS
 
-as its users would write it: the library's tokenizer and classes, batches of
-rows of about one length padded to the longest, torch's AdamW, and the outputs
-read as its example scripts read them. With `mixed_bfloat16` it trains under
-torch's autocast, and is read in float32: autocast would round the logits, which
+Written as users of Transformers would: the library's tokenizer and classes,
+batches of about one length padded to the longest row, torch's AdamW, and
+predictions as in its example scripts. With `mixed_bfloat16` it trains under
+torch's autocast and predicts in float32: autocast would round the logits, which
 tfllm does not.
 """
 
@@ -22,24 +22,23 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 Row = dict[str, Any]
 
-# Label that the library's losses leave out.
+# Label that the library's losses ignore.
 _IGNORED = -100
 _EVAL_BATCH_SIZE = 64
 _MAX_ANSWER_TOKENS = 30
 
 
 class Sequences:
-    """Labels or numbers for texts and pairs of texts.
+    """Classification and regression of texts and pairs of texts.
 
     Args:
-        recipe: What `recipes.from_run` returned.
-        tokenizer: The library's.
+        recipe: Result of `recipes.from_run`.
+        tokenizer: Tokenizer of Transformers.
     """
 
     model_class = transformers.BertForSequenceClassification
 
     def __init__(self, recipe: dict[str, Any], tokenizer: Any) -> None:
-        """See the class."""
         self.recipe, self.tokenizer = recipe, tokenizer
 
     def make_model(self) -> Any:
@@ -54,7 +53,7 @@ class Sequences:
         )
 
     def rows(self, records: Sequence[Row]) -> list[Row]:
-        """Returns the rows that the records become."""
+        """Returns the rows of the records."""
         return [
             {**self._encode(*r["texts"]), "labels": self._label(r["gold"])}
             for r in records
@@ -88,12 +87,12 @@ class Sequences:
 
 
 class Embeddings(Sequences):
-    """Cosines of pairs, by the mean of their tokens; as Sequences."""
+    """Cosine similarity of pairs of mean-pooled texts."""
 
     model_class = transformers.BertModel
 
     def rows(self, records: Sequence[Row]) -> list[Row]:
-        """See Sequences."""
+        """Returns a row per pair, with both texts and the similarity."""
         return [
             {
                 **{f"first_{k}": v for k, v in self._encode(first).items()},
@@ -107,18 +106,18 @@ class Embeddings(Sequences):
     def _cosines(self, model: Any, batch: Row) -> torch.Tensor:
         vectors = []
         for side in ("first_", "second_"):
-            own = {
+            inputs = {
                 name.removeprefix(side): value
                 for name, value in batch.items()
                 if name.startswith(side)
             }
-            mask = own["attention_mask"][..., None].float()
-            hidden = model(**own).last_hidden_state * mask
-            vectors.append(hidden.sum(1) / mask.sum(1))
+            mask = inputs["attention_mask"][..., None].float()  # [B, T, 1]
+            hidden = model(**inputs).last_hidden_state * mask
+            vectors.append(hidden.sum(1) / mask.sum(1))  # [B, T, D] -> [B, D]
         return torch.nn.functional.cosine_similarity(*vectors)
 
     def loss(self, model: Any, batch: Row) -> torch.Tensor:
-        """See Sequences: the CosineSimilarityLoss of its relatives."""
+        """Returns the CosineSimilarityLoss of sentence-transformers."""
         return torch.nn.functional.mse_loss(
             self._cosines(model, batch), batch["labels"]
         )
@@ -126,7 +125,7 @@ class Embeddings(Sequences):
     def predict(
         self, model: Any, records: Sequence[Row], batches: Iterator[Row]
     ) -> list[Any]:
-        """See Sequences."""
+        """Returns the similarity of each pair."""
         return [
             value
             for batch in batches
@@ -135,12 +134,12 @@ class Embeddings(Sequences):
 
 
 class Tags(Sequences):
-    """A tag per word, at its first piece; as Sequences."""
+    """Tagging: a tag per word, at its first token."""
 
     model_class = transformers.BertForTokenClassification
 
     def rows(self, records: Sequence[Row]) -> list[Row]:
-        """See Sequences."""
+        """Returns a row per record, with labels at first tokens."""
         rows = []
         for record in records:
             encoded = self.tokenizer(
@@ -162,21 +161,21 @@ class Tags(Sequences):
     def predict(
         self, model: Any, records: Sequence[Row], batches: Iterator[Row]
     ) -> list[Any]:
-        """See Sequences: words that were cut off have no entity."""
-        found = []
+        """Returns the tags of each record; O for words that were cut off."""
+        predictions = []
         for batch in batches:
             best = model(**batch).logits.argmax(-1)
             for tags, labels in zip(best, batch["labels"], strict=True):
                 kept = tags[labels != _IGNORED].tolist()
-                found.append([self.recipe["labels"][tag] for tag in kept])
+                predictions.append([self.recipe["labels"][tag] for tag in kept])
         return [
             tags + ["O"] * (len(record["words"]) - len(tags))
-            for tags, record in zip(found, records, strict=True)
+            for tags, record in zip(predictions, records, strict=True)
         ]
 
 
 class Answers(Sequences):
-    """Answers in windows over a context; as Sequences.
+    """Question answering with windows over a context.
 
     Reference: the library's examples/pytorch/question-answering.
     """
@@ -184,7 +183,7 @@ class Answers(Sequences):
     model_class = transformers.BertForQuestionAnswering
 
     def rows(self, records: Sequence[Row]) -> list[Row]:
-        """See Sequences: the windows, with what reads them in `keep`."""
+        """Returns a row per window; `keep` holds record number and offsets."""
         rows = []
         for number, record in enumerate(records):
             question, context = record["texts"]
@@ -215,21 +214,21 @@ class Answers(Sequences):
         if length < len(ids["input_ids"]):
             question = question[: ids.encodings[0].offsets[length - 1][1]]
         room = recipe["seq_length"] - length - 3
-        found: Sequence[Any] = self.tokenizer(
+        encodings: Sequence[Any] = self.tokenizer(
             question,
             context,
             truncation="only_second",
             max_length=recipe["seq_length"],
-            # Of the library: tokens that two windows share.
+            # In Transformers the stride is the overlap of two windows.
             stride=max(room - recipe["stride"], 0),
             return_overflowing_tokens=True,
         ).encodings
-        return found
+        return encodings
 
     def predict(
         self, model: Any, records: Sequence[Row], batches: Iterator[Row]
     ) -> list[Any]:
-        """See Sequences: the best span over the windows of a question."""
+        """Returns the best span over the windows of each question."""
         nulls = [math.inf] * len(records)
         best: list[tuple[float, int, int]] = [(-math.inf, 0, 0)] * len(records)
         for batch in batches:
@@ -259,7 +258,7 @@ class Answers(Sequences):
 def _answer_tokens(
     offsets: Sequence[tuple[int, int]], gold: Sequence[tuple[str, int]]
 ) -> tuple[int, int]:
-    """Returns the first and last token of the first answer, else [CLS]'s."""
+    """Returns first and last token of the first answer; 0, 0 without one."""
     if not gold:
         return 0, 0
     text, begin = gold[0]
@@ -277,7 +276,7 @@ def _answer_tokens(
 def _best_span(
     offsets: Sequence[tuple[int, int]], start: np.ndarray, end: np.ndarray
 ) -> tuple[float, int, int]:
-    """Returns the logit, first and last character of the best span."""
+    """Returns logit, first character and end of the best span."""
     tokens = [i for i, span in enumerate(offsets) if span[0] >= 0]
     logits = start[tokens][:, None] + end[tokens][None, :]
     band = np.triu(np.ones_like(logits)) - np.triu(
@@ -302,34 +301,32 @@ PROBLEMS = {
 
 
 def collate(rows: Sequence[Row]) -> Row:
-    """Returns a batch, each row padded to the longest."""
+    """Returns a batch of rows, padded to the longest."""
     batch: Row = {}
     for name in rows[0]:
-        values = [row[name] for row in rows]
+        column = [row[name] for row in rows]
         if name == "keep":
-            batch[name] = values
+            batch[name] = column
             continue
-        if isinstance(values[0], list):
-            width = max(map(len, values))
+        if isinstance(column[0], list):
+            width = max(map(len, column))
             fill = _IGNORED if name == "labels" else 0
-            values = [v + [fill] * (width - len(v)) for v in values]
-        batch[name] = torch.tensor(values)
+            column = [ids + [fill] * (width - len(ids)) for ids in column]
+        batch[name] = torch.tensor(column)
     return batch
 
 
 class GroupedBatches:
     """Full batches of rows of about one length, in random order.
 
-    The library's sampler alone goes from long to short rows, again and
-    again, and ends with short ones.
+    The library's sampler alone would go repeatedly from long to short rows.
 
     Args:
-        lengths: Tokens of the rows.
+        lengths: Number of tokens of each row.
         batch_size: Rows per batch.
     """
 
     def __init__(self, lengths: list[int], batch_size: int) -> None:
-        """See the class."""
         self._sampler = LengthGroupedSampler(batch_size, lengths=lengths)
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -341,7 +338,7 @@ class GroupedBatches:
 
 
 def _length(row: Row) -> int:
-    """Returns the tokens of the longest of a row's texts."""
+    """Returns the number of tokens of the longest text in a row."""
     return max(len(v) for k, v in row.items() if k.endswith("input_ids"))
 
 
@@ -398,8 +395,8 @@ def main(recipe_path: str, output_path: str, threads: str) -> None:
     """Trains and predicts.
 
     Args:
-        recipe_path: What `recipes.from_run` returned, as JSON.
-        output_path: Where the predictions go, as JSON.
+        recipe_path: JSON file with the result of `recipes.from_run`.
+        output_path: JSON file to write the predictions to.
         threads: Cores that may be used.
     """
     with open(recipe_path, encoding="utf-8") as file:

@@ -1,11 +1,10 @@
-"""Transformers' BERT behind FastAPI, as one would write it.
+"""Transformers' BERT behind FastAPI, as its users would write it.
 
     TFLLM_PEER_MODEL=FOLDER python -m uvicorn --factory \
         tools.peers.transformers_server:create --port 8000 --workers 1
 
-The endpoint is a plain function: FastAPI runs it in its pool of threads, so
-that requests overlap. It answers one request at a time, as such programs do;
-who wants batches takes an inference server.
+The endpoint is a plain function, which FastAPI runs in its thread pool, so that
+requests overlap. As in most such programs, requests are not batched.
 """
 
 import os
@@ -19,13 +18,13 @@ MODEL_VARIABLE = "TFLLM_PEER_MODEL"
 
 
 class Query(BaseModel):
-    """What is asked."""
+    """A request."""
 
     text: str
 
 
 class Answer(BaseModel):
-    """What is answered."""
+    """An answer."""
 
     label: str
     scores: list[float]

@@ -22,7 +22,7 @@ class TransformersSide:
         import torch
         import transformers
 
-        # The classes are lazily imported, and are what takes the time.
+        # Classes are imported lazily; the import time must include them.
         from transformers import (
             BertConfig,
             BertForPreTraining,
@@ -44,7 +44,7 @@ class TransformersSide:
         }
 
     def build(self, work: Work, variant: str) -> str:
-        """Builds the model, and optimizer and batch if it is trained."""
+        """Builds the model; for training also optimizer and batch."""
         torch = self.torch
         attention, _, option = variant.partition("+")
         torch.set_num_threads(work.threads)
@@ -101,7 +101,7 @@ class TransformersSide:
         return model_class(config)
 
     def _make_optimizer(self, work: Work) -> tuple[Any, str]:
-        """Decays matrices only: biases and norms are the vectors."""
+        """Returns AdamW that decays matrices, but not biases and norms."""
         groups = [
             {
                 "params": [p for p in self.parameters if p.ndim > 1],
@@ -124,12 +124,12 @@ class TransformersSide:
         import numpy as np
 
         if work.kind == "clm":
-            # The library shifts the labels itself: the last is not trained.
+            # The library shifts the labels, so the last token has none.
             ids = batches.make_tokens(work)[:, :-1]
             arrays = {"input_ids": ids, "labels": ids}
         else:
             batch = batches.make_batch(work)
-            # -100 is the label that the library's loss leaves out.
+            # The library's loss ignores the label -100.
             labels = np.full(batch["token_ids"].shape, -100)
             np.put_along_axis(
                 labels, batch["masked_positions"], batch["mlm"], axis=1
@@ -149,7 +149,7 @@ class TransformersSide:
     def _prepare_fine_tuning(
         self, forward: Any, work: Work, grouped: bool
     ) -> str:
-        """Returns a note on the input; it is that of `Trainer`."""
+        """Prepares the input as `Trainer` does; returns a note on it."""
         from transformers.trainer_pt_utils import LengthGroupedSampler
 
         read, labels = texts.read(work.text)
@@ -177,12 +177,12 @@ class TransformersSide:
         return f"dynamic padding, {order}"
 
     def _prepare_training(
-        self, forward: Any, found: Iterator[Any], work: Work
+        self, forward: Any, data: Iterator[Any], work: Work
     ) -> None:
         clip = self.torch.nn.utils.clip_grad_norm_
 
         def step() -> float:
-            loss = forward(**next(found)).loss
+            loss = forward(**next(data)).loss
             loss.backward()
             clip(self.parameters, work.clip_norm)
             self.optimizer.step()
@@ -209,7 +209,7 @@ class TransformersSide:
         self._step = generate
 
     def step(self) -> float:
-        """Forward, backward, clip and update; or `generate`."""
+        """Runs forward, backward, clipping and update; or `generate`."""
         return self._step()
 
 

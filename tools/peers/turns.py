@@ -1,4 +1,4 @@
-"""Steps of training, and generations, taken in turns by all sides."""
+"""Measures training steps and generations of all sides in turns."""
 
 import contextlib
 import dataclasses
@@ -52,17 +52,17 @@ WORKS = {
     "gpt2_small_generate_8": dataclasses.replace(_GPT2_SMALL, batch_size=8),
 }
 
-# The peak is read after this many steps; later ones do not raise it.
+# Peak memory is read after these steps; later steps do not raise it.
 _WARMUP_STEPS = 3
-# Variants whose steps are short are told apart by more of them.
+# Variants with short steps take more steps to be compared.
 _TRIAL_SECONDS = 1.5
 _MAX_TRIAL_STEPS = 20
-# OpenMP's threads spin for a moment after their last work.
+# OpenMP's threads spin for a moment after their work.
 _SETTLE_SECONDS = 0.3
 _GIB = 2**30
 
 
-# tfllm beside itself: the same generation without the draft model.
+# tfllm with a draft model, beside tfllm without one.
 SPECULATION = dataclasses.replace(
     _GPT2_SMALL, name="GPT-2 124M with a draft model", batch_size=1
 )
@@ -77,11 +77,11 @@ class TurnsConfig:
     """How steps are measured.
 
     Args:
-        rounds: turns that each side gets.
-        seconds_per_turn: about how long a turn should take; a turn is at
-            least one step.
-        threads: cores that each side may use.
-        timeout: seconds that one answer of a worker may take.
+        rounds: Turns of each side.
+        seconds_per_turn: Approximate seconds of a turn, which has at least one
+            step.
+        threads: Cores that each side may use.
+        timeout: Timeout of a worker's answer in seconds.
     """
 
     rounds: int
@@ -92,7 +92,7 @@ class TurnsConfig:
 
 @dataclasses.dataclass
 class _Candidate:
-    """One variant of one side, with its process while that runs."""
+    """A variant of a side, with its process while it runs."""
 
     spec: SideSpec
     variant: str
@@ -101,18 +101,20 @@ class _Candidate:
     error: str = ""
 
     def warm_step(self) -> float:
-        """Seconds of the fastest step after the first."""
+        """Returns the seconds of the fastest step after the first."""
         return float(min(self.start["warmup_seconds"]))
 
 
 class Comparison:
-    """The sides on one model: their starts, then their steps.
+    """Compares the sides on a work: their starts, then their steps.
+
+    Entering the context starts all variants.
 
     Args:
-        work: model and batch.
-        specs: the sides.
-        interpreters: side -> its Python, or why there is none.
-        config: how to measure.
+        work: Model and batch.
+        specs: The sides.
+        interpreters: Side -> its Python, or the reason why it has none.
+        config: How to measure.
     """
 
     def __init__(
@@ -122,7 +124,6 @@ class Comparison:
         interpreters: dict[str, str | SideError],
         config: TurnsConfig,
     ) -> None:
-        """Lists the variants; entering the context starts them."""
         self.work = dataclasses.replace(work, threads=config.threads)
         self.config = config
         self.interpreters = interpreters
@@ -179,10 +180,10 @@ class Comparison:
             self._fail(candidate, error)
 
     def _try_out(self, candidate: _Candidate) -> None:
-        """Adds steps to the warm-up until it has lasted long enough."""
+        """Adds warm-up steps until the variant has run long enough."""
         assert candidate.worker is not None
         count = int(_TRIAL_SECONDS / candidate.warm_step())
-        # The toy models of tests take no time at all.
+        # The toy models of tests take almost no time.
         count = min(count, _MAX_TRIAL_STEPS)
         if count:
             answer = candidate.worker.ask(
@@ -216,7 +217,7 @@ class Comparison:
             loser.worker = None
 
     def steps(self) -> tables.Table:
-        """Lets the chosen variants take their steps in turns."""
+        """Measures the steps of the chosen variants in turns."""
         measured: dict[str, dict[str, Any]] = {}
         for turn in range(self.config.rounds):
             _say(f"{self.work.name}: round {turn + 1}/{self.config.rounds}")
@@ -231,8 +232,8 @@ class Comparison:
                 kept = measured.setdefault(
                     side, {"seconds": [], "cpu_seconds": [], "losses": []}
                 )
-                for name, values in kept.items():
-                    values += answer[name]
+                for name, measurements in kept.items():
+                    measurements += answer[name]
         return tables.Table(
             title=_title(self.work),
             rows=[
@@ -249,8 +250,8 @@ class Comparison:
 
     def _turn(self, candidate: _Candidate) -> dict[str, Any]:
         assert candidate.worker is not None
-        # Sized by the side's own speed, so that slow and fast sides are
-        # exposed to the same stretch of the machine's time.
+        # By the speed of the side, so that turns of slow and fast sides take
+        # the same time.
         count = round(self.config.seconds_per_turn / candidate.warm_step())
         count = max(count, 1)
         time.sleep(_SETTLE_SECONDS)
@@ -261,7 +262,7 @@ class Comparison:
 
     def starts(self) -> tables.Table:
         """Returns import, first step and memory of every variant."""
-        # tfllm is judged by the variant that its step was measured with.
+        # tfllm first, with the variant that is measured in `steps`.
         ordered = sorted(
             self.candidates,
             key=lambda c: (
@@ -281,7 +282,7 @@ class Comparison:
 
 
 def _title(work: Work) -> str:
-    """Says what a step is."""
+    """Returns a title that describes a step."""
     shape = f"{work.batch_size} x {work.seq_length}"
     what = {
         "mlm": f"pretraining step, {shape}, {work.num_masked} masked",
@@ -313,7 +314,7 @@ def _step_row(
         "steps": len(measured["seconds"]),
     }
     if work.kind == "finetune":
-        # Steps differ by the lengths of their texts: the mean counts.
+        # Steps differ in the lengths of texts, so the mean rate counts.
         seconds = sum(measured["seconds"])
         rate = work.batch_size * len(measured["seconds"]) / seconds
         row.figures = {"examples/s": rate, **row.figures}

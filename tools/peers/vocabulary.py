@@ -1,4 +1,4 @@
-"""The WordPiece vocabulary that all sides tokenize with."""
+"""Returns the WordPiece vocabulary that all sides use."""
 
 import pathlib
 import sys
@@ -10,26 +10,26 @@ _VOCAB_SIZE = 16000
 
 
 def ensure_vocabulary(
-    given: str,
+    tokenizer: str,
     interpreter: str | SideError,
     text: pathlib.Path,
     threads: int,
     timeout: float,
 ) -> pathlib.Path:
-    """Returns a vocab.txt, given or trained on a text.
+    """Returns the path of a vocab.txt, which is trained if missing.
 
     Args:
-        given: folder or file of a vocabulary; one is trained when empty.
-        interpreter: Python of tfllm, which trains it, or why there is none.
-        text: plain text to train on; the vocabulary lies beside it.
-        threads: cores that may be used.
-        timeout: seconds that it may take.
+        tokenizer: Folder or file of a vocabulary; empty to train one.
+        interpreter: Python of tfllm, or the reason why it has none.
+        text: Plain text to train on; the vocabulary is written beside it.
+        threads: Cores that may be used.
+        timeout: Timeout in seconds.
 
     Raises:
-        SideError: if it cannot be trained.
+        SideError: Training fails.
     """
-    if given:
-        path = pathlib.Path(given).absolute()
+    if tokenizer:
+        path = pathlib.Path(tokenizer).absolute()
         return path / "vocab.txt" if path.is_dir() else path
     if isinstance(interpreter, SideError):
         raise interpreter

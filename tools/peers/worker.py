@@ -1,4 +1,4 @@
-"""The benchmark's end of a worker process."""
+"""Starts worker processes and talks to them."""
 
 import contextlib
 import json
@@ -15,25 +15,25 @@ _QUIT_SECONDS = 10
 
 
 class SideError(Exception):
-    """A side could not do its work; the message goes into the table."""
+    """Failure of a side; the table shows the message."""
 
 
 def last_lines(text: str, count: int = 4) -> str:
-    """Returns the last lines of a log that say something, as one line.
+    """Returns the last non-blank lines of a log, joined to one line.
 
     Args:
-        text: the log.
-        count: how many lines to keep.
+        text: The log.
+        count: Number of lines to keep.
     """
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return " | ".join(lines[-count:])
 
 
 def stop(process: subprocess.Popen[Any]) -> None:
-    """Ends a process and what it started; it leads its own session.
+    """Kills a process and its children.
 
     Args:
-        process: started with `start_new_session=True`.
+        process: Process started with `start_new_session=True`.
     """
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
@@ -41,19 +41,18 @@ def stop(process: subprocess.Popen[Any]) -> None:
 
 
 class Worker:
-    """A side's process, asked one thing at a time.
+    """Process of a side, which answers one command at a time.
 
     Args:
-        command: starts a process that calls `protocol.serve`.
-        env: its environment variables.
-        cwd: its working folder.
+        command: Command of a process that calls `protocol.serve`.
+        env: Environment variables.
+        cwd: Working folder.
     """
 
     def __init__(
         self, command: Sequence[str], env: Mapping[str, str], cwd: str
     ) -> None:
-        """Starts the process."""
-        # Lives as long as the worker; `close` closes it.
+        # Closed in `close`.
         self._log = tempfile.TemporaryFile(  # noqa: SIM115
             "w+", encoding="utf-8"
         )
@@ -82,16 +81,16 @@ class Worker:
         """Sends a command and waits for its answer.
 
         Args:
-            command: name of the command, as `protocol` lists them.
-            timeout: seconds to wait.
-            **fields: the command's arguments.
+            command: Name of a command in `protocol`.
+            timeout: Seconds to wait.
+            **fields: Arguments of the command.
 
         Returns:
-            The answer's result.
+            Result of the answer.
 
         Raises:
-            SideError: if the worker fails, dies, or is not done in time. The
-                process is ended then.
+            SideError: The worker fails, dies, or does not answer in time. The
+                process is killed.
         """
         assert self._process.stdin is not None
         try:
@@ -125,7 +124,7 @@ class Worker:
         return SideError(f"{reason} | {log}" if log else reason)
 
     def close(self) -> None:
-        """Ends the worker: by request if it listens, else by force."""
+        """Asks the worker to quit; kills it if it does not."""
         if self._log.closed:
             return
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):

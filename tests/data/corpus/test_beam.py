@@ -71,7 +71,9 @@ def test_same_documents_and_counts(tmp_path: pathlib.Path) -> None:
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            reports[runner] = builder.build(config)
+            reports[runner] = builder.build(
+                config, beam.build if runner else None
+            )
         documents[runner] = {
             split: sorted(builder.read_documents(str(folder / f"{split}.txt")))
             for split in ("train", "heldout")

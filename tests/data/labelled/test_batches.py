@@ -19,8 +19,6 @@ from tfllm.data.labelled.batches import (
 )
 from tfllm.data.labelled.config import LabelledDataConfig
 from tfllm.data.labelled.records.record import Record
-from tfllm.data.open_data import open_data
-from tfllm.data.packing import pack_inputs
 from tfllm.data.tables.config import TableConfig
 from tfllm.tokenizers import ByteBPETokenizer, WordPieceTokenizer
 
@@ -70,11 +68,8 @@ def test_rows_are_those_of_the_exported_packing(
     own = records(50, pair=pair)
     data = LabelledData(own, tokenizer, config(pad_to_max=True))
     ((x, y, _),) = take(data.evaluation_dataset(50), 1)
-    segments = [
-        tokenizer.tokenize([record.texts[i] for record in own])
-        for i in range(1 + pair)
-    ]
-    expected = pack_inputs(segments, 16, CLS, SEP, 0)
+    texts = [[record.texts[i] for record in own] for i in range(1 + pair)]
+    expected = tokenizer(*texts, padding="max_length", max_length=16)
     equal(x, {name: value.numpy() for name, value in expected.items()})
     assert data.labels == ("maybe", "no", "yes")
     assert y["classification"].tolist() == [
@@ -85,7 +80,7 @@ def test_rows_are_those_of_the_exported_packing(
 def test_a_decoder_reads_texts_without_special_tokens(
     byte_bpe: ByteBPETokenizer,
 ) -> None:
-    eos = byte_bpe.eos_id
+    eos = byte_bpe.special.eos
     ids = byte_bpe.token_to_id
     data = LabelledData(
         [
@@ -268,7 +263,7 @@ def test_files_to_batches(
     train = write_csv(
         tmp_path / "train.csv", [("ba de", "10"), ("ki", "9"), ("lo", "10")]
     )
-    data = open_data(train, tokenizer, config(batch_size=2))
+    data = open_labelled_data(train, tokenizer, config(batch_size=2))
     assert isinstance(data, LabelledData)
     assert data.labels == ("9", "10")
     assert [r.where for r in data.records] == [
@@ -276,7 +271,7 @@ def test_files_to_batches(
     ]
     held_out = write_csv(tmp_path / "eval.csv", [("mu", "10"), ("na", "11")])
     with pytest.raises(ValueError, match=r"eval\.csv, line 3: .*'11'"):
-        open_data(held_out, tokenizer, config(labels=data.labels))
+        open_labelled_data(held_out, tokenizer, config(labels=data.labels))
     skipping = config(
         labels=data.labels, table=TableConfig(on_bad_record="skip")
     )
@@ -317,9 +312,84 @@ def test_bad_records_say_where(
         )
 
 
+def vectors(path: pathlib.Path, rows: list[object]) -> str:
+    path.write_text(
+        "".join(json.dumps({"text": "ba", "label": row}) + "\n" for row in rows)
+    )
+    return str(path)
+
+
+def test_vectors_become_targets(
+    tmp_path: pathlib.Path, tokenizer: WordPieceTokenizer
+) -> None:
+    rows = [[1, 0, 1], [0, 0, 0], [0, 1, 0]]
+    settings = config(task="multi_label", labels=("x", "a", "b"))
+    data = open_labelled_data(
+        vectors(tmp_path / "a.jsonl", rows), tokenizer, settings
+    )
+    assert [{*record.gold} for record in data.records] == [
+        {"x", "b"},
+        set(),
+        {"a"},
+    ]
+    ((_, y, _),) = take(data.evaluation_dataset(batch_size=3), 1)
+    assert y["multi_label"].tolist() == rows
+    # A column per label: in the order of the columns, also never 1.
+    path = tmp_path / "a.csv"
+    path.write_text("text,x,never,b\nba,1,0,1.0\nde,0,0,false\n")
+    columns = config(task="multi_label", label_column="x, never,b")
+    data = open_labelled_data(str(path), tokenizer, columns)
+    assert data.labels == ("x", "never", "b")
+    ((_, y, _),) = take(data.evaluation_dataset(batch_size=2), 1)
+    assert y["multi_label"].tolist() == [[1, 0, 1], [0, 0, 0]]
+    path.write_text("ba,1,0\nde,0,1\n")
+    numbered = config(
+        task="multi_label",
+        text_column="0",
+        label_column="1,2",
+        labels=("x", "b"),
+    )
+    data = open_labelled_data(str(path), tokenizer, numbered)
+    assert [record.gold for record in data.records] == [("x",), ("b",)]
+    path.write_text("text,x,b\nba,1,2\n")
+    with pytest.raises(ValueError, match="a.csv, line 2: column 'b'.*not '2'"):
+        open_labelled_data(
+            str(path), tokenizer, config(task="multi_label", label_column="x,b")
+        )
+
+
+def test_vectors_need_names(
+    tmp_path: pathlib.Path, tokenizer: WordPieceTokenizer
+) -> None:
+    settings = config(task="multi_label")
+    path = vectors(tmp_path / "a.jsonl", [[1, 0], [0, 1]])
+    with pytest.raises(ValueError, match=r"a\.jsonl, line 1\. .*--labels=0,1"):
+        open_labelled_data(path, tokenizer, settings)
+    # Ids of labels are names.
+    path = vectors(tmp_path / "a.jsonl", [[1, 0], [2]])
+    data = open_labelled_data(path, tokenizer, settings)
+    assert data.labels == ("0", "1", "2")
+    # And so are 0 and 1, if asked for.
+    data = open_labelled_data(
+        vectors(tmp_path / "a.jsonl", [[1, 0], [0]]),
+        tokenizer,
+        config(task="multi_label", labels=("0", "1")),
+    )
+    assert [record.gold for record in data.records] == [("1", "0"), ("0",)]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        (
+            {"task": "multi_label", "label_column": "1,2", "labels": ("a",)},
+            "1 names for 2 columns",
+        ),
+        (
+            {"task": "multi_label", "label_column": "a,b", "labels": ("a",)},
+            "columns a, b for the labels a",
+        ),
+        ({"task": "multi_label", "label_column": "a,a"}, "different columns"),
         ({"task": "clasification"}, "`task`"),
         ({"seq_length": 0}, "`seq_length`"),
         ({"stride": 0}, "`stride`"),

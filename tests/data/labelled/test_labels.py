@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tfllm.data.bad_records import BadRecord
+from tfllm.data.bad_records import BadRecord, UnclearRecord
 from tfllm.data.labelled import labels
 from tfllm.data.labelled.labels import Labels
 
@@ -32,6 +32,89 @@ def test_several_labels() -> None:
         labels.label_names("a,,b", ",")
 
 
+NAMES = ("toxic", "rude", "spam")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [1, 0, 1],
+        [1.0, 0.0, 1.0],
+        [True, False, True],
+        ["1", "0", "1"],
+        "[1, 0, 1]",
+        "1 0 1",
+        "[1. 0. 1.]",
+        "1,0,1",
+        " [true, false, true] ",
+        "[True, False, True]",
+        "['toxic', 'spam']",
+        '["spam", "toxic"]',
+        "toxic,spam",
+        ["toxic", "spam"],
+    ],
+)
+def test_vectors_are_read_by_the_names_of_the_labels(value: object) -> None:
+    assert {*labels.label_names(value, ",", NAMES)} == {"toxic", "spam"}
+
+
+@pytest.mark.parametrize("value", [[0, 0, 0], "0 0 0", "[0, 0, 0]", [], "[]"])
+def test_a_text_may_have_no_label(value: object) -> None:
+    assert labels.label_names(value, ",", NAMES) == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "names", "reason"),
+    [
+        ([0.9, 0.1, 0.2], NAMES, r"no scores .* not \[0\.9, 0\.1, 0\.2\]"),
+        ("[0.9, 0.1, 1]", NAMES, "no scores"),
+        ([2, 0, 1], NAMES, "0 or 1 per label"),
+        (
+            [1, 0],
+            NAMES,
+            r"each of the 3 labels, toxic, rude, spam, not \[1, 0\]",
+        ),
+        ("1", NAMES, "each of the 3 labels"),
+        (["toxic", "toxic"], NAMES, "twice"),
+        ([1, 1, 0], (), r"names\. Received: \[1, 1, 0\] and no --labels"),
+        ([0.9, 0.1], (), "--labels"),
+        ([True, False], (), "--labels"),
+        ("[1, 0, 1]", (), "--labels"),
+        ("1 0", (), "--labels"),
+        ("[1. 0.]", (), "--labels"),
+        ([[1, 0]], NAMES, "a name or number"),
+    ],
+)
+def test_vectors_that_are_unclear(
+    value: object, names: tuple[str, ...], reason: str
+) -> None:
+    with pytest.raises(ValueError, match=reason):
+        labels.label_names(value, ",", names)
+
+
+def test_numbers_are_names_where_labels_are_called_so() -> None:
+    assert labels.label_names([1, 0], ",", ("0", "1")) == ("1", "0")
+    assert labels.label_names("2 5", " ", ("2", "5", "7")) == ("2", "5")
+    assert labels.label_names([3, 5], ",") == ("3", "5")
+    assert labels.label_names("[3, 5]", ",") == ("3", "5")
+
+
+def test_one_hot_vectors_of_a_single_label() -> None:
+    for value in ([0, 1, 0], "[0, 1, 0]", "0 1 0", [0.0, 1.0, 0.0]):
+        assert labels.class_name(value, NAMES) == "rude"
+        # A fault of the call, and of no record.
+        with pytest.raises(ValueError, match="have names.*--labels=") as caught:
+            labels.class_name(value)
+        assert isinstance(caught.value, UnclearRecord)
+    for value in ([1, 1, 0], [0, 0, 0]):
+        with pytest.raises(BadRecord, match="one label.*--task=multi_label"):
+            labels.class_name(value, NAMES)
+    with pytest.raises(BadRecord, match="no scores"):
+        labels.class_name([0.2, 0.7, 0.1], NAMES)
+    assert labels.class_name("1,5") == "1,5"
+    assert labels.class_name(0.5) == "0.5"
+
+
 def test_numbers() -> None:
     assert labels.label_number("4.25") == 4.25
     assert labels.label_number(3) == 3.0
@@ -45,6 +128,8 @@ def test_unknown_labels_name_the_nearest() -> None:
     assert names.id_of("negative") == 1
     with pytest.raises(BadRecord, match="did you mean 'negative'"):
         names.id_of("negativ")
+    with pytest.raises(BadRecord, match="'1' is none.* names, not their num"):
+        names.id_of("1")
     with pytest.raises(ValueError, match="different"):
         Labels(("a", "a"))
 

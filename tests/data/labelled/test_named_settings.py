@@ -7,7 +7,7 @@ import pytest
 from tfllm.data.labelled import named_settings
 from tfllm.data.labelled.config import LabelledDataConfig
 from tfllm.data.tables.config import TableConfig
-from tfllm.run_config import RunConfig
+from tfllm.runs.run_config import RunConfig
 
 
 def test_values_by_name() -> None:
@@ -41,7 +41,7 @@ def test_labels_are_needed() -> None:
         with pytest.raises(ValueError, match=f"`label_column`.*{task}"):
             named_settings.check_label_column(task, "")
         with pytest.raises(ValueError, match=f"`label_column`.*{task}"):
-            RunConfig(
+            RunConfig.of(
                 task=task,
                 label_column="",
                 model_dir="m",

@@ -27,6 +27,17 @@ def sentences(
     return [tuple(map(" ".join, sentence.columns)) for sentence in found]
 
 
+def records(
+    path: pathlib.Path, bad: BadRecords | None = None, **settings: Any
+) -> list[Record]:
+    config = LabelledDataConfig(task="tagging", **settings)
+    return list(read_records(str(path), config, bad or BadRecords("fail")))
+
+
+def words_of(record: Record) -> list[str]:
+    return [record.texts[0][start:end] for start, end in record.words]
+
+
 def test_conll_2003() -> None:
     text = (
         "-DOCSTART- -X- O O\n\nEU NNP I-NP I-ORG\nrejects VBZ I-VP O\n\n"
@@ -38,6 +49,38 @@ def test_conll_2003() -> None:
 def test_tabs_part_columns_even_beside_spaces() -> None:
     text = "#\tO\n#tag\tO\nNew York\tB-X\n\t\n\ny\tO\n"
     assert sentences(text) == [("# #tag New York", "O O B-X"), ("y", "O")]
+
+
+# Python's `str.split` and `str.splitlines` cut at all of these.
+UNICODE_SPACES = "\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0\u2003\u2028\u2029\u3000"
+
+
+@pytest.mark.parametrize("space", UNICODE_SPACES)
+@pytest.mark.parametrize("gap", [" ", "\t", " \t "])
+def test_only_spaces_and_tabs_part_columns(
+    space: str, gap: str, tmp_path: pathlib.Path
+) -> None:
+    words = [f"10{space}000", f"{space}x", space]
+    path = tmp_path / "a.conll"
+    path.write_text(
+        "".join(f"{word}{gap}O\r\n" for word in words) + f" \t\n\ny{gap}O\n",
+        encoding="utf-8",
+        newline="",
+    )
+    first, second = records(path)
+    assert words_of(first) == words
+    assert first.gold == ("O", "O", "O")
+    assert words_of(second) == ["y"]
+    assert second.where.endswith("line 6")
+
+
+def test_words_and_tags_of_a_text_are_cut_alike(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "a.jsonl"
+    row = {"text": f"a{UNICODE_SPACES}b\tc", "label": "O \n B-X"}
+    path.write_text(json.dumps(row, ensure_ascii=False) + "\n", "utf-8")
+    (record,) = records(path)
+    assert words_of(record) == [f"a{UNICODE_SPACES}b", "c"]
+    assert record.gold == ("O", "B-X")
 
 
 def test_comments_and_conll_u() -> None:
@@ -67,13 +110,6 @@ def test_bad_lines() -> None:
         sentences("Paris B-X\nnice\n")
     with pytest.raises(ValueError, match="line 2: column 0 is blank"):
         sentences("a\tO\n\tO\n")
-
-
-def records(
-    path: pathlib.Path, bad: BadRecords | None = None, **settings: Any
-) -> list[Record]:
-    config = LabelledDataConfig(task="tagging", **settings)
-    return list(read_records(str(path), config, bad or BadRecords("fail")))
 
 
 def test_words_stand_in_the_text(tmp_path: pathlib.Path) -> None:
@@ -171,7 +207,7 @@ def test_text_without_tags(tmp_path: pathlib.Path) -> None:
 
 def test_settings() -> None:
     with pytest.raises(ValueError, match="`tag_scheme`"):
-        LabelledDataConfig(task="tagging", tag_scheme="bilou")
+        LabelledDataConfig(task="tagging", tag_scheme="bios")
     with pytest.raises(ValueError, match="`predicate_column`"):
         LabelledDataConfig(predicate_column="1")
     with pytest.raises(ValueError, match="`format` conll"):

@@ -125,6 +125,23 @@ def test_a_missing_column_names_the_nearest(tmp_path: pathlib.Path) -> None:
         rows(path, ("b",))
 
 
+def test_a_table_without_a_header_names_the_flags(
+    tmp_path: pathlib.Path,
+) -> None:
+    path = write(tmp_path, "a.csv", "a b c d e f g h i j k l m n o p q r,x\n")
+    with pytest.raises(ValueError, match="--text_column=0 --label_col") as e:
+        rows(path, ("text", "label"))
+    # The first row is a text, and cut.
+    assert "among 'a b c d e f g h i j k l m n o p q r', 'x'. " in str(e.value)
+    write(tmp_path, "a.csv", f"{'x' * 300},y\n")
+    with pytest.raises(ValueError, match=f"among '{'x' * 40}\\.\\.\\.', 'y'"):
+        rows(path, ("text", "label"))
+    write(tmp_path, "a.csv", "a,a\n")
+    with pytest.raises(ValueError, match="--text_column=0 --label_column=1"):
+        rows(path, ("text", "label"))
+    assert rows(path, ("0", "1")) == [(1, {"0": "a", "1": "a"})]
+
+
 def test_columns_by_name_and_number(tmp_path: pathlib.Path) -> None:
     path = write(tmp_path, "a.csv", ",text\n0,one\n")
     (row,) = read_rows(str(path), ("text",), TableConfig(), BadRecords("fail"))
@@ -242,3 +259,16 @@ def test_tfds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     with pytest.raises(ValueError, match="pip install"):
         rows("tfds:glue/sst2/train")
+
+
+def test_half_of_a_surrogate_pair(tmp_path: pathlib.Path) -> None:
+    lines = '{"text": "\\ud83d\\ude00"}\n{"text": "a", "b": ["\\ud83d"]}\n'
+    path = write(tmp_path, "a.jsonl", lines)
+    with pytest.raises(
+        ValueError,
+        match=r"a\.jsonl, line 2: column 'b' has half of a surrogate",
+    ):
+        rows(path, ("text",))
+    bad = BadRecords("skip")
+    assert len(rows(path, ("text",), bad)) == 1
+    assert bad.counts == {str(path): 1}

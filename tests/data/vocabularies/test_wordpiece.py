@@ -23,7 +23,7 @@ _ROOT = pathlib.Path(__file__).parents[3]
 def test_special_tokens_come_first_and_all_is_distinct() -> None:
     config = WordPieceTrainingConfig(vocab_size=100)
     vocabulary = wordpiece.train_vocabulary(_TEXT, config)
-    assert tuple(vocabulary[:5]) == wordpiece.SPECIAL_TOKENS
+    assert tuple(vocabulary[:5]) == config.special_tokens.all()
     assert len(set(vocabulary)) == len(vocabulary) == 100
     assert {"read", "中", "naive"[0], "##a"} <= set(vocabulary)
     # Only what occurs: no character of Chinese stands inside a word.

@@ -14,7 +14,7 @@ import pytest
 
 from tests.serving import serve_process
 from tests.serving.conformance.target import NAME, Target
-from tfllm.serving.server import protos
+from tfllm.server import protos
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -9,11 +9,60 @@ TensorFlow Serving loads it.
 
 import pathlib
 import sys
+from typing import Any
 
 import tensorflow as tf
 
+from tfllm.serving.graph.checked_inputs import checked
+
 TEXTS = [tf.TensorSpec([None], tf.string, name="text")]
 EXAMPLES = [tf.TensorSpec([None], tf.string, name="inputs")]
+
+_TEXT = {"text": (tf.string, [None])}
+_LENGTHS = {"lengths": (tf.int32, [None])}
+_IDS = {"token_ids": (tf.int32, [None, None])}
+# Inputs as the exports of all kinds of task have them, checked in the graph as
+# there: fill-mask, text generation (at once, sampled, streamed), labels and
+# numbers and vectors and tags of texts and of pairs, answers to questions,
+# choices.
+TASK_INPUTS: dict[str, dict[str, tuple[tf.DType, list[None]]]] = {
+    "task_text": _TEXT,
+    "task_pair": {**_TEXT, "text_pair": (tf.string, [None])},
+    "task_question": {
+        "question": (tf.string, [None]),
+        "context": (tf.string, [None]),
+    },
+    "task_examples": {"inputs": (tf.string, [None])},
+    "task_ids": {**_IDS, "segment_ids": (tf.int32, [None, None]), **_LENGTHS},
+    "task_decoder_ids": {**_IDS, **_LENGTHS},
+    "task_choices": {**_TEXT, "choices": (tf.string, [None, None])},
+    "task_choice_ids": {
+        "token_ids": (tf.int32, [None, None, None]),
+        "lengths": (tf.int32, [None, None]),
+    },
+    "task_sample": {
+        **_TEXT,
+        "seed": (tf.int64, [None]),
+        "temperature": (tf.float32, [None]),
+    },
+    "task_stream": {**_TEXT, "so_far": (tf.int32, [None, None]), **_LENGTHS},
+}
+
+
+def _task(inputs: dict[str, tuple[tf.DType, list[None]]]) -> Any:
+    """Returns a function that counts the rows of its inputs."""
+    specs = {
+        name: tf.TensorSpec(shape, dtype, name)
+        for name, (dtype, shape) in inputs.items()
+    }
+
+    def count(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
+        sizes = [tf.shape(t)[:1] for t in checked(specs, tensors).values()]
+        return {"rows": tf.fill(sizes[0], tf.size(sizes))}
+
+    return tf.function(
+        count, input_signature=list(specs.values()), autograph=False
+    )
 
 
 def _score(text: tf.Tensor, version: int) -> tf.Tensor:
@@ -153,6 +202,7 @@ def write(base: pathlib.Path, version: int) -> pathlib.Path:
             "hold": module.hold,
             "classify": module.classify,
             "regress": module.regress,
+            **{name: _task(inputs) for name, inputs in TASK_INPUTS.items()},
         },
     )
     return temporary.rename(base / str(version))

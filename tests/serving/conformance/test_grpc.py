@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.serving.conformance.target import NAME
-from tfllm.serving.server import protos
+from tfllm.server import protos
 
 STRING, FLOAT, INT32, INT64 = 7, 1, 3, 9
 

@@ -1,1 +1,1 @@
-"""Makes a pretraining corpus: clean documents, without duplicates."""
+"""Builds a pretraining corpus: clean documents without duplicates."""

@@ -1,10 +1,9 @@
-r"""The corpus build as an Apache Beam pipeline, for more than one machine.
+r"""Builds a corpus with Apache Beam, on more than one machine.
 
-The steps are those of `builder.py`, from the same functions; this module only
-says how they are spread. Because no step depends on the order of documents,
-the result is the same set of documents and the same counts. The order of the
-documents in the files is Beam's. A file is read by one worker: cut a very
-large one into several. Needs the extra `beam`.
+The steps are those of `builder.py`, with the same functions; this module only
+distributes them. As no step depends on the order of documents, the result has
+the same documents and counts; their order in the files is Beam's. Each file is
+read by one worker: split very large ones. Needs the extra `beam`.
 
     records -> lines in many documents (side input)
     records -> clean -> one per content hash -> LSH buckets -> hashes to drop
@@ -25,14 +24,14 @@ from tfllm.data.corpus import builder, cleaning, near_duplicates, sources
 from tfllm.data.corpus.builder import CorpusConfig, Record
 
 _Count = tuple[str, int]
-_COUNTS = "counts"  # the side output that every step may write to
+_COUNTS = "counts"  # side output of every step
 
 
 def import_beam() -> Any:
     """Imports Apache Beam, which only this module needs.
 
     Raises:
-        ValueError: it is not installed.
+        ValueError: Apache Beam is not installed.
     """
     try:
         import apache_beam
@@ -45,25 +44,26 @@ def import_beam() -> Any:
     return apache_beam
 
 
-# --- The work on single elements: plain functions ---------------------------
+# --- Steps on single elements, as plain functions ----------------------------
 
 
 @functools.lru_cache(maxsize=1)
 def _hasher(
     config: near_duplicates.NearDuplicateConfig,
 ) -> near_duplicates.MinHasher:
+    """Returns the hasher of this worker process."""
     return near_duplicates.MinHasher(config)
 
 
 def _read(path: str, config: CorpusConfig) -> Iterator[Record | _Count]:
-    """Records of a file, then its counts as (name, count)."""
+    """Yields the records of a file, then its counts as (name, count)."""
     reader = sources.RecordReader(config.files)
     yield from reader.read(path)
     yield from reader.counts.items()
 
 
 def _lines(record: Record, config: CorpusConfig) -> tuple[int, tuple[int, ...]]:
-    """The hashes of a normalised document and of its repeatable lines."""
+    """Returns the hashes of a document and of its repeatable lines."""
     text = cleaning.Cleaner(config.cleaning).normalize(record)
     lines = cleaning.repeatable_lines(text)
     return (
@@ -75,7 +75,7 @@ def _lines(record: Record, config: CorpusConfig) -> tuple[int, tuple[int, ...]]:
 def _clean(
     record: Record, repeated: frozenset[int], config: CorpusConfig
 ) -> Iterator[tuple[int, str] | _Count]:
-    """(content hash, document) unless dropped, then (name, count)s."""
+    """Yields (content hash, document) unless dropped, then counts."""
     cleaner = cleaning.Cleaner(config.cleaning, repeated)
     text = cleaner.clean(record)
     if text is not None:
@@ -86,11 +86,11 @@ def _clean(
 def _one_copy(
     element: tuple[int, Iterable[str]],
 ) -> Iterator[tuple[int, str] | _Count]:
-    """One of the equal documents, then the count of the others."""
+    """Yields one of several equal documents, then counts of the others."""
     identity, texts = element
     copies = 0
     text = ""
-    for text in texts:  # noqa: B007 - the copies are equal: any will do
+    for text in texts:  # noqa: B007 - all copies are equal
         copies += 1
     yield identity, text
     if copies > 1:
@@ -104,7 +104,7 @@ def _one_copy(
 def _buckets(
     element: tuple[int, str], config: CorpusConfig
 ) -> Iterator[tuple[tuple[int, int], tuple[int, bytes]]]:
-    """(band, key) -> (content hash, signature), for every band."""
+    """Yields ((band, key), (content hash, signature)) for each band."""
     identity, text = element
     settings = config.near_duplicates
     signature = _hasher(settings).signature(text)
@@ -117,7 +117,7 @@ def _near_duplicates(
     element: tuple[tuple[int, int], Iterable[tuple[int, bytes]]],
     config: CorpusConfig,
 ) -> list[int]:
-    """The hashes to drop from one bucket."""
+    """Returns the hashes to drop from a bucket."""
     members = list(element[1])
     if len(members) < 2:
         return []
@@ -134,7 +134,7 @@ def _near_duplicates(
 def _split(
     element: tuple[int, dict[str, Iterable[Any]]], config: CorpusConfig
 ) -> Iterator[tuple[str, str] | _Count]:
-    """(train or heldout, document) unless dropped, then (name, count)s."""
+    """Yields ("train" or "heldout", document) unless dropped, then counts."""
     _, joined = element
     (text,) = joined["documents"]
     if list(joined["dropped"]):
@@ -147,15 +147,15 @@ def _split(
     yield from builder.count_output(split, text).items()
 
 
-# --- How the work is spread -------------------------------------------------
+# --- Steps as transforms of Beam ----------------------------------------------
 
 
 class _Pipeline:
-    """Applies the steps to collections; gathers their counts.
+    """Applies the steps to collections, and gathers their counts.
 
     Args:
-        beam: the apache_beam module.
-        config: CorpusConfig.
+        beam: The apache_beam module.
+        config: What to build.
     """
 
     def __init__(self, beam: Any, config: CorpusConfig) -> None:
@@ -164,7 +164,7 @@ class _Pipeline:
         self._counts: list[Any] = []
 
     def counted(self, items: Any, label: str, step: Any, *args: Any) -> Any:
-        """Applies a generator of elements and of (name, count) pairs."""
+        """Applies a step that yields elements and (name, count) pairs."""
         beam = self.beam
 
         def tagged(element: Any, *rest: Any) -> Iterator[Any]:
@@ -187,7 +187,7 @@ class _Pipeline:
         return outputs["items"]
 
     def repeated_lines(self, records: Any) -> Any:
-        """A singleton with the hashes of lines in very many documents."""
+        """Returns a singleton of the hashes of lines in very many documents."""
         beam, config = self.beam, self.config
         distinct = (
             records
@@ -219,7 +219,7 @@ class _Pipeline:
         )
 
     def without_duplicates(self, documents: Any) -> Any:
-        """Documents by split, without exact and near duplicates."""
+        """Returns documents by split, without exact and near duplicates."""
         beam, config = self.beam, self.config
         grouped = documents | "ByContent" >> beam.GroupByKey()
         single = self.counted(grouped, "ExactDuplicates", _one_copy)
@@ -227,7 +227,7 @@ class _Pipeline:
             single
             | "Buckets"
             >> beam.FlatMap(
-                _buckets if config.near_duplicates.threshold else _nothing,
+                _buckets if config.near_duplicates.threshold else _no_buckets,
                 config,
             )
             | "ByBucket" >> beam.GroupByKey()
@@ -242,7 +242,7 @@ class _Pipeline:
         return self.counted(joined, "Split", _split, config)
 
     def write(self, documents: Any, split: str, name: str) -> None:
-        """Writes one split to a file with a temporary name."""
+        """Writes a split to a file with a temporary name."""
         beam = self.beam
         _ = (
             documents
@@ -273,11 +273,13 @@ class _Pipeline:
         )
 
 
-def _nothing(element: Any, config: CorpusConfig) -> tuple[()]:
+def _no_buckets(element: Any, config: CorpusConfig) -> tuple[()]:
+    """Replaces `_buckets` if near duplicates are kept."""
     return ()
 
 
 def _temporary(config: CorpusConfig, name: str) -> str:
+    """Returns the temporary path of an output file."""
     return file_access.join(config.output_dir, f"{name}.{os.getpid()}.tmp")
 
 
@@ -285,20 +287,20 @@ def build(config: CorpusConfig) -> collections.Counter[str]:
     """Builds the corpus files of `config` with Beam.
 
     Args:
-        config: CorpusConfig; `runner` names the Beam runner.
+        config: What to build; `runner` names the Beam runner.
 
     Returns:
-        The counts, named as those of the in-process build.
+        The counts, by the names of the in-process build.
 
     Raises:
-        ValueError: Beam is not installed, or the input is not usable.
+        ValueError: Beam is not installed, or the input cannot be used.
     """
     beam = import_beam()
     source_counts: dict[str, int] = {}
     source: list[Any]
     if config.source == "docstrings":
-        source, found = builder.docstring_documents(config)
-        source_counts.update({f"source/{n}": c for n, c in found.items()})
+        source, counted = builder.docstring_documents(config)
+        source_counts.update({f"source/{n}": c for n, c in counted.items()})
     else:
         source = file_access.match_files(
             config.files.input_files, "input_files"

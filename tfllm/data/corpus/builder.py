@@ -2,11 +2,11 @@
 
     documents -> Cleaner -> exact and near duplicates -> held-out split -> files
 
-The in-process path streams: it reads the source once to find repeated lines,
-once more to clean it into a scratch file on the output's disk, and then copies
-what is not a duplicate. Memory holds hashes and MinHash signatures (about 300
-bytes per document), never the text. `beam.py` runs the same steps on
-Apache Beam and gives the same documents and counts.
+The in-process build streams. It reads the source once to find repeated lines,
+once more to clean it into a scratch file on the disk of the output, and then
+copies the documents that are not duplicates. Memory holds hashes and MinHash
+signatures (about 300 bytes per document), never the text. `beam.py` runs the
+same steps on Apache Beam, with the same documents and counts.
 """
 
 import collections
@@ -33,25 +33,26 @@ from tfllm.data.corpus.sources import FilesConfig
 SOURCES = ("docstrings", "files")
 TRAIN_FILE, HELDOUT_FILE = "train.txt", "heldout.txt"
 REPORT_FILE = "report.json"
-# Line hashes held before they are folded into distinct ones with counts.
+# Line hashes to collect before they are merged into counts.
 _FOLD_AT = 4_000_000
 
 Record = bytes | str
+Counts = collections.Counter[str]
 
 
 @dataclasses.dataclass(frozen=True)
 class CorpusConfig:
-    """What to build a corpus from, and how.
+    """Settings to build a corpus.
 
     Attributes:
-        output_dir: folder for train.txt, heldout.txt and report.json.
+        output_dir: Folder for train.txt, heldout.txt and report.json.
         source: "docstrings" of the installed Python packages, or "files".
-        files: how to read files.
-        cleaning: limits of the cleaning steps.
-        near_duplicates: what counts as a near duplicate.
-        heldout_fraction: share of the documents for heldout.txt.
+        files: How files become documents.
+        cleaning: Settings of the cleaning steps.
+        near_duplicates: What counts as a near duplicate.
+        heldout_fraction: Share of the documents for heldout.txt.
         runner: Apache Beam runner; "" builds in this process.
-        overwrite: whether to build over a complete corpus.
+        overwrite: Whether to replace a complete corpus.
     """
 
     output_dir: str
@@ -64,7 +65,7 @@ class CorpusConfig:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        """Refuses contradictory settings."""
+        """Checks the values."""
         if not self.output_dir:
             raise ValueError(
                 "`output_dir` must name a folder. Received: nothing."
@@ -92,7 +93,7 @@ class CorpusConfig:
             )
 
     def settings(self) -> dict[str, Any]:
-        """What the corpus depends on, as stored in its report."""
+        """Returns the settings that decide the corpus, for its report."""
         settings = dataclasses.asdict(self)
         for name in ("output_dir", "runner", "overwrite"):
             del settings[name]
@@ -107,27 +108,27 @@ class CorpusConfig:
 def docstring_documents(
     config: CorpusConfig,
 ) -> tuple[list[str], dict[str, int]]:
-    """The docstring source: documents in content-hash order, and counts."""
-    found = docstrings.collect(
+    """Returns docstrings in the order of their content hashes, and counts."""
+    collected = docstrings.collect(
         min_characters=max(200, config.cleaning.min_characters)
     )
-    documents = sorted(found.documents, key=cleaning.content_hash)
-    return documents, found.counts
+    documents = sorted(collected.documents, key=cleaning.content_hash)
+    return documents, collected.counts
 
 
 @contextlib.contextmanager
 def _record_stream(
     config: CorpusConfig,
 ) -> Iterator[tuple[Callable[[str], Iterator[Record]], dict[str, int]]]:
-    """A function that starts a new pass over the records, and source counts.
+    """Yields a function that starts a pass over the records, and counts.
 
-    The function takes what the pass does, for its progress bar. The counts
-    are those of the last finished pass.
+    The function takes a description for the progress bar. The counts are
+    those of the last finished pass.
     """
     counts: dict[str, int] = {}
     if config.source == "docstrings":
-        documents, found = docstring_documents(config)
-        counts.update({f"source/{name}": n for name, n in found.items()})
+        documents, counted = docstring_documents(config)
+        counts.update({f"source/{name}": n for name, n in counted.items()})
         yield lambda doing: iter(tqdm.tqdm(documents, doing)), counts
         return
     paths = file_access.match_files(config.files.input_files, "input_files")
@@ -149,7 +150,7 @@ def _record_stream(
 
 
 class _HashCounts:
-    """Counts 64-bit hashes in 16 bytes per distinct one."""
+    """Counts 64-bit hashes, with 16 bytes per distinct hash."""
 
     def __init__(self) -> None:
         self.hashes = np.zeros(0, np.uint64)
@@ -157,11 +158,13 @@ class _HashCounts:
         self._pending: list[int] = []
 
     def add(self, hashes: Iterable[int]) -> None:
+        """Adds hashes."""
         self._pending.extend(hashes)
         if len(self._pending) >= _FOLD_AT:
             self.fold()
 
     def fold(self) -> None:
+        """Merges added hashes into `hashes` and `counts`."""
         new = np.array(self._pending, np.uint64)
         self._pending = []
         self.hashes, inverse = np.unique(
@@ -174,7 +177,7 @@ class _HashCounts:
 
 
 def boilerplate_threshold(config: CleaningConfig, num_documents: int) -> int:
-    """In how many distinct documents a line must stand to be boilerplate."""
+    """Returns the least number of documents with a line of boilerplate."""
     share = int(config.boilerplate_fraction * num_documents) + 1
     return max(config.boilerplate_min_documents, share, 2)
 
@@ -182,10 +185,10 @@ def boilerplate_threshold(config: CleaningConfig, num_documents: int) -> int:
 def find_repeated_lines(
     records: Iterable[Record], config: CleaningConfig
 ) -> frozenset[int]:
-    """Hashes of the lines that stand in very many distinct documents.
+    """Returns the hashes of lines that occur in very many documents.
 
-    Copies of a document count once, or its lines would look like boilerplate
-    and the one copy that deduplication keeps would lose its text.
+    Copies of a document count once: otherwise its lines would look like
+    boilerplate, and the copy that deduplication keeps would lose its text.
     """
     cleaner = cleaning.Cleaner(config)
     documents: set[int] = set()
@@ -207,7 +210,7 @@ def find_repeated_lines(
 
 @dataclasses.dataclass
 class _Scratch:
-    """Cleaned documents on disk, their hashes and signatures in memory."""
+    """Cleaned documents on disk, with hashes and signatures in memory."""
 
     path: str
     hashes: np.ndarray  # uint64 [N], in the order of the file
@@ -220,7 +223,7 @@ def _clean_to_scratch(
     config: NearDuplicateConfig,
     path: str,
 ) -> _Scratch:
-    """Cleans records into a file, dropping exact duplicates on the way."""
+    """Cleans records into a file, without exact duplicates."""
     hasher = near_duplicates.MinHasher(config)
     seen: dict[int, None] = {}  # in order
     signatures = bytearray()
@@ -247,7 +250,7 @@ def _clean_to_scratch(
 
 
 def read_documents(path: str) -> Iterator[str]:
-    """The documents of a corpus file, their sentences on lines."""
+    """Yields the documents of a corpus file, a sentence per line."""
     with file_access.open_binary(path) as file:
         lines: list[str] = []
         for raw in file:
@@ -262,7 +265,7 @@ def read_documents(path: str) -> Iterator[str]:
 
 
 def count_output(split: str, text: str) -> dict[str, int]:
-    """The counts that writing one document adds to the report."""
+    """Returns the counts that a written document adds to the report."""
     return {
         f"{split}/documents": 1,
         f"{split}/sentences": text.count("\n") + 1,
@@ -276,7 +279,7 @@ def _write_splits(
     cleaner: cleaning.Cleaner,
     config: CorpusConfig,
 ) -> None:
-    """Copies the scratch file's documents but the dropped ones."""
+    """Copies the documents of the scratch file, without dropped ones."""
     join = file_access.join
     with (
         file_access.write_atomically(
@@ -336,7 +339,7 @@ def _build_in_process(config: CorpusConfig) -> collections.Counter[str]:
 
 
 def _nested(counts: dict[str, int]) -> dict[str, Any]:
-    """`{"a/b": 1}` as `{"a": {"b": 1}}`, sorted."""
+    """Converts `{"a/b": 1}` to `{"a": {"b": 1}}`, sorted."""
     tree: dict[str, Any] = {}
     for name, count in sorted(counts.items()):
         *folders, leaf = name.split("/")
@@ -350,6 +353,7 @@ def _nested(counts: dict[str, int]) -> dict[str, Any]:
 def _report(
     counts: dict[str, int], config: CorpusConfig, seconds: float
 ) -> dict[str, Any]:
+    """Returns the content of report.json."""
     for split, unit in itertools.product(
         ("in", "train", "heldout"), ("documents", "characters")
     ):
@@ -370,7 +374,7 @@ def _report(
 
 
 def format_report(report: dict[str, Any]) -> str:
-    """A short report for people."""
+    """Returns a short report as lines of text."""
     counts = report["counts"]
 
     def line(name: str, part: dict[str, int]) -> str:
@@ -394,9 +398,9 @@ def format_report(report: dict[str, Any]) -> str:
 
 
 def completed_report(output_dir: str) -> dict[str, Any] | None:
-    """The report of a complete corpus, or None.
+    """Returns the report of a complete corpus, or None.
 
-    report.json is written last: where it stands, the build finished.
+    report.json is written last, so that a folder with one is complete.
     """
     path = file_access.join(output_dir, REPORT_FILE)
     if not file_access.exists(path):
@@ -409,19 +413,23 @@ def completed_report(output_dir: str) -> dict[str, Any] | None:
     return report if isinstance(report, dict) else None
 
 
-def build(config: CorpusConfig) -> dict[str, Any]:
+def build(
+    config: CorpusConfig, run: Callable[[CorpusConfig], Counts] | None = None
+) -> dict[str, Any]:
     """Builds a corpus, unless a complete one with these settings exists.
 
     Args:
-        config: CorpusConfig.
+        config: What to build.
+        run: Function that writes the files and returns the counts; None
+            builds in this process. `beam.build` runs on Apache Beam.
 
     Returns:
         The report: `counts`, `settings`, `runner`, `seconds`, `warnings`, and
-        `reused`, whether the corpus was there already.
+        `reused`, whether the corpus existed already.
 
     Raises:
-        ValueError: the input is not usable, all documents were dropped, or
-            the folder holds a corpus with other settings.
+        ValueError: The input cannot be used, all documents were dropped, or
+            the folder has a corpus with other settings.
     """
     report = completed_report(config.output_dir)
     if report and not config.overwrite:
@@ -429,7 +437,7 @@ def build(config: CorpusConfig) -> dict[str, Any]:
             raise ValueError(
                 "`output_dir` holds a corpus that was built with other "
                 f"settings. Received: {config.output_dir}. Give another "
-                "folder, or build anew with --overwrite."
+                "folder."
             )
         return {**report, "reused": True}
     start = time.monotonic()
@@ -437,12 +445,7 @@ def build(config: CorpusConfig) -> dict[str, Any]:
         file_access.match_files(config.files.input_files, "input_files")
     file_access.make_folder(config.output_dir)
     file_access.remove(file_access.join(config.output_dir, REPORT_FILE))
-    if config.runner:
-        from tfllm.data.corpus import beam  # the extra `beam`
-
-        counts = beam.build(config)
-    else:
-        counts = _build_in_process(config)
+    counts = (run or _build_in_process)(config)
     report = _report(counts, config, time.monotonic() - start)
     path = file_access.join(config.output_dir, REPORT_FILE)
     if not counts["train/documents"]:
@@ -456,9 +459,9 @@ def build(config: CorpusConfig) -> dict[str, Any]:
 
 
 def ensure_docstring_corpus(output_dir: str) -> dict[str, Any]:
-    """Builds the default docstring corpus in a folder that has none.
+    """Builds the default docstring corpus, unless the folder has a corpus.
 
-    Whatever complete corpus stands there is taken as it is.
+    A complete corpus is reused, whatever its settings.
 
     Returns:
         The report, see `build`.

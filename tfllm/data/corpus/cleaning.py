@@ -1,11 +1,11 @@
-"""Cleans documents, one at a time, and counts what every step did.
+"""Cleans documents one by one, and counts the effect of each step.
 
 The steps are pure functions on text. `Cleaner` applies them in order:
 decoding, mojibake, line ends, control characters, Unicode form, white space,
-boilerplate, length and symbol filters, sentences. What needs to see the whole
-corpus (duplicates, lines repeated over documents) is in `builder.py` and
-`near_duplicates.py`. The module imports no TensorFlow: Apache Beam workers
-run it as it is.
+boilerplate, length and symbol filters, sentences. Steps over the whole corpus
+(duplicates, lines repeated in many documents) are in `builder.py` and
+`near_duplicates.py`. This module imports no TensorFlow, so that Apache Beam
+workers start quickly.
 """
 
 import collections
@@ -27,21 +27,22 @@ class CleaningConfig:
 
     Attributes:
         unicode_form: NFC, NFKC or none.
-        min_characters: documents shorter than this after cleaning are dropped.
-        max_characters: longer ones are dropped.
-        min_words: as above, in words (a CJK character is a word).
-        max_words: as above, in words.
-        max_symbol_ratio: documents go when more than this share of their
-            characters other than white space are neither letters, digits nor
-            combining marks. English prose has 0.03 to 0.06, code over 0.25.
-        max_replacement_ratio: documents go when more than this share of their
-            characters are U+FFFD, what an undecodable byte becomes.
-        boilerplate_rules: whether to remove page numbers, copyright and cookie
+        min_characters: Shorter documents are dropped (after cleaning).
+        max_characters: Longer documents are dropped.
+        min_words: As `min_characters`, in words (a CJK character is a word).
+        max_words: As `max_characters`, in words.
+        max_symbol_ratio: Documents are dropped if a larger share of their
+            characters, without white space, are symbols: neither letters,
+            digits nor combining marks. English prose has 0.03 to 0.06, code
+            over 0.25.
+        max_replacement_ratio: Documents are dropped if a larger share of
+            their characters is U+FFFD, which replaces undecodable bytes.
+        boilerplate_rules: Whether to remove page numbers, copyright and cookie
             lines, and the licence text of Project Gutenberg.
-        boilerplate_fraction: lines that stand in more than this share of the
+        boilerplate_fraction: Lines that occur in a larger share of the
             documents are removed.
-        boilerplate_min_documents: ... but only if they stand in at least this
-            many. Documents of a single line are left alone.
+        boilerplate_min_documents: Least number of documents for that.
+            Documents of a single line keep it.
     """
 
     unicode_form: str = "NFC"
@@ -56,7 +57,7 @@ class CleaningConfig:
     boilerplate_min_documents: int = 20
 
     def __post_init__(self) -> None:
-        """Refuses values outside their ranges."""
+        """Checks the values."""
         if self.unicode_form not in UNICODE_FORMS:
             raise ValueError(
                 f"`unicode_form` must be one of {', '.join(UNICODE_FORMS)}. "
@@ -89,15 +90,15 @@ _UTF8_SEQUENCE = re.compile(
     rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}"
 )
 _SURROGATE = re.compile("[\ud800-\udfff]")
-# Windows-1252 read as text, back to its bytes; C1 stands for the five bytes
-# that Windows-1252 leaves undefined.
+# Characters of Windows-1252 to bytes. The five bytes that Windows-1252 leaves
+# undefined are C1 control characters.
 _TO_CP1252 = {
     ord(bytes([b]).decode("cp1252")): b
     for b in range(0x80, 0xA0)
     if b not in (0x81, 0x8D, 0x8F, 0x90, 0x9D)
 }
 _FROM_CP1252 = {b: c for c, b in _TO_CP1252.items()}
-# How UTF-8's lead bytes, then a continuation byte, look in Windows-1252.
+# A lead byte and a continuation byte of UTF-8, read as Windows-1252.
 _MOJIBAKE = re.compile(
     "[\u00c2-\u00f4][\u0080-\u00bf\u0152-\u0192\u02c6\u02dc\u2013-\u2122]"
 )
@@ -106,12 +107,12 @@ _MOJIBAKE = re.compile(
 def decode(data: bytes) -> tuple[str, str]:
     """Decodes bytes that should be UTF-8.
 
-    Bytes with no valid multi-byte sequence, or fewer of them than broken
-    ones, are Windows-1252 (which covers printable Latin-1). Otherwise each
-    broken byte becomes U+FFFD.
+    Bytes with more broken than valid multi-byte sequences are read as
+    Windows-1252 (which includes printable Latin-1). Otherwise each broken
+    byte becomes U+FFFD.
 
     Returns:
-        The text, and what was done: "", "encoding_fallback" or
+        The text, and the problem: "", "encoding_fallback" or
         "encoding_replaced".
     """
     try:
@@ -126,10 +127,10 @@ def decode(data: bytes) -> tuple[str, str]:
 
 
 def repair_mojibake(text: str) -> str:
-    """Undoes UTF-8 that was read as Windows-1252 ("cafÃ©" to "café").
+    """Repairs UTF-8 that was read as Windows-1252 ("cafÃ©" to "café").
 
-    Only if the whole text is such bytes and they are valid UTF-8, which text
-    in any language but the damaged one is not.
+    Text is changed only if all of it, as Windows-1252 bytes, is valid UTF-8,
+    which undamaged text is not.
     """
     if not _MOJIBAKE.search(text):
         return text
@@ -142,27 +143,27 @@ def repair_mojibake(text: str) -> str:
 # --- Characters -------------------------------------------------------------
 
 _LINE_ENDS = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
-# C0 and C1 but tab and line feed; soft hyphen, zero-width space, directional
+# C0 and C1 except tab and line feed; soft hyphen, zero-width space, directional
 # marks and overrides, word joiner to nominal digit shapes, byte order mark,
-# interlinear marks, noncharacters. The joiners U+200C and U+200D stay:
+# interlinear marks, noncharacters. The joiners U+200C and U+200D stay, as
 # Persian, Indic scripts and emoji need them.
 _CONTROL = re.compile(
     "[\x00-\x08\x0e-\x1f\x7f-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e"
     "\u2060-\u206f\ufeff\ufff9-\ufffb\ufdd0-\ufdef\ufffe\uffff]"
 )
-# Neither matches a lone space or line feed: nearly all of them are fine.
+# Neither matches single spaces or line feeds, which are nearly all.
 _SPACES = re.compile(r"[^\S\n ][^\S\n]*| [^\S\n]+")
 _LINE_SPACES = re.compile(r" \n ?|\n ")
 _BLANK_LINES = re.compile(r"\n{3,}")
 
 
 def normalize_line_ends(text: str) -> str:
-    r"""Makes every line end `\n`."""
+    r"""Replaces all line ends by `\n`."""
     return _LINE_ENDS.sub("\n", text)
 
 
 def remove_control_characters(text: str) -> str:
-    """Removes characters that no reader sees."""
+    """Removes control and other invisible characters."""
     return _CONTROL.sub("", text)
 
 
@@ -172,7 +173,7 @@ def normalize_unicode(text: str, form: str) -> str:
 
 
 def normalize_spaces(text: str) -> str:
-    """Makes single spaces, single blank lines, and no space at line ends."""
+    """Leaves single spaces, single blank lines, and no space at line ends."""
     text = _LINE_SPACES.sub("\n", _SPACES.sub(" ", text))
     return _BLANK_LINES.sub("\n\n", text).strip()
 
@@ -210,7 +211,7 @@ _NUMBER = re.compile(r"\b\d+\b")
 
 
 def strip_gutenberg(text: str) -> str:
-    """Removes Project Gutenberg's header, footer and licence paragraphs."""
+    """Removes the header, footer and licence of Project Gutenberg."""
     if "gutenberg" not in text.lower():
         return text
     start = _GUTENBERG_START.search(text)
@@ -219,7 +220,7 @@ def strip_gutenberg(text: str) -> str:
     end = _GUTENBERG_END.search(text)
     if end:
         text = text[: end.start()]
-    # Where a document is a paragraph, its neighbours hold the markers.
+    # If documents are paragraphs, the markers may be in other documents.
     kept = [
         paragraph
         for paragraph in text.split("\n\n")
@@ -229,7 +230,7 @@ def strip_gutenberg(text: str) -> str:
 
 
 def line_rule(line: str) -> str:
-    """The boilerplate rule that a line matches as a whole, or ""."""
+    """Returns the boilerplate rule that a whole line matches, or ""."""
     if len(line) > 200 or not _RULE_HINT.search(line):
         return ""
     for name, pattern in _LINE_RULES.items():
@@ -239,12 +240,12 @@ def line_rule(line: str) -> str:
 
 
 def line_hash(line: str) -> int:
-    """A hash of a line, blind to numbers ("Page 3" is "Page 4")."""
+    """Returns a hash of a line that ignores numbers, as in "Page 3"."""
     return content_hash(_NUMBER.sub("0", line))
 
 
 def repeatable_lines(text: str) -> Iterator[str]:
-    """The lines of a document that may turn out to be boilerplate."""
+    """Yields the lines of a document that may be boilerplate."""
     if "\n" in text:
         yield from filter(None, text.split("\n"))
 
@@ -255,7 +256,7 @@ _CJK_CHARACTER = re.compile("[\u2e80-\u9fff\uac00-\ud7a3\uf900-\ufaff]")
 
 
 def count_words(text: str) -> int:
-    """Words between white space; a CJK character is a word."""
+    """Counts the words between white space; a CJK character is a word."""
     if text.isascii():
         return len(text.split())
     return len(_CJK_CHARACTER.sub(" x ", text).split())
@@ -263,12 +264,13 @@ def count_words(text: str) -> int:
 
 @functools.lru_cache(maxsize=1 << 16)
 def _is_symbol(character: str) -> bool:
+    """Returns whether a character is a symbol, as in `symbol_ratio`."""
     category = unicodedata.category(character)
     return not character.isspace() and category[0] not in "LNM"
 
 
 def symbol_ratio(text: str) -> float:
-    """Share of symbols among the characters other than white space."""
+    """Returns the share of symbols among non-white-space characters."""
     total = symbols = 0
     for character, count in collections.Counter(text).items():
         if not character.isspace():
@@ -278,9 +280,9 @@ def symbol_ratio(text: str) -> float:
 
 
 def content_hash(text: str) -> int:
-    """A 63-bit hash of a text: its identity in deduplication.
+    """Returns a 63-bit hash of a text, which identifies it in deduplication.
 
-    One bit less than the digest, because Beam's integers are signed.
+    It has one bit less than the digest, as Beam's integers are signed.
     """
     data = text.encode("utf-8", "surrogatepass")
     digest = hashlib.blake2b(data, digest_size=8).digest()
@@ -288,10 +290,10 @@ def content_hash(text: str) -> int:
 
 
 def heldout_value(text: str) -> float:
-    """A number in [0, 1) that decides whether a document is held out.
+    """Returns a number in [0, 1) that decides whether a document is held out.
 
-    Independent of `content_hash`: near-duplicate removal keeps the document
-    with the smallest hash, so splitting by that hash would be skewed.
+    It is independent of `content_hash`: near-duplicate removal keeps the
+    smallest hash, so that a split by this hash would be biased.
     """
     digest = hashlib.blake2b(
         text.encode("utf-8"), digest_size=8, person=b"heldout"
@@ -303,14 +305,14 @@ def heldout_value(text: str) -> float:
 
 
 class Cleaner:
-    """Applies the steps to documents and counts what each one did.
+    """Applies all cleaning steps to documents, and counts their effects.
 
     Args:
-        config: CleaningConfig.
-        boilerplate: `line_hash` of the lines to remove as repeated.
+        config: Settings of the steps.
+        boilerplate: `line_hash` of repeated lines to remove.
 
     Attributes:
-        counts: what happened so far, by name: `in/documents`,
+        counts: Counts by name: `in/documents`,
             `in/characters`, `changed/<step>/documents`,
             `removed_lines/<rule>`, `dropped/<reason>/documents` and
             `dropped/<reason>/characters`.
@@ -319,7 +321,6 @@ class Cleaner:
     def __init__(
         self, config: CleaningConfig, boilerplate: Collection[int] = ()
     ) -> None:
-        """Starts with no counts."""
         self.config = config
         self.boilerplate = boilerplate
         self.counts: collections.Counter[str] = collections.Counter()
@@ -330,15 +331,16 @@ class Cleaner:
         self.counts[f"dropped/{reason}/characters"] += len(text)
 
     def _changed(self, step: str, before: str, after: str) -> str:
+        """Returns `after`, and counts the document if a step changed it."""
         if after != before:
             self.counts[f"changed/{step}/documents"] += 1
         return after
 
     def normalize(self, record: bytes | str) -> str:
-        """Decodes a record and makes its characters uniform.
+        """Decodes a record and normalizes its characters.
 
         Args:
-            record: bytes as read, or text.
+            record: Undecoded bytes, or text.
 
         Returns:
             The text, with paragraphs separated by single blank lines.
@@ -348,7 +350,7 @@ class Cleaner:
             if problem:
                 self.counts[f"changed/{problem}/documents"] += 1
         else:
-            # JSON can spell half a surrogate pair, which no file can hold.
+            # JSON can encode half a surrogate pair, which UTF-8 cannot.
             text = _SURROGATE.sub(_REPLACEMENT, record)
             self._changed("encoding_replaced", record, text)
         self.counts["in/documents"] += 1
@@ -365,7 +367,7 @@ class Cleaner:
         return self._changed("spaces", text, normalize_spaces(text))
 
     def remove_boilerplate(self, text: str) -> str:
-        """Removes lines by rule, and those in `boilerplate`."""
+        """Removes lines that match a rule or are in `boilerplate`."""
         rules = self.config.boilerplate_rules
         if rules:
             text = self._changed("gutenberg", text, strip_gutenberg(text))
@@ -390,7 +392,7 @@ class Cleaner:
         return self._changed("boilerplate_lines", text, cleaned)
 
     def drop_reason(self, text: str) -> str:
-        """Why a cleaned document fails the filters, or ""."""
+        """Returns why a cleaned document is dropped, or ""."""
         config = self.config
         if not text:
             return "empty"
@@ -411,14 +413,14 @@ class Cleaner:
         return ""
 
     def clean(self, record: bytes | str) -> str | None:
-        """Takes a record through all steps.
+        """Applies all steps to a record.
 
         Args:
-            record: bytes as read, or text.
+            record: Undecoded bytes, or text.
 
         Returns:
-            The document, one sentence per line with no blank line, or None if
-            it was dropped.
+            The document, one sentence per line without blank lines; None if
+            it is dropped.
         """
         text = self.remove_boilerplate(self.normalize(record))
         reason = self.drop_reason(text)

@@ -1,9 +1,8 @@
-"""English text that every Python machine has: the docstrings of its packages.
+"""Collects English text from the docstrings of installed Python packages.
 
-The files are parsed with `ast`, never imported. This module needs nothing but
-the standard library and runs itself as a script in its worker processes:
-starting an interpreter is cheap, and forking one that runs TensorFlow's
-threads is not safe.
+Files are parsed with `ast`, never imported. This module needs only the standard
+library, and runs itself as a script in worker processes: a new interpreter
+starts quickly, while a fork of a process with TensorFlow's threads is not safe.
 """
 
 import ast
@@ -20,12 +19,13 @@ import sysconfig
 import warnings
 from collections.abc import Iterator, Sequence
 
-# Files per worker task: large enough to hide an interpreter's start (50 ms).
+# Files per task of a worker, so that its start (50 ms) does not matter.
 _FILES_PER_TASK = 1200
-_MAX_FILE_BYTES = 4_000_000  # longer ones are generated tables
+_MAX_FILE_BYTES = 4_000_000  # larger files are generated tables
 _LONG_DOCSTRING = 200
 
-# Frequent English words; text with few of them is code, data or not English.
+# Frequent English words. Text with few of them is code, data or another
+# language.
 _ENGLISH_WORDS = (
     "the of a an to is are be and or in on if for with by this that it as"
     " from not which will can when at should may used you"
@@ -37,12 +37,12 @@ _MIN_LETTER_SHARE = 0.7
 
 @dataclasses.dataclass(frozen=True)
 class Docstrings:
-    """What was found.
+    """Prose of docstrings.
 
     Attributes:
-        documents: the distinct prose texts, in no meaningful order.
-        counts: files seen, files parsed, files that do not parse, docstrings,
-            docstrings without enough prose, repeated ones.
+        documents: Distinct texts, in no particular order.
+        counts: Numbers of files, of files that do not parse, of docstrings,
+            of docstrings with too little prose, and of repeated ones.
     """
 
     documents: tuple[str, ...]
@@ -82,11 +82,12 @@ _WORD = re.compile(r"[A-Za-z']+")
 
 
 def _indent(line: str) -> int:
+    """Returns the number of leading spaces."""
     return len(line) - len(line.lstrip())
 
 
 def _prose_lines(text: str) -> Iterator[str]:
-    """Lines without code blocks, directives, headers and underlines."""
+    """Yields lines without code blocks, directives, headers and underlines."""
     skip_above = -1  # drop lines indented deeper than this
     in_doctest = False
     for line in text.split("\n"):
@@ -116,7 +117,7 @@ def _prose_lines(text: str) -> Iterator[str]:
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """Paragraphs, and the descriptions of parameters, as single lines."""
+    """Yields paragraphs and descriptions of parameters as single lines."""
     piece: list[str] = []
     depth = 0
     for line in [*_prose_lines(text), ""]:
@@ -136,10 +137,11 @@ def _pieces(text: str) -> Iterator[str]:
             depth = _indent(line)
         if stripped and not entry:
             piece.append(stripped[starts.end() if starts else 0 :].strip())
-    # The sentinel "" above has flushed the last piece.
+    # The last line, "", has flushed the last piece.
 
 
 def _is_prose(piece: str) -> bool:
+    """Returns whether a piece is a text of words, not a table or code."""
     if len(piece) < 20 or " " not in piece:
         return False
     if piece.count("|") > 2 or "+--" in piece or "=====" in piece:
@@ -149,17 +151,17 @@ def _is_prose(piece: str) -> bool:
 
 
 def prose(docstring: str) -> str:
-    """The English prose of a docstring.
+    """Extracts the English prose of a docstring.
 
-    Drops code (doctests, fenced and literal blocks), directives, headers,
-    tables and the names and types of parameters; keeps their descriptions;
-    removes inline markup.
+    Code (doctests, fenced and literal blocks), directives, headers, tables,
+    inline markup, and the names and types of parameters are removed; the
+    descriptions of parameters are kept.
 
     Args:
-        docstring: as written, indentation included.
+        docstring: The docstring with its indentation.
 
     Returns:
-        Paragraphs separated by blank lines; "" if nothing is English prose.
+        Paragraphs separated by blank lines; "" without English prose.
     """
     text = inspect.cleandoc(docstring)
     if "```" in text or "~~~" in text:
@@ -188,15 +190,15 @@ _WITH_DOCSTRING = (
 
 
 def docstrings_of(source: bytes) -> Iterator[str]:
-    """The docstrings of a module's source, if a long one may be among them.
+    """Yields the docstrings of a module if one of them may be long.
 
     Raises:
-        SyntaxError, ValueError, RecursionError, MemoryError: the source does
+        SyntaxError, ValueError, RecursionError, MemoryError: The source does
             not parse.
     """
     quoted = _TRIPLE_QUOTED.finditer(source)
     if not any(len(match[2]) >= _LONG_DOCSTRING for match in quoted):
-        return  # half of all files: parsing is most of the time
+        return  # half of all files, and parsing takes most of the time
     pending: list[ast.AST] = [ast.parse(source)]
     while pending:
         node = pending.pop()
@@ -204,8 +206,8 @@ def docstrings_of(source: bytes) -> Iterator[str]:
             text = ast.get_docstring(node, clean=False)
             if text:
                 yield text
-        # Definitions hide in statements only: expressions, most of the tree,
-        # are never visited.
+        # Only statements contain definitions. Expressions, most of the tree,
+        # are not visited.
         for field in ("body", "orelse", "handlers", "finalbody", "cases"):
             children = getattr(node, field, None)
             if isinstance(children, list):
@@ -213,11 +215,11 @@ def docstrings_of(source: bytes) -> Iterator[str]:
 
 
 def extract(files: Sequence[str], min_characters: int) -> Docstrings:
-    """The prose of the docstrings of some files, in this process.
+    """Extracts the prose of the docstrings of files, in this process.
 
     Args:
-        files: paths of Python sources.
-        min_characters: shorter prose is left out.
+        files: Paths of Python sources.
+        min_characters: Shorter prose is left out.
     """
     counts = dict.fromkeys(
         ("files", "unparseable_files", "docstrings", "too_little_prose"), 0
@@ -239,7 +241,7 @@ def extract(files: Sequence[str], min_characters: int) -> Docstrings:
         for text in texts:
             counts["docstrings"] += 1
             document = prose(text)
-            # Sources may hold escapes such as "\ud800", which no file can.
+            # Sources may have escapes such as "\ud800", which UTF-8 lacks.
             document = document.encode("utf-8", "replace").decode("utf-8")
             if len(document) < min_characters:
                 counts["too_little_prose"] += 1
@@ -249,17 +251,17 @@ def extract(files: Sequence[str], min_characters: int) -> Docstrings:
 
 
 def source_files(folders: Sequence[str] = ()) -> list[str]:
-    """The Python files below some folders, sorted.
+    """Returns the Python files below folders, sorted within each.
 
     Args:
-        folders: default: the packages and the standard library of the running
-            interpreter. Other `site-packages` folders below them (that of the
-            interpreter a virtual environment was made from) do not count.
+        folders: Folders to search; default: packages and standard library of
+            this interpreter. `site-packages` folders below them, such as that
+            of the interpreter of a virtual environment, are skipped.
     """
     if not folders:
         paths = sysconfig.get_paths()
         folders = [paths["purelib"], paths["platlib"], paths["stdlib"]]
-    found: dict[str, None] = {}
+    paths_found: dict[str, None] = {}
     for folder in dict.fromkeys(map(os.path.realpath, folders)):
         for place, subfolders, names in os.walk(folder):
             subfolders[:] = [
@@ -269,14 +271,14 @@ def source_files(folders: Sequence[str] = ()) -> list[str]:
             ]
             for name in sorted(names):
                 if name.endswith(".py"):
-                    found[os.path.join(place, name)] = None
-    return list(found)
+                    paths_found[os.path.join(place, name)] = None
+    return list(paths_found)
 
 
 def _run_worker(files: Sequence[str], min_characters: int) -> Docstrings:
-    """`extract` in a fresh interpreter."""
-    # -I: no PYTHON* variables and no sys.path entry of this folder, whose
-    # modules could shadow the standard library's.
+    """Runs `extract` in a new interpreter."""
+    # -I: no PYTHON* variables, and this folder is not on sys.path, where its
+    # modules could shadow the standard library.
     result = subprocess.run(
         [sys.executable, "-I", os.path.abspath(__file__)],
         input=json.dumps([list(files), min_characters]).encode(),
@@ -292,17 +294,17 @@ def collect(
     min_characters: int = 200,
     num_workers: int | None = None,
 ) -> Docstrings:
-    """The prose of the installed packages' docstrings.
+    """Collects the prose of the docstrings of installed packages.
 
-    The same packages give the same documents, whatever the number of workers.
+    The number of workers does not change the documents.
 
     Args:
-        folders: where to look; default: see `source_files`.
-        min_characters: shorter prose is left out.
-        num_workers: processes; default (and at most) the number of CPUs.
+        folders: Folders to search; default: see `source_files`.
+        min_characters: Shorter prose is left out.
+        num_workers: Processes; at most, and by default, the number of CPUs.
 
     Raises:
-        ValueError: no docstring was found.
+        ValueError: No docstring is long enough.
     """
     files = source_files(folders)
     chunks = [
@@ -333,8 +335,10 @@ def collect(
 
 
 def _worker_main() -> None:
-    gc.disable()  # syntax trees die by reference count; halves the time
-    warnings.simplefilter("ignore")  # SyntaxWarning of other people's code
+    """Runs `extract` on files from standard input; prints JSON."""
+    # Syntax trees are freed by reference counts; this halves the time.
+    gc.disable()
+    warnings.simplefilter("ignore")  # SyntaxWarning in other packages
     files, min_characters = json.load(sys.stdin)
     result = extract(files, min_characters)
     json.dump([result.documents, result.counts], sys.stdout)

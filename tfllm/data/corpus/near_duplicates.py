@@ -1,8 +1,8 @@
 """Near-duplicate documents by MinHash signatures and banded LSH.
 
-Everything here is a pure function of the documents, whatever their order, so
-the in-process build and the Beam pipeline drop the same ones. The arithmetic
-is vectorised numpy on uint64; nothing depends on PYTHONHASHSEED.
+All results are pure functions of the documents, whatever their order, so that
+the in-process build and the Beam pipeline drop the same ones. The arithmetic is
+vectorised NumPy on uint64, and does not depend on PYTHONHASHSEED.
 
 Reference: Broder, 1997 (resemblance, MinHash); Leskovec, Rajaraman and Ullman,
 Mining of Massive Datasets, section 3.4 (banding).
@@ -14,14 +14,16 @@ import zlib
 
 import numpy as np
 
+from tfllm.data.positive import check_positive
+
 _CJK = re.compile("([\u2e80-\u9fff\uac00-\ud7a3\uf900-\ufaff])")
 _PUNCTUATION = bytes(
     c for c in range(128) if not (chr(c).isalnum() or chr(c).isspace())
 )
-# Shingles are hashed in blocks of this many: 64 x 2048 x 8 bytes stay in cache.
+# Shingles hashed at a time: 64 x 2048 x 8 bytes stay in the cache.
 _BLOCK = 2048
-# Comparisons per document and bucket: keeps a bucket of n documents that share
-# a band but nothing else from costing n^2.
+# Comparisons per document and bucket. Without a limit, n documents that share
+# only a band would cost n^2.
 _MAX_COMPARISONS = 64
 
 
@@ -30,11 +32,11 @@ class NearDuplicateConfig:
     """What counts as a near duplicate.
 
     Attributes:
-        threshold: estimated Jaccard similarity of the word shingles from which
+        threshold: Estimated Jaccard similarity of word shingles from which on
             two documents are duplicates; 0 turns the step off.
-        shingle_size: words per shingle.
-        num_permutations: length of a signature; memory is 4 bytes each per
-            document, and the standard error of the estimate is at most
+        shingle_size: Words per shingle.
+        num_permutations: Length of a signature. Each entry takes 4 bytes per
+            document; the standard error of the estimate is at most
             0.5 / sqrt(num_permutations).
     """
 
@@ -43,25 +45,20 @@ class NearDuplicateConfig:
     num_permutations: int = 64
 
     def __post_init__(self) -> None:
-        """Refuses values outside their ranges."""
+        """Checks the values."""
         if not 0.0 <= self.threshold <= 1.0:
             raise ValueError(
                 "`near_duplicate_threshold` must be in [0, 1], 0 for off. "
                 f"Received: {self.threshold}."
             )
-        for name in ("shingle_size", "num_permutations"):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"`{name}` must be at least 1. "
-                    f"Received: {getattr(self, name)}."
-                )
+        check_positive(self, "shingle_size", "num_permutations")
 
     @property
     def rows_per_band(self) -> int:
         """Signature rows per band.
 
-        The most rows with which two documents exactly at the threshold still
-        share a band with a probability of at least 0.97.
+        The largest number with which two documents at the threshold share a
+        band with a probability of at least 0.97.
         """
         for rows in range(self.num_permutations, 1, -1):
             bands = self.num_permutations // rows
@@ -76,22 +73,23 @@ class NearDuplicateConfig:
 
 
 def _mix(x: np.ndarray) -> np.ndarray:
-    """The finalizer of SplitMix64: a bijection that scatters uint64 values."""
+    """Scatters uint64 values by the finalizer of SplitMix64, a bijection."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
 
 
 def _constants(count: int, stream: int) -> np.ndarray:
+    """Returns fixed random constants, uint64 [count]."""
     golden = np.uint64(0x9E3779B97F4A7C15)
     first = np.uint64(stream) << np.uint64(32)
     return _mix((first + np.arange(1, count + 1, dtype=np.uint64)) * golden)
 
 
 def word_hashes(text: str) -> np.ndarray:
-    """Hashes of a text's words: lower case, ASCII punctuation removed.
+    """Returns the hashes of words in lower case, without ASCII punctuation.
 
-    A CJK character is a word, since no spaces separate words there.
+    Each CJK character is a word, as these scripts have no spaces.
 
     Returns:
         uint64 [W].
@@ -107,22 +105,20 @@ class MinHasher:
     """Computes MinHash signatures.
 
     Args:
-        config: NearDuplicateConfig.
+        config: What counts as a near duplicate.
     """
 
     def __init__(self, config: NearDuplicateConfig) -> None:
-        """Draws the hash functions, always the same ones."""
         self.config = config
         self._position = _constants(config.shingle_size, 1) | np.uint64(1)
         self._multiply = _constants(config.num_permutations, 2) | np.uint64(1)
         self._add = _constants(config.num_permutations, 3)
 
     def signature(self, text: str) -> np.ndarray:
-        """The signature of one document.
+        """Returns the signature of a document, uint32 [num_permutations].
 
-        Returns:
-            uint32 [num_permutations]; a share s of two signatures' entries is
-            equal when the Jaccard similarity of the shingle sets is about s.
+        The share of equal entries in two signatures estimates the Jaccard
+        similarity of their shingle sets.
         """
         words = word_hashes(text)
         size = self.config.shingle_size
@@ -138,8 +134,8 @@ class MinHasher:
         )
         for start in range(0, count, _BLOCK):
             block = shingles[start : start + _BLOCK, None]
-            values = block * self._multiply + self._add
-            np.minimum(lowest, values.min(axis=0), out=lowest)
+            hashes = block * self._multiply + self._add
+            np.minimum(lowest, hashes.min(axis=0), out=lowest)
         # Multiply-shift hashing: the high half carries the randomness.
         return (lowest >> np.uint64(32)).astype(np.uint32)
 
@@ -147,16 +143,16 @@ class MinHasher:
 def band_keys(
     signatures: np.ndarray, band: int, config: NearDuplicateConfig
 ) -> np.ndarray:
-    """The LSH bucket of each document in one band.
+    """Hashes one band of each MinHash signature to a bucket.
 
     Args:
         signatures: uint32 [N, num_permutations].
-        band: index of the band, below `config.num_bands`.
-        config: NearDuplicateConfig.
+        band: Index of the band, below `config.num_bands`.
+        config: What counts as a near duplicate.
 
     Returns:
-        uint64 [N], below 2^63 (Beam's integers are signed); documents meet
-        in this band when their keys are equal.
+        uint64 [N], below 2^63, as Beam's integers are signed. Documents with
+        equal keys share a bucket.
     """
     rows = config.rows_per_band
     used = signatures[:, band * rows : (band + 1) * rows]
@@ -168,20 +164,19 @@ def band_keys(
 def duplicates_in_bucket(
     hashes: np.ndarray, signatures: np.ndarray, threshold: float
 ) -> np.ndarray:
-    """Documents of one LSH bucket that resemble one with a smaller hash.
+    """Returns documents of a bucket similar to one with a smaller hash.
 
-    The rule looks at content hashes alone, never at the order of arrival: of
-    the bucket's 64 documents with the smallest hashes, each one removes those
-    above it that agree with it on enough signature entries. The smallest hash
-    of a group always stays.
+    The order of documents does not matter: each of the 64 documents with the
+    smallest hashes drops those with larger hashes that share enough signature
+    entries. The smallest hash of a group is always kept.
 
     Args:
         hashes: uint64 [N], distinct.
         signatures: uint32 [N, num_permutations].
-        threshold: share of equal entries that makes a duplicate.
+        threshold: Share of equal entries of duplicates.
 
     Returns:
-        uint64: the hashes to drop.
+        uint64 hashes to drop.
     """
     order = np.argsort(hashes)
     hashes, signatures = hashes[order], signatures[order]
@@ -196,21 +191,21 @@ def duplicates_in_bucket(
 def find_near_duplicates(
     hashes: np.ndarray, signatures: np.ndarray, config: NearDuplicateConfig
 ) -> np.ndarray:
-    """Documents to drop from a whole corpus.
+    """Returns the near duplicates to drop from a corpus.
 
     Args:
-        hashes: uint64 [N], the distinct content hashes.
+        hashes: uint64 [N], distinct content hashes.
         signatures: uint32 [N, num_permutations].
-        config: NearDuplicateConfig.
+        config: What counts as a near duplicate.
 
     Returns:
-        uint64, sorted: the hashes of the near duplicates.
+        uint64 hashes to drop, sorted.
     """
     if not config.threshold or len(hashes) < 2:
         return np.zeros(0, np.uint64)
     dropped = []
     for band in range(config.num_bands):
-        # One band's keys at a time bounds the memory beside the signatures.
+        # Keys of one band at a time, to save memory.
         keys = band_keys(signatures, band, config)
         order = np.argsort(keys, kind="stable")
         starts = np.flatnonzero(np.diff(keys[order], prepend=~keys[order[0]]))

@@ -1,13 +1,13 @@
-"""Splits cleaned text into sentences by rules, for any script with marks.
+"""Splits cleaned text into sentences by rules, for scripts with end marks.
 
-The rules are few and fast (tens of MB/s of English on one core) rather than
-learned: BERT's objectives need sentence-like pieces, not perfect ones.
+The rules are few and fast (tens of MB/s of English on one core): BERT's
+objectives need sentence-like pieces, not perfect sentences.
 """
 
 import re
 
-# Words whose full stop does not end a sentence. Words of the language that
-# are abbreviations too ("sat", "sun", "max", "no") are left out on purpose.
+# Words whose full stop does not end a sentence. Abbreviations that are also
+# words ("sat", "sun", "max", "no") are left out on purpose.
 _ABBREVIATION_WORDS = (
     "mr mrs ms messrs dr prof rev hon st mt ft gen col capt lt sgt cmdr adm"
     " gov sen rep pres supt mme mlle monsig fr e.g i.e etc cf vs viz approx"
@@ -25,8 +25,8 @@ _BEFORE_NUMBER = frozenset(_NUMBERED_WORDS.split())
 
 _CLOSERS = "\"'”’»)\\]}›」』）】〉》"
 _OPENERS = "\"'“‘«(\\[{‹¿¡「『（【〈《*_`-—"
-# A run of sentence ends, closing quotes, then white space; or a wide
-# (CJK) mark, which needs no white space after it.
+# End marks, closing quotes, then white space; or wide (CJK) marks, which need
+# no white space.
 _END = re.compile(
     rf"(?P<marks>[.!?…‽؟۔।॥]+)(?P<close>[{_CLOSERS}]*)\s+"
     rf"|(?P<wide>[。！？｡]+…*[{_CLOSERS}]*)\s*"
@@ -37,11 +37,12 @@ _CJK = "\u2e80-\u9fff\uac00-\ud7a3\uf900-\ufaff\uff00-\uffef"
 _CJK_BREAK = re.compile(rf"(?<=[{_CJK}])\n(?=[{_CJK}])")
 _LIST_ITEM = re.compile(r"\s*(?:[-*•–—+]|\(?\d{1,3}[.)]|\(?[a-zA-Z]\))\s")
 
-# Lines longer than this are paragraphs of their own, not wrapped prose.
+# Longer lines are paragraphs, not wrapped prose.
 _WRAP_WIDTH = 120
 
 
 def _next_letter(text: str, position: int) -> str:
+    """Returns the next character after opening marks, or ""."""
     end = min(len(text), position + 8)
     while position < end and text[position] in _OPENERS:
         position += 1
@@ -49,7 +50,7 @@ def _next_letter(text: str, position: int) -> str:
 
 
 def _ends_sentence(text: str, match: re.Match[str]) -> bool:
-    """Whether a run of marks followed by white space ends a sentence."""
+    """Returns whether end marks followed by white space end a sentence."""
     marks, close = match["marks"], match["close"]
     following = _next_letter(text, match.end())
     if following.islower():
@@ -59,8 +60,8 @@ def _ends_sentence(text: str, match: re.Match[str]) -> bool:
         # An ellipsis before a capital or digit ends the sentence.
         return True
     start = max(0, match.start() - 40)
-    found = _LAST_WORD.search(text[start : match.start()])
-    word = found.group().lower() if found else ""
+    last = _LAST_WORD.search(text[start : match.start()])
+    word = last.group().lower() if last else ""
     if close:
         # "(et al.) Then": the bracket closes the abbreviation.
         return True
@@ -80,17 +81,17 @@ def _ends_sentence(text: str, match: re.Match[str]) -> bool:
 def split_sentences(text: str) -> list[str]:
     """Splits one paragraph into sentences.
 
-    Full stops after abbreviations, initials, and inside numbers do not split;
-    closing quotes and brackets stay with their sentence; an end mark before a
-    lowercase word does not split. CJK marks split without white space.
+    Full stops after abbreviations and initials, inside numbers, and before
+    lower-case words do not split. Closing quotes and brackets stay with their
+    sentence. CJK marks split without white space.
 
     Args:
-        text: a paragraph; white space, line ends too, counts as a space.
+        text: A paragraph; line ends and other white space count as spaces.
 
     Returns:
         The sentences in order, with single spaces and none of them empty.
-        Joined by a space they give the paragraph back, except for the space
-        that a split after a CJK mark adds.
+        Joined by spaces they are the paragraph, except for the spaces added
+        after CJK marks.
     """
     text = " ".join(text.split())
     sentences = []
@@ -110,7 +111,7 @@ def split_sentences(text: str) -> list[str]:
 
 
 def _segments(paragraph: str) -> list[str]:
-    """A paragraph's lines, joined where they are one wrapped text."""
+    """Returns the lines of a paragraph, with wrapped prose joined."""
     lines = paragraph.split("\n")
     if len(lines) == 1 or max(map(len, lines)) > _WRAP_WIDTH:
         return lines
@@ -125,12 +126,12 @@ def _segments(paragraph: str) -> list[str]:
 def document_sentences(text: str) -> list[str]:
     """Splits a document into sentences, one per line of the corpus.
 
-    Blank lines separate paragraphs. Within a paragraph, short lines are
-    wrapped prose and are joined first; when a line is longer than 120
+    Blank lines separate paragraphs. The short lines of a paragraph are
+    wrapped prose, and are joined first; if a line is longer than 120
     characters, every line is a paragraph. A list item starts a new piece.
 
     Args:
-        text: a cleaned document.
+        text: A cleaned document.
 
     Returns:
         Its sentences, none empty and none with a line end.

@@ -1,8 +1,7 @@
-"""Streams the documents of the user's text, JSONL and gzip files.
+"""Streams the documents of text, JSONL and gzip files.
 
-Bytes are handed on undecoded, a document at a time: decoding is a cleaning
-step with its own counts, and memory follows the longest document rather than
-the file.
+Documents are yielded one by one as bytes: decoding is a cleaning step with its
+own counts. Memory depends on the longest document, not on the file.
 """
 
 import collections
@@ -24,15 +23,15 @@ _PROBE = 1 << 16
 
 @dataclasses.dataclass(frozen=True)
 class FilesConfig:
-    """How files become documents.
+    """Settings that turn files into documents.
 
     Attributes:
-        input_files: paths and globs, comma-separated, local or remote.
-        document_per: what a document of a plain text file is: the text
+        input_files: Paths and globs, comma-separated, local or remote.
+        document_per: What a document of a plain text file is: the text
             between blank lines, a line, or the file (which must then fit in
-            memory). JSONL files have one per line.
-        text_field: field of a JSONL record that holds the text.
-        on_bad_record: "fail", or "skip" to count records that do not parse.
+            memory). JSONL files have one document per line.
+        text_field: Field of a JSONL record with the text.
+        on_bad_record: "fail", or "skip" to skip and count bad records.
     """
 
     input_files: str = ""
@@ -41,7 +40,7 @@ class FilesConfig:
     on_bad_record: str = "fail"
 
     def __post_init__(self) -> None:
-        """Refuses unknown choices."""
+        """Checks the values."""
         for name, choices in (
             ("document_per", DOCUMENT_PER),
             ("on_bad_record", ON_BAD_RECORD),
@@ -56,7 +55,7 @@ class FilesConfig:
 
 
 def is_jsonl(path: str) -> bool:
-    """Whether a file's name says that each line is a JSON record."""
+    """Returns whether a file is JSONL, by its name."""
     return path.lower().endswith(_JSONL_SUFFIXES)
 
 
@@ -86,7 +85,7 @@ def open_text(path: str) -> Iterator[IO[bytes]]:
     Gzip is recognised by content, not by name.
 
     Raises:
-        ValueError: the file is empty, binary, UTF-16, or a damaged gzip file.
+        ValueError: The file is empty, binary, UTF-16, or a damaged gzip file.
     """
     with text_files.open_bytes(path) as file:
         start = file.read(_PROBE)
@@ -96,10 +95,10 @@ def open_text(path: str) -> Iterator[IO[bytes]]:
 
 
 def read_lines(path: str) -> Iterator[bytes]:
-    """The lines of a plain or gzip file, without their ends or a BOM.
+    """Yields the lines of a plain or gzip file, without line ends or a BOM.
 
     Raises:
-        ValueError: see `open_text`.
+        ValueError: See `open_text`.
     """
     with open_text(path) as file:
         for number, line in enumerate(file):
@@ -109,28 +108,27 @@ def read_lines(path: str) -> Iterator[bytes]:
 
 
 class RecordReader:
-    """Reads files as records, counting what was not usable.
+    """Reads files as documents, and counts bad records.
 
     Args:
-        config: FilesConfig.
+        config: How files become documents.
 
     Attributes:
         counts: `dropped/bad_record/documents`, if records were skipped.
     """
 
     def __init__(self, config: FilesConfig) -> None:
-        """Starts with no counts."""
         self.config = config
         self.counts: collections.Counter[str] = collections.Counter()
 
     def read(self, path: str) -> Iterator[bytes | str]:
-        """The documents of one file, in order; none is blank.
+        """Yields the documents of a file in order, without blank ones.
 
         Yields:
             bytes of plain text files; str of JSONL files.
 
         Raises:
-            ValueError: the file is not usable, or a JSONL record is bad and
+            ValueError: The file cannot be used, or a JSONL record is bad and
                 `on_bad_record` is "fail".
         """
         if is_jsonl(path):
@@ -170,6 +168,7 @@ class RecordReader:
                 self.counts["dropped/bad_record/documents"] += 1
 
     def _text_of(self, line: bytes) -> str:
+        """Returns the text of a JSONL record."""
         record = json.loads(line.decode("utf-8"))
         field = self.config.text_field
         if not isinstance(record, dict):
@@ -185,7 +184,7 @@ class RecordReader:
 
 
 def total_bytes(paths: list[str]) -> int | None:
-    """Size of local files on disk, or None if one is remote."""
+    """Returns the total size of local files; None if one is remote."""
     if any(map(file_access.is_remote, paths)):
         return None
     return sum(os.path.getsize(path) for path in paths)

@@ -1,1 +1,1 @@
-"""Data with labels: files -> records -> rows -> batches."""
+"""Labelled data: files -> records -> rows -> batches."""

@@ -1,59 +1,50 @@
-"""How labelled files become batches."""
+"""Settings that turn labelled files into batches."""
 
 import dataclasses
 
-from tfllm.data.labelled.tag_schemes import TAG_SCHEMES
-from tfllm.data.tables.config import TableConfig
-
-LABELLED_TASKS = (
-    "classification",
-    "multi_label",
-    "regression",
-    "tagging",
-    "question_answering",
-    "embedding",
-    "multiple_choice",
+from tfllm.data.labelled.kinds import (
+    LABELLED_KINDS,
+    LabelledKind,
+    kinds_with,
 )
-
-# Tokens from one window of a context to the next: those of the code of Devlin
-# et al., 2019.
-QUESTION_STRIDE = 128
-
-# Formats of one task only.
-FORMAT_TASKS = {"conll": "tagging", "squad": "question_answering"}
+from tfllm.data.labelled.tag_schemes import TAG_SCHEMES
+from tfllm.data.positive import check_positive
+from tfllm.data.tables.config import TableConfig
 
 
 @dataclasses.dataclass(frozen=True)
 class LabelledDataConfig:
-    """How labelled files become batches.
+    """Settings that turn labelled files into batches.
 
-    Columns that have the names they have by default are those that a format
-    has anyway: in CoNLL the first one and the last; of questions `question`,
-    `context` and `answers`.
+    Default column names stand for the usual columns of a format: the first
+    and the last one in CoNLL; `question`, `context` and `answers` for
+    questions.
 
     Args:
-        task: One of LABELLED_TASKS.
+        task: One of LABELLED_KINDS.
         seq_length: Longest row, T.
         batch_size: Rows per global batch.
         text_column: Name or number (from 0) of the column of the text.
-        text_pair_column: That of its second text; empty: there is none.
-        label_column: That of the label; empty: there is none to read.
-        id_column: That of an id; empty: records are numbered.
-        predicate_column: tagging: that of the predicate: in CoNLL marked in
-            its line, elsewhere its number from 0; empty: there is none.
-        tag_scheme: tagging: one of TAG_SCHEMES; "auto" finds out.
-        choice_columns: multiple_choice: those of the choices, of which the last
-            may be blank, or one that holds a list of two or more.
+        text_pair_column: Column of the second text; empty: none.
+        label_column: Column of the label; empty: none. For multi_label also
+            several columns, comma-separated, each with 0 or 1 for a label.
+        id_column: Column of the id; empty: records are numbered.
+        predicate_column: tagging: column of the predicate: in CoNLL a mark in
+            its line, elsewhere its number from 0; empty: none.
+        tag_scheme: tagging: one of TAG_SCHEMES; "auto" detects it.
+        choice_columns: multiple_choice: columns of the choices, the last of
+            which may be blank, or a single column with a list of choices.
         question_length: question_answering: tokens of a question at most.
         table: How files become rows.
-        label_scale: embedding: gold similarities are divided by it, so that
-            they are cosines.
-        labels: Names of the labels in the order of their ids; empty: those
-            found, sorted.
-        label_separator: Between the labels of a text, for multi_label.
+        label_scale: embedding: divisor that makes gold similarities cosines.
+        prompt: embedding: text to put before every text.
+        labels: Names of the labels in the order of their ids, and of the
+            numbers in label vectors; empty: the names in the files, sorted,
+            or the columns of `label_column`.
+        label_separator: multi_label: separator between the labels of a text.
         stride: Tokens from one window of a long text to the next; None cuts
-            the text, but for tagging, where it is half the room, and for
-            question_answering, where it is QUESTION_STRIDE.
+            the text. Tagging then uses half a window, question_answering
+            QUESTION_STRIDE.
         pad_to_max: Pad each row to `seq_length`, for hardware that compiles
             each shape.
         max_widths: Different widths of batches at most.
@@ -75,6 +66,7 @@ class LabelledDataConfig:
     question_length: int = 64
     table: TableConfig = dataclasses.field(default_factory=TableConfig)
     label_scale: float = 1.0
+    prompt: str = ""
     labels: tuple[str, ...] = ()
     label_separator: str = ","
     stride: int | None = None
@@ -86,9 +78,9 @@ class LabelledDataConfig:
 
     def __post_init__(self) -> None:
         """Checks the values."""
-        if self.task not in LABELLED_TASKS:
+        if self.task not in LABELLED_KINDS:
             raise ValueError(
-                f"`task` must be one of {', '.join(LABELLED_TASKS)}. "
+                f"`task` must be one of {', '.join(LABELLED_KINDS)}. "
                 f"Received: {self.task!r}."
             )
         if self.tag_scheme not in TAG_SCHEMES:
@@ -96,21 +88,11 @@ class LabelledDataConfig:
                 f"`tag_scheme` must be one of {', '.join(TAG_SCHEMES)}. "
                 f"Received: {self.tag_scheme!r}."
             )
-        for name in (
-            "seq_length",
-            "batch_size",
-            "max_widths",
-            "question_length",
-        ):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"`{name}` must be at least 1. "
-                    f"Received: {getattr(self, name)}."
-                )
-        if self.stride is not None and self.stride < 1:
-            raise ValueError(
-                f"`stride` must be at least 1. Received: {self.stride}."
-            )
+        check_positive(
+            self, "seq_length", "batch_size", "max_widths", "question_length"
+        )
+        if self.stride is not None:
+            check_positive(self, "stride")
         if not self.label_scale > 0.0:
             raise ValueError(
                 f"`label_scale` must be positive. Received: {self.label_scale}."
@@ -121,19 +103,75 @@ class LabelledDataConfig:
             raise ValueError("`label_separator` is needed. Received: ''.")
         if not self.choice_columns:
             raise ValueError("`choice_columns` is needed. Received: ().")
-        for name, task in (
-            ("class_weights", "classification"),
-            ("class_balanced", "classification"),
-            ("predicate_column", "tagging"),
-        ):
-            if getattr(self, name) and self.task != task:
+        self._check_label_columns()
+        self._check_kind()
+
+    def _check_kind(self) -> None:
+        """Raises ValueError for settings of other kinds of tasks."""
+        for name in ("class_weights", "class_balanced", "predicate_column"):
+            if getattr(self, name) and name not in self.kind.flags:
                 raise ValueError(
-                    f"`{name}` goes with the task {task}. Received: "
+                    f"`{name}` goes with the task "
+                    f"{' or '.join(kinds_with(name))}. Received: "
                     f"{getattr(self, name)!r} with {self.task!r}."
                 )
-        for name, task in FORMAT_TASKS.items():
-            if self.table.format == name and self.task != task:
+        kinds = [
+            name
+            for name, kind in LABELLED_KINDS.items()
+            if self.table.format in kind.formats
+        ]
+        if kinds and self.task not in kinds:
+            raise ValueError(
+                f"`format` {self.table.format} goes with the task "
+                f"{' or '.join(kinds)}. Received: it with {self.task!r}."
+            )
+
+    @property
+    def kind(self) -> LabelledKind:
+        """Entry of LABELLED_KINDS for the task."""
+        return LABELLED_KINDS[self.task]
+
+    @property
+    def label_columns(self) -> tuple[str, ...]:
+        """Columns of labels: none, one, or for multi_label several."""
+        if self.kind.label_form != "several":
+            return (self.label_column,) if self.label_column else ()
+        parts = (part.strip() for part in self.label_column.split(","))
+        return tuple(filter(None, parts))
+
+    @property
+    def column_labels(self) -> tuple[str, ...]:
+        """Names of the labels if each has a column; else empty."""
+        columns = self.label_columns
+        if len(columns) < 2:
+            return ()
+        return self.labels if _are_numbers(columns) else columns
+
+    def _check_label_columns(self) -> None:
+        """Raises ValueError if label columns do not match label names."""
+        columns = self.label_columns
+        if len(columns) < 2:
+            return
+        if _are_numbers(columns):
+            if len(columns) != len(self.labels):
                 raise ValueError(
-                    f"`format` {name} goes with the task {task}. Received: "
-                    f"it with {self.task!r}."
+                    "`labels` must name the label of each column where "
+                    "`label_column` lists numbers. Received: "
+                    f"{len(self.labels)} names for {len(columns)} columns."
                 )
+        elif self.labels and {*self.labels} != {*columns}:
+            raise ValueError(
+                "`label_column` must list the column of each label. Received: "
+                f"columns {', '.join(columns)} for the labels "
+                f"{', '.join(self.labels)}."
+            )
+        if len({*columns}) < len(columns):
+            raise ValueError(
+                "`label_column` must list different columns. Received: "
+                f"{self.label_column!r}."
+            )
+
+
+def _are_numbers(columns: tuple[str, ...]) -> bool:
+    """Returns whether columns are given by numbers."""
+    return all(column.isdecimal() for column in columns)

@@ -1,8 +1,8 @@
-"""Which examples go into a batch together: those of about one length.
+"""Batches examples of similar length, to pad little.
 
-Batches have one of a few widths, chosen so that little is padded. The order
-is a function of (seed, epoch, step): the batches of an epoch are planned at
-once, so starting at any step costs the same.
+Batches have one of a few widths. The order is a function of (seed, epoch,
+step): all batches of an epoch are planned at once, so that starting at any step
+costs the same.
 """
 
 import math
@@ -14,19 +14,19 @@ import numpy as np
 from tfllm import stateless
 from tfllm.data.epochs import EpochSteps
 
-_MULTIPLE = 8  # of widths: what vector units like
-_WORTH = 0.97  # a further width must leave at most this share of the tokens
+_MULTIPLE = 8  # of widths, which suits vector units
+_WORTH = 0.97  # another width must reduce tokens to at most this share
 
 # Streams of random numbers.
 _EXAMPLES, _BATCHES, _CLASSES = range(3)
 
 
 class Plan(NamedTuple):
-    """A batch to be.
+    """The examples of a batch, and its width.
 
     Attributes:
-        examples: int64 [B].
-        width: Tokens of a padded row.
+        examples: int64 [B], numbers of examples.
+        width: Tokens of a padded row, T.
     """
 
     examples: np.ndarray
@@ -40,17 +40,17 @@ def choose_widths(
 
     Args:
         lengths: int64 [N], tokens of the examples.
-        longest: Width that none exceeds.
-        max_widths: How many at most.
+        longest: Largest width.
+        max_widths: Number of widths at most.
 
     Returns:
         int64, rising multiples of 8 (or `longest`) up to the longest example:
-        those that pad least; fewer where more would gain little.
+        the widths that pad least, and fewer if more would gain little.
     """
     rounded = np.minimum(-(-lengths // _MULTIPLE) * _MULTIPLE, longest)
     widths, counts = np.unique(rounded, return_counts=True)
     below = np.concatenate([[0], np.cumsum(counts)])
-    # costs[i]: least tokens of the rows up to widths[i], which is chosen.
+    # costs[i]: least tokens of rows up to widths[i], with that width chosen.
     costs = widths * below[1:]
     chosen = [[i] for i in range(len(widths))]
     best, answer = math.inf, [len(widths) - 1]
@@ -69,20 +69,20 @@ def choose_widths(
 
 
 class BucketedEpochs(EpochSteps):
-    """Epochs over examples in batches of about one length.
+    """Epochs over examples in batches of similar length.
 
-    Each epoch holds every example once, but for a last batch that is not
-    full; which examples that would be differs from epoch to epoch.
+    Each epoch has every example once, except for the remainder that does not
+    fill a batch; it differs from epoch to epoch.
 
     Args:
         lengths: int64 [N], tokens of the examples.
-        widths: Rising; the last is the longest.
+        widths: Rising widths of batches.
         batch_size: Examples per batch.
         seed: Seed of the order.
-        classes: int [N], to draw each class equally often: each epoch then
-            holds N examples with equally many of each class, and the
-            examples of a class follow in random order, all before one
-            comes again. None: each example once.
+        classes: int [N], class of each example, to draw all classes equally
+            often: an epoch has N examples, equally many per class. Examples
+            of a class come in random order, all before one is repeated.
+            None: each example once.
     """
 
     def __init__(
@@ -93,7 +93,6 @@ class BucketedEpochs(EpochSteps):
         seed: int,
         classes: np.ndarray | None = None,
     ) -> None:
-        """See the class."""
         super().__init__(len(lengths), batch_size)
         self.widths = widths
         self._buckets = np.searchsorted(widths, lengths)
@@ -121,20 +120,20 @@ class BucketedEpochs(EpochSteps):
             epoch, step = epoch + 1, 0
 
     def cut(self, order: np.ndarray) -> list[Plan]:
-        """Cuts examples into batches, those of a width in the given order.
+        """Cuts examples into batches, narrow ones first.
 
         Args:
-            order: int64, examples.
+            order: int64, examples; those of one width keep this order.
 
         Returns:
-            The batches, narrow ones first; the last may not be full.
+            The batches; the last may not be full.
         """
         buckets = self._buckets[order]
         sorted_ = order[np.argsort(buckets, kind="stable")]
         plans = []
         for start in range(0, len(sorted_), self.batch_size):
             examples = sorted_[start : start + self.batch_size]
-            # The last one is of the widest bucket.
+            # The last example is the widest.
             plans.append(
                 Plan(examples, int(self.widths[self._buckets[examples[-1]]]))
             )
@@ -172,13 +171,13 @@ def _balanced(
         epoch: The epoch.
         permutation: (size, class, pass) -> a random order.
     """
-    # Draws are numbered through all epochs and go round the classes.
+    # Draws are numbered through all epochs, and take the classes in turn.
     draws = np.arange(epoch * count, (epoch + 1) * count)
     drawn = []
-    for number, own in enumerate(members):
+    for number, examples in enumerate(members):
         turns = draws[draws % len(members) == number] // len(members)
-        passes, places = np.divmod(turns, len(own))
-        for one_pass in np.unique(passes):
-            order = permutation(len(own), number, int(one_pass))
-            drawn.append(own[order[places[passes == one_pass]]])
+        passes, places = np.divmod(turns, len(examples))
+        for i in np.unique(passes):
+            order = permutation(len(examples), number, int(i))
+            drawn.append(examples[order[places[passes == i]]])
     return np.concatenate(drawn)

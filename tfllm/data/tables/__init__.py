@@ -1,1 +1,1 @@
-"""Files of any form to rows, and what happens to bad ones."""
+"""Reads tables: CSV, TSV, JSON lines, plain text, CoNLL and tfds."""

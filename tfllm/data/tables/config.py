@@ -1,11 +1,11 @@
-"""How files become rows of a table."""
+"""Settings that turn files into rows of a table."""
 
 import dataclasses
 import re
 
 from tfllm.data.bad_records import ON_BAD_RECORD
 
-# The last two have readers of their own, see `conll` and `labelled.records`.
+# `conll` reads CoNLL, `labelled.records.questions` SQuAD; `rows` the others.
 FORMATS = ("auto", "csv", "tsv", "jsonl", "text", "conll", "squad")
 DELIMITERS = {
     "tab": "\t",
@@ -18,22 +18,22 @@ DELIMITERS = {
 
 @dataclasses.dataclass(frozen=True)
 class TableConfig:
-    """How files become rows.
+    """Settings that turn files into rows of a table.
 
     Args:
-        format: One of FORMATS; "auto" goes by the file's name, and where that
-            says nothing, by whether each line holds a tab.
-        delimiter: Between two columns: a character or a name of DELIMITERS;
-            empty: a tab if each line holds one, else a comma, or a semicolon
-            if the first line has more of those.
-        quotes: Whether `"` around a field may hide delimiters and line ends;
-            None: unless the delimiter is a tab.
-        has_header: Whether the first row names the columns; None: if a
-            column is asked for by name.
-        encoding: Of the files; empty finds out, see `text_files`.
-        line_pattern: Regular expression that a line of plain text matches;
-            its named groups are the columns.
-        on_bad_record: "fail", or "skip" to count records that are bad.
+        format: One of FORMATS; "auto" detects it by the name of the file, and
+            for other names by its first lines.
+        delimiter: Separator of columns: a character or a name of DELIMITERS.
+            Empty: a tab if each line has one, else a comma, or a semicolon if
+            the first line has more of those.
+        quotes: Whether `"` around a field may enclose delimiters and line
+            ends; None: unless the delimiter is a tab.
+        has_header: Whether the first row names the columns; None: if a column
+            is asked for by name.
+        encoding: Encoding of the files; empty: detected, see `text_files`.
+        line_pattern: Regular expression for the lines of plain text; its
+            named groups are the columns.
+        on_bad_record: "fail", or "skip" to skip and count bad records.
     """
 
     format: str = "auto"
@@ -78,6 +78,6 @@ class TableConfig:
     @property
     def separator(self) -> str:
         """The delimiter as a character, or empty."""
-        if self.delimiter == "\\t":  # as it stands in a flag file
+        if self.delimiter == "\\t":  # as in a flag file
             return "\t"
         return DELIMITERS.get(self.delimiter, self.delimiter)

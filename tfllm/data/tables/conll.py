@@ -1,7 +1,8 @@
-"""CoNLL files: a token and its tags per line, a blank line between sentences.
+"""Reads CoNLL files: a token per line, blank lines between sentences.
 
-Columns stand between tabs, or else between spaces. Comments, -DOCSTART- lines
-and the extra lines of CoNLL-U (multi-word tokens, empty nodes) are skipped.
+Columns are separated by tabs, or else by spaces and tabs. A no-break space or
+U+2028 is part of its token. Comments, -DOCSTART- lines and the extra lines of
+CoNLL-U (multi-word tokens, empty nodes) are skipped.
 """
 
 import dataclasses
@@ -14,10 +15,13 @@ from tfllm.data.bad_records import BadRecord, BadRecords
 from tfllm.data.tables.config import TableConfig
 
 _DOCUMENT = "-DOCSTART-"
-# `# text = ...` and `# newdoc`; else a # is a token that has its columns.
+# `# text = ...` and `# newdoc`; otherwise # may be a token with its columns.
 _METADATA = re.compile(r"#\s*[\w.:]+\s*=.*|#\s*(new(doc|par)|global).*")
 _CONLL_U_COLUMNS = 10
 _CONLL_U_EXTRA = re.compile(r"\d+[-.]\d+")
+# Separators of columns. Python's `split()` would split at Unicode spaces too.
+_BLANKS = " \t"
+_FIELD = re.compile(f"[^{_BLANKS}]+")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Sentence:
     Attributes:
         path: The file.
         lines: Line of each token, from 1.
-        columns: The asked columns: for each, its value for each token.
+        columns: Values of each token, for each column that was asked for.
     """
 
     path: str
@@ -36,11 +40,11 @@ class Sentence:
 
     @property
     def where(self) -> str:
-        """The place for a message."""
+        """File and line of the sentence, for messages."""
         return f"{self.path}, line {self.lines[0]}"
 
     def where_word(self, number: int) -> str:
-        """The place of a word for a message."""
+        """Returns file and line of a word, for messages."""
         return f"{self.path}, line {self.lines[number]}"
 
 
@@ -55,10 +59,10 @@ def read_sentences(
 
     Args:
         files: Paths and globs, comma-separated.
-        columns: Numbers of the columns, from 0; from -1 backwards from the
-            last.
+        columns: Numbers of the columns, from 0; negative ones count from
+            the last.
         config: Delimiter and encoding.
-        bad: Takes sentences with a line that lacks a column.
+        bad: Counts or refuses sentences with a line that lacks a column.
         flag: Name of the flag of `files`, for messages.
     """
     for path in file_access.match_files(files, flag):
@@ -78,25 +82,25 @@ def parse_sentences(
     """Yields the sentences of one file.
 
     Args:
-        lines: Its lines.
-        path: Its name.
+        lines: Lines of the file.
+        path: Name of the file.
         columns: Numbers of the columns.
-        separator: Between columns; empty: a tab if the first token's line
-            has one, else white space.
-        bad: Takes bad sentences.
+        separator: Separator of columns. Empty: a tab if the line of the first
+            token has one, else spaces and tabs.
+        bad: Counts or refuses bad sentences.
     """
     numbers: list[int] = []
     rows: list[list[str]] = []
     width = 0  # columns of the first token
     for number, line in enumerate(lines, start=1):
-        line = line.rstrip("\r\n")
-        if not line.strip():
+        line = line.removesuffix("\n").removesuffix("\r")
+        if not line.strip(_BLANKS):
             yield from _sentence(path, numbers, rows, columns, width, bad)
             numbers, rows = [], []
             continue
         if not width and not separator and "\t" in line:
             separator = "\t"
-        fields = line.split(separator or None)
+        fields = line.split(separator) if separator else _FIELD.findall(line)
         if _is_skipped(line, fields, width, separator):
             continue
         width = width or len(fields)
@@ -108,9 +112,9 @@ def parse_sentences(
 def _is_skipped(
     line: str, fields: list[str], width: int, separator: str
 ) -> bool:
-    """Whether a line is no token.
+    """Returns whether a line is not a token.
 
-    A token may be a # itself: then it has the columns of the others.
+    # may also be a token, with as many columns as the others.
     """
     if line.startswith("#"):
         if _METADATA.fullmatch(line):
@@ -133,13 +137,13 @@ def _sentence(
     width: int,
     bad: BadRecords,
 ) -> Iterator[Sentence]:
-    """Yields a sentence if there is one and it is good."""
+    """Yields the sentence of some lines, unless it is empty or bad."""
     if not rows:
         return
     for number, fields in zip(numbers, rows, strict=True):
         try:
             for column in columns:
-                _check(fields, column, width)
+                _check_column(fields, column, width)
         except BadRecord as error:
             bad.add(f"{path}, line {number}", path, error)
             return
@@ -147,20 +151,20 @@ def _sentence(
         path,
         tuple(numbers),
         tuple(
-            tuple(fields[column].strip() for fields in rows)
+            tuple(fields[column].strip(_BLANKS) for fields in rows)
             for column in columns
         ),
     )
 
 
-def _check(fields: list[str], column: int, width: int) -> None:
+def _check_column(fields: list[str], column: int, width: int) -> None:
     """Raises BadRecord if a column is missing or blank.
 
     Args:
-        fields: Of a line.
-        column: Its number, from 0; below 0 from the end.
-        width: Columns of the first token of the file. In a shorter line the
-            last field may be any of them.
+        fields: Fields of a line.
+        column: Number of the column, from 0; negative from the end.
+        width: Columns of the first token of the file. In a shorter line,
+            columns cannot be counted from the end.
     """
     if not -len(fields) <= column < len(fields):
         raise BadRecord(f"no column {column} among {len(fields)}: {fields}")
@@ -168,5 +172,5 @@ def _check(fields: list[str], column: int, width: int) -> None:
         raise BadRecord(
             f"no column {column}: {len(fields)} of {width} columns: {fields}"
         )
-    if not fields[column].strip():
+    if not fields[column].strip(_BLANKS):
         raise BadRecord(f"column {column} is blank: {fields}")

@@ -1,29 +1,28 @@
-r"""Tables: files of one record per row, whatever their form.
+"""Reads tables as rows, whatever their format.
 
-A row is CSV or TSV, a JSON object per line, a line of plain text, a line cut
-by a regular expression, or an example of TensorFlow Datasets
-(`tfds:NAME/SPLIT`). It knows the line where it begins.
+Rows come from CSV or TSV, JSON lines, lines of plain text, lines split by a
+regular expression, or TensorFlow Datasets (`tfds:NAME/SPLIT`).
 """
 
 import csv
 import dataclasses
-import difflib
 import itertools
 import json
 import os
 import re
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence, Sized
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from tfllm import file_access
 from tfllm.data import text_files
-from tfllm.data.bad_records import BadRecord, BadRecords
+from tfllm.data.bad_records import BadRecords
+from tfllm.data.tables import tfds
 from tfllm.data.tables.config import TableConfig
+from tfllm.data.tables.row import Row, is_tfds, names_column, no_column
 
-TFDS_PREFIX = "tfds:"
-# How a file is read that has one of these suffixes, for `format=auto`.
+# Format by suffix, for `format=auto`.
 SUFFIXES = {
     ".csv": "csv",
     ".tsv": "tsv",
@@ -33,62 +32,6 @@ SUFFIXES = {
     ".ndjson": "jsonl",
 }
 _PROBED_LINES = 20
-
-
-class Row(NamedTuple):
-    """One record of a table.
-
-    Attributes:
-        path: The file, or `tfds:NAME/SPLIT`.
-        line: Line where it begins, from 1; of tfds, its number.
-        fields: Values by column. Columns without a name are "0", "1", ...
-        numbered: Whether columns have an order, so that a number names one.
-    """
-
-    path: str
-    line: int
-    fields: dict[str, Any]
-    numbered: bool = False
-
-    @property
-    def where(self) -> str:
-        """The place for a message."""
-        kind = "example" if self.path.startswith(TFDS_PREFIX) else "line"
-        return f"{self.path}, {kind} {self.line}"
-
-    def get(self, column: str) -> Any:
-        """Returns a value by the column's name or number.
-
-        Raises:
-            BadRecord: There is no such column.
-        """
-        if column in self.fields:
-            return self.fields[column]
-        if _names_column(column, self.fields) and self.numbered:
-            return list(self.fields.values())[int(column)]
-        raise BadRecord(no_column(column, self.fields))
-
-    def lacks(self, column: str) -> bool:
-        """Returns whether this row alone, not its file, has no such column."""
-        return not self.numbered and column not in self.fields
-
-
-def no_column(column: str, found: Iterable[str]) -> str:
-    """Says that a column is missing, and which there are."""
-    names = list(found)
-    near = difflib.get_close_matches(column, names, n=1)
-    hint = f"; did you mean {near[0]!r}" if near else ""
-    return f"no column {column!r} among {', '.join(map(repr, names))}{hint}"
-
-
-def _names_column(column: str, columns: Sized) -> bool:
-    """Whether a text is the number of one of some columns."""
-    return column.isdecimal() and int(column) < len(columns)
-
-
-def is_tfds(files: str) -> bool:
-    """Whether a flag names a set of TensorFlow Datasets."""
-    return files.startswith(TFDS_PREFIX)
 
 
 def read_rows(
@@ -102,18 +45,16 @@ def read_rows(
 
     Args:
         files: Paths and globs, comma-separated, or `tfds:NAME/SPLIT`.
-        columns: Columns that will be read, by name or number.
+        columns: Columns to read, by name or number.
         config: How files become rows.
-        bad: Takes the bad ones.
+        bad: Counts or refuses bad rows.
         flag: Name of the flag of `files`, for messages.
 
     Raises:
-        ValueError: A file cannot be read, lacks a column, or holds a bad
-            record that is not to be skipped.
+        ValueError: A file cannot be read, lacks a column, or has a bad row
+            that may not be skipped.
     """
     if is_tfds(files):
-        from tfllm.data.tables import tfds
-
         yield from tfds.read_rows(files)
         return
     for path in file_access.match_files(files, flag):
@@ -131,11 +72,11 @@ def parse_rows(
     """Yields the rows of one file, or of standard input.
 
     Args:
-        lines: Its lines, with their ends.
-        path: Its name.
-        columns: Columns that will be read.
+        lines: Lines of the file, with their ends.
+        path: Name of the file.
+        columns: Columns to read.
         config: How lines become rows.
-        bad: Takes the bad ones.
+        bad: Counts or refuses bad rows.
 
     Raises:
         ValueError: See `read_rows`.
@@ -145,7 +86,7 @@ def parse_rows(
     lines = itertools.chain(probe, iterator)
     kind = _format_of(path, probe, columns, config)
     if config.line_pattern:
-        return _match(lines, path, re.compile(config.line_pattern), bad)
+        return _parse_pattern(lines, path, re.compile(config.line_pattern), bad)
     if kind == "jsonl":
         return _parse_json(lines, path, bad)
     if kind == "text":
@@ -159,7 +100,7 @@ def parse_rows(
 
 
 def suffix_of(path: str) -> str:
-    """Returns the suffix of a file, in lower case and without `.gz`."""
+    """Returns the suffix of a file in lower case, ignoring `.gz`."""
     return os.path.splitext(path.lower().removesuffix(".gz"))[1]
 
 
@@ -180,13 +121,13 @@ def _format_of(
 
 
 def _has_tabs(probe: list[str]) -> bool:
-    """Whether each line that is not blank holds a tab."""
+    """Returns whether each non-blank line has a tab."""
     filled = [line for line in probe if line.strip()]
     return bool(filled) and all("\t" in line.strip("\r\n") for line in filled)
 
 
 def _has_objects(probe: list[str]) -> bool:
-    """Whether each line that is not blank is a JSON object."""
+    """Returns whether each non-blank line is a JSON object."""
     filled = [line for line in probe if line.strip()]
     try:
         return bool(filled) and all(
@@ -197,14 +138,14 @@ def _has_objects(probe: list[str]) -> bool:
 
 
 def _names_columns(probe: list[str], columns: tuple[str, ...]) -> bool:
-    """Whether the first line is a header with the columns asked for."""
+    """Returns whether the first line is a header with the columns to read."""
     first = probe[0] if probe else ""
     names = [name.strip(' "\r\n') for name in re.split("[,;]", first)]
     return len(names) > 1 and bool(columns) and set(columns) <= set(names)
 
 
 def _text_lines(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """Yields lines that are not blank, with their numbers from 1."""
+    """Yields non-blank lines, with their numbers from 1."""
     for number, line in enumerate(lines, start=1):
         if line.strip():
             yield number, line.rstrip("\r\n")
@@ -212,7 +153,7 @@ def _text_lines(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
 
 @dataclasses.dataclass(frozen=True)
 class _Dialect:
-    """How the lines of a table are cut."""
+    """How the lines of a table are split."""
 
     separator: str
     quotes: bool
@@ -220,7 +161,7 @@ class _Dialect:
 
 
 def _dialect(kind: str, probe: list[str], config: TableConfig) -> _Dialect:
-    """Returns what was asked for, and finds out the rest."""
+    """Returns the dialect of the config; detects what it leaves open."""
     separator = config.separator
     if not separator:
         first = probe[0] if probe else ""
@@ -241,12 +182,12 @@ def _parse_table(
     dialect: _Dialect,
     bad: BadRecords,
 ) -> Iterator[Row]:
-    """Yields rows of fields between delimiters."""
+    """Yields the rows of a table with delimiters."""
     has_header = dialect.has_header
     if has_header is None:
         has_header = not all(column.isdecimal() for column in columns)
     names: list[str] | None = None
-    for number, fields in _cut(lines, path, dialect, bad):
+    for number, fields in _split_fields(lines, path, dialect, bad):
         if has_header and names is None:
             names = _header(fields, path, number, columns)
         elif names is None:
@@ -271,25 +212,27 @@ def _header(
     if twice:
         raise ValueError(
             f"The columns of a table must have different names. Received: "
-            f"{twice[0]!r} twice in {path}, line {number}. Rename one, or "
-            "give the columns by number with --has_header=false."
+            f"{twice[0]!r} twice in {path}, line {number}. Rename one; if the "
+            "table has no header, give numbers, such as --text_column=0 "
+            "--label_column=1, and --has_header=false."
         )
     for column in columns:
-        if column in names or _names_column(column, names):
+        if column in names or names_column(column, names):
             continue
         raise ValueError(
             "The columns of a table must be those that the flags name. "
             f"Received: {path}, line {number}: {no_column(column, names)}. "
-            "Change the flag; a table without a header takes numbers, "
-            "counted from 0."
+            "Name the columns with --text_column and --label_column; if the "
+            "table has no header, give numbers, such as --text_column=0 "
+            "--label_column=1."
         )
     return names
 
 
-def _cut(
+def _split_fields(
     lines: Iterable[str], path: str, dialect: _Dialect, bad: BadRecords
 ) -> Iterator[tuple[int, list[str]]]:
-    """Yields the fields of rows that are not blank, and where they begin."""
+    """Yields the first line and the fields of each non-blank row."""
     separator = dialect.separator
     if not dialect.quotes:
         for number, line in _text_lines(lines):
@@ -305,7 +248,7 @@ def _cut(
         except StopIteration:
             return
         except csv.Error as error:
-            # A stray quote: what it swallowed is read again.
+            # After a stray quote, the lines that it enclosed are read again.
             bad.add(f"{path}, line {number}", path, error)
             rest.push_back(rest.taken[1:])
             number += 1
@@ -316,20 +259,19 @@ def _cut(
 
 
 class _PushedBack:
-    """Lines that can be put back.
+    """Lines that can be pushed back.
 
     Attributes:
-        taken: Those that the last iterator of `noted` gave.
+        taken: Lines that the last iterator of `noted` yielded.
     """
 
     def __init__(self, lines: Iterable[str]) -> None:
-        """See the class."""
         self._lines = iter(lines)
         self._pushed: deque[str] = deque()
         self.taken: list[str] = []
 
     def noted(self) -> Iterator[str]:
-        """Yields the lines that come, and notes them in a new `taken`."""
+        """Yields the next lines, and records them in a new `taken`."""
         taken = self.taken = []
         while True:
             line = (
@@ -343,30 +285,44 @@ class _PushedBack:
             yield line
 
     def push_back(self, lines: Sequence[str]) -> None:
-        """Puts lines before all others."""
+        """Puts lines back, before all others."""
         self._pushed.extendleft(reversed(lines))
 
 
 def _parse_json(
     lines: Iterable[str], path: str, bad: BadRecords
 ) -> Iterator[Row]:
-    """Yields JSON objects, one per line."""
+    """Yields the rows of JSON lines."""
     for number, line in _text_lines(lines):
         try:
             fields = json.loads(line)
         except ValueError as error:
             bad.add(f"{path}, line {number}", path, f"not JSON: {error}")
             continue
-        if isinstance(fields, dict):
-            yield Row(path, number, fields)
+        problem = _json_problem(fields, line)
+        if problem:
+            bad.add(f"{path}, line {number}", path, problem)
         else:
-            bad.add(f"{path}, line {number}", path, "not a JSON object")
+            yield Row(path, number, fields)
 
 
-def _match(
+def _json_problem(fields: Any, line: str) -> str:
+    """Returns why a JSON value cannot be a row, or ""."""
+    if not isinstance(fields, dict):
+        return "not a JSON object"
+    # Only an escape can encode half of a surrogate pair.
+    for name, value in fields.items() if "\\u" in line else ():
+        try:
+            json.dumps({name: value}, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            return f"column {name!a} has half of a surrogate pair"
+    return ""
+
+
+def _parse_pattern(
     lines: Iterable[str], path: str, pattern: re.Pattern[str], bad: BadRecords
 ) -> Iterator[Row]:
-    """Yields the named groups of lines."""
+    """Yields the named groups of each line as a row."""
     for number, line in _text_lines(lines):
         match = pattern.fullmatch(line)
         if match:

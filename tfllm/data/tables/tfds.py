@@ -1,20 +1,20 @@
-"""Rows of TensorFlow Datasets, where that package is installed."""
+"""Reads rows of TensorFlow Datasets, if the package is installed."""
 
 from collections.abc import Iterator
 from typing import Any
 
-from tfllm.data.tables.rows import TFDS_PREFIX, Row
+from tfllm.data.tables.row import TFDS_PREFIX, Row
 
 
 def read_rows(name: str) -> Iterator[Row]:
-    """Yields the examples of a split, with class labels by their names.
+    """Yields the examples of a split, with the names of class labels.
 
     Args:
-        name: `tfds:NAME/SPLIT`; NAME may hold a configuration, and SPLIT a
+        name: `tfds:NAME/SPLIT`; NAME may have a configuration, and SPLIT a
             slice, as in `tfds:glue/sst2/train[:10%]`.
 
     Raises:
-        ValueError: The package is missing, or the name holds no split.
+        ValueError: The package is missing, or the name has no split.
     """
     try:
         import tensorflow_datasets as tfds
@@ -41,7 +41,7 @@ def read_rows(name: str) -> Iterator[Row]:
 
 
 def _plain(value: Any, feature: Any) -> Any:
-    """Returns a value as JSON would hold it."""
+    """Converts a value to the types of JSON."""
     names = getattr(feature, "names", None) or getattr(
         getattr(feature, "feature", None), "names", None
     )
@@ -53,7 +53,7 @@ def _plain(value: Any, feature: Any) -> Any:
         return [_plain(item, feature) for item in value]
     if hasattr(value, "item"):
         value = value.item()
-    # -1 is the label of a test split that has none.
+    # Test splits without labels have -1.
     if names and isinstance(value, int) and value >= 0:
         return names[value]
     return None if names else value

@@ -1,1 +1,1 @@
-"""Trains vocabularies on a corpus."""
+"""Trains vocabularies of tokenizers on a corpus."""

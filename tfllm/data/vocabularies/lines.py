@@ -1,4 +1,4 @@
-"""The text that a vocabulary is trained on."""
+"""Reads the text to train a vocabulary on."""
 
 import os
 from collections.abc import Iterator
@@ -13,11 +13,10 @@ class Lines:
 
     Args:
         paths: Text files, plain or gzip, local or remote.
-        keep_ends: Give each line its line end back.
+        keep_ends: Whether lines end with a line feed.
     """
 
     def __init__(self, paths: list[str], keep_ends: bool = False) -> None:
-        """Reads nothing yet."""
         self.paths = paths
         self.end = "\n" if keep_ends else ""
 

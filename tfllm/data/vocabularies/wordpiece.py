@@ -1,39 +1,45 @@
 """Trains a WordPiece vocabulary with the `tokenizers` package.
 
-The package trains; at run time `wordpiece.py` tokenizes in the graph.
+The package only trains; at run time `tfllm.tokenizers.wordpiece` tokenizes in
+the graph.
 
-The same text gives the same vocabulary, which the package alone does not do:
-it numbers the "##x" characters in the order of a randomly seeded hash table,
-breaks ties between equally frequent pairs by these numbers, and cuts a large
-alphabet at random among equally rare characters. So the alphabet is counted
-here first and handed over in a fixed order.
+The same text gives the same vocabulary, which the package alone does not
+ensure: it numbers the "##x" characters in the order of a randomly seeded hash
+table, breaks ties between equally frequent pairs by these numbers, and cuts a
+large alphabet at random among equally rare characters. So the alphabet is
+counted here first, and passed in a fixed order.
 """
 
 import collections
 import dataclasses
 import json
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tfllm import file_access
+from tfllm.data.positive import check_positive
 from tfllm.data.vocabularies.lines import Lines
+from tfllm.tokenizers.special_tokens import BERT_TOKENS, SpecialTokens
 
-# The order gives [PAD] id 0, as sequences are padded with zeros.
-SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+if TYPE_CHECKING:
+    import tokenizers
+
 VOCAB_FILE, CONFIG_FILE = "vocab.txt", "tokenizer_config.json"
 
 
 @dataclasses.dataclass(frozen=True)
 class WordPieceTrainingConfig:
-    """How to train a WordPiece vocabulary.
+    """Settings to train a WordPiece vocabulary.
 
     Attributes:
-        vocab_size: tokens at most, the five special ones included.
-        lowercase: whether to lower the case and strip accents, as published
+        vocab_size: Tokens at most, special tokens included.
+        lowercase: Whether to lower-case and strip accents, as published
             "uncased" models do.
-        min_frequency: pairs that occur less often are not merged.
-        limit_alphabet: characters at most; rarer ones become [UNK].
-        model_max_length: longest sequence, stored in tokenizer_config.json.
+        min_frequency: Less frequent pairs are not merged.
+        limit_alphabet: Characters at most; rarer ones are unknown.
+        model_max_length: Longest sequence, stored in tokenizer_config.json.
+        special_tokens: Special tokens. They have the first ids in their
+            order, padding has id 0.
     """
 
     vocab_size: int = 30522
@@ -41,44 +47,42 @@ class WordPieceTrainingConfig:
     min_frequency: int = 2
     limit_alphabet: int = 1000
     model_max_length: int = 512
+    special_tokens: SpecialTokens = BERT_TOKENS
 
     def __post_init__(self) -> None:
-        """Refuses sizes without room for the special tokens."""
-        if self.vocab_size <= len(SPECIAL_TOKENS):
+        """Checks the values."""
+        special = len(self.special_tokens.all())
+        if self.vocab_size <= special:
             raise ValueError(
-                f"`vocab_size` must be above {len(SPECIAL_TOKENS)}, the number "
-                f"of special tokens. Received: {self.vocab_size}."
+                f"`vocab_size` must be above {special}, the number of special "
+                f"tokens. Received: {self.vocab_size}."
             )
-        for name in ("min_frequency", "limit_alphabet", "model_max_length"):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"`{name}` must be at least 1. "
-                    f"Received: {getattr(self, name)}."
-                )
+        check_positive(
+            self, "min_frequency", "limit_alphabet", "model_max_length"
+        )
 
 
 def tokenizer_config(config: WordPieceTrainingConfig) -> dict[str, object]:
-    """The content of tokenizer_config.json, as Transformers reads it."""
+    """Returns tokenizer_config.json in the form of Transformers."""
     return {
         "tokenizer_class": "BertTokenizer",
         "do_lower_case": config.lowercase,
         "strip_accents": None,  # follows do_lower_case
         "tokenize_chinese_chars": True,
         "model_max_length": config.model_max_length,
-        "pad_token": "[PAD]",
-        "unk_token": "[UNK]",
-        "cls_token": "[CLS]",
-        "sep_token": "[SEP]",
-        "mask_token": "[MASK]",
+        **{
+            f"{role}_token": token
+            for role, token in config.special_tokens.as_dict().items()
+        },
     }
 
 
 def _alphabet(
-    lines: Iterable[str], tokenizer: Any, limit: int
+    lines: Iterable[str], tokenizer: "tokenizers.Tokenizer", limit: int
 ) -> tuple[list[str], list[str]]:
-    """The most frequent characters, and "##" before those inside words.
+    """Returns the most frequent characters, and "##x" for those inside words.
 
-    Memory follows the number of distinct words, as in the training itself.
+    Memory grows with the number of distinct words, as in the training.
     """
     words: collections.Counter[str] = collections.Counter()
     for line in lines:
@@ -101,19 +105,20 @@ def train_vocabulary(
     """Trains a vocabulary on lines of text.
 
     Args:
-        lines: the text; it is gone through twice, so not an iterator.
-        config: WordPieceTrainingConfig.
+        lines: Lines of text, which are read twice: not an iterator.
+        config: Settings of the training.
 
     Returns:
         The tokens in the order of their ids, special tokens first.
 
     Raises:
-        ValueError: the text has no words, or more characters than fit.
+        ValueError: The text has no words, or more characters than
+            `vocab_size` has room for.
     """
-    import tokenizers  # loads a native library: only those who train pay
+    import tokenizers  # loads a native library, which only training needs
 
     tokenizer = tokenizers.Tokenizer(
-        tokenizers.models.WordPiece(unk_token="[UNK]")
+        tokenizers.models.WordPiece(unk_token=config.special_tokens.unk)
     )
     tokenizer.normalizer = tokenizers.normalizers.BertNormalizer(
         lowercase=config.lowercase
@@ -124,7 +129,7 @@ def train_vocabulary(
         raise ValueError(
             "`input_files` must hold text. Received: files with no word."
         )
-    fixed = [*SPECIAL_TOKENS, *characters, *inside]
+    fixed = [*config.special_tokens.all(), *characters, *inside]
     if len(fixed) > config.vocab_size:
         raise ValueError(
             "`vocab_size` must have room for the special tokens and the "
@@ -136,7 +141,7 @@ def train_vocabulary(
         min_frequency=config.min_frequency,
         initial_alphabet=characters,
         limit_alphabet=len(characters),
-        # Whatever is "special" gets its number first, in this order.
+        # Tokens passed as "special" are numbered first, in this order.
         special_tokens=fixed,
         show_progress=False,
     )
@@ -151,16 +156,16 @@ def train(
     """Trains a vocabulary on files and writes a tokenizer folder.
 
     Args:
-        input_files: text files, plain or gzip: paths and globs,
+        input_files: Text files, plain or gzip: paths and globs,
             comma-separated, local or remote.
-        output_dir: folder for vocab.txt and tokenizer_config.json.
-        config: WordPieceTrainingConfig.
+        output_dir: Folder for vocab.txt and tokenizer_config.json.
+        config: Settings of the training.
 
     Returns:
         The vocabulary.
 
     Raises:
-        ValueError: a file is missing, empty or binary, or see
+        ValueError: A file is missing, empty or binary, or see
             `train_vocabulary`.
     """
     paths = file_access.match_files(input_files, "input_files")

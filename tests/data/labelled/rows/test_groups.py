@@ -16,10 +16,10 @@ from tfllm.data.labelled.config import LabelledDataConfig
 from tfllm.data.labelled.named_settings import check_pair_column
 from tfllm.data.labelled.records.read import read_records
 from tfllm.data.labelled.records.record import Record
-from tfllm.data.packing import pack_inputs
-from tfllm.evaluation.labelled import evaluate_labelled, predict
-from tfllm.evaluation.results import results
-from tfllm.run_config import RunConfig
+from tfllm.prediction.forward import predict
+from tfllm.prediction.measure import evaluate_labelled
+from tfllm.prediction.results import results
+from tfllm.runs.run_config import RunConfig
 from tfllm.tokenizers import WordPieceTokenizer
 
 
@@ -49,11 +49,9 @@ def test_pairs_to_embed(gold: bool, tokenizer: WordPieceTokenizer) -> None:
         assert weights["embedding"].tolist() == real.tolist()
         assert marks == {}
         for side in range(2):
-            segment = tokenizer.tokenize(
-                [own[n].texts[side] for n in numbers[real]]
-            )
-            expected = pack_inputs([segment], 16, 2, 3, 0)["token_ids"]
-            equal(x["token_ids"][real, side], expected.numpy())
+            texts = [own[n].texts[side] for n in numbers[real]]
+            expected = tokenizer(texts, padding="max_length", max_length=16)
+            equal(x["token_ids"][real, side], expected["token_ids"].numpy())
         if gold:
             assert y["embedding"].dtype == np.float32
             expected = [own[n].gold for n in numbers[real]]
@@ -118,7 +116,7 @@ def test_pairs_are_needed_to_learn_from() -> None:
     with pytest.raises(ValueError, match=message):
         check_pair_column("embedding", "")
     with pytest.raises(ValueError, match=message):
-        RunConfig(
+        RunConfig.of(
             task="embedding",
             label_column="",
             train_files="x",
@@ -140,11 +138,8 @@ def test_choices(tokenizer: WordPieceTokenizer) -> None:
     assert y["multiple_choice"].tolist() == [own[n].gold for n in numbers]
     width = x["token_ids"].shape[2]
     for choice in range(3):
-        segments = [
-            tokenizer.tokenize([own[n].texts[i] for n in numbers])
-            for i in (0, choice + 1)
-        ]
-        packed = pack_inputs(segments, 16, 2, 3, 0)
+        texts = [[own[n].texts[i] for n in numbers] for i in (0, choice + 1)]
+        packed = tokenizer(*texts, padding="max_length", max_length=16)
         for name, values in packed.items():
             equal(x[name][:, choice], values[:, :width].numpy())
     whole = take(data.dataset(), 5)
@@ -166,11 +161,8 @@ def test_unequal_numbers_of_choices(tokenizer: WordPieceTokenizer) -> None:
         assert x["choice_mask"][row].tolist() == [
             int(place < len(choices)) for place in range(4)
         ]
-        segments = [
-            tokenizer.tokenize([before] * len(choices)),
-            tokenizer.tokenize(choices),
-        ]
-        packed = pack_inputs(segments, 16, 2, 3, 0)
+        texts = [before] * len(choices), choices
+        packed = tokenizer(*texts, padding="max_length", max_length=16)
         for name, values in packed.items():
             equal(x[name][row, : len(choices)], values[:, :width].numpy())
     spec = data.dataset().element_spec[0]
@@ -251,7 +243,7 @@ def test_choices_from_files(tmp_path: pathlib.Path) -> None:
     assert record.gold == 1
     path.write_text("text,e0,e1,e2,label\nt,a,b, ,0\nt,a,,c,0\n")
     columns = ("e0", "e1", "e2")
-    with pytest.raises(ValueError, match="line 3: choice 1 is no text: ''"):
+    with pytest.raises(ValueError, match="line 3: choice 1 is not text: ''"):
         read(path, choice_columns=columns)
     path.write_text("text,e0,e1,e2,label\nt,a,b, ,0\n")
     assert read(path, choice_columns=columns)[0].texts == ("t", "a", "b")
@@ -278,8 +270,8 @@ def test_choices_from_files(tmp_path: pathlib.Path) -> None:
         )
     for fields, reason in [
         ({"choices": ["a"]}, "two texts or more"),
-        ({"choices": ["a", " "]}, "choice 1 is no text: ' '"),
-        ({"choices": ["a", "", "b"]}, "choice 1 is no text: ''"),
+        ({"choices": ["a", " "]}, "choice 1 is not text: ' '"),
+        ({"choices": ["a", "", "b"]}, "choice 1 is not text: ''"),
         ({"choices": ["a", "b"]}, "from 0 to 1, or its letter, not 2"),
         ({"label": 3}, "from 0 to 2, or its letter, not 3"),
         ({"label": "D"}, "not 'D'"),

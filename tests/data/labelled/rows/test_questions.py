@@ -16,6 +16,7 @@ from tfllm.data.labelled.records.questions import GoldAnswer, question_record
 from tfllm.data.labelled.records.read import read_records
 from tfllm.data.labelled.records.record import Record
 from tfllm.tokenizers import ByteBPETokenizer, WordPieceTokenizer
+from tfllm.tokenizers.byte_pair_model import byte_symbols
 
 WORDS = ["ba", "deki", "lo", "mu", "na", "poba", "Zoë", "x", "我"]
 
@@ -157,8 +158,7 @@ def test_training_data(tokenizer: WordPieceTokenizer) -> None:
 
 
 def test_a_decoder_needs_a_token_for_no_answer() -> None:
-    own = ByteBPETokenizer.__new__(ByteBPETokenizer)
-    own.eos_token, own.pad_token = None, None
+    own = ByteBPETokenizer(byte_symbols(), [])
     with pytest.raises(ValueError, match="end-of-text"):
         LabelledData(some_records(2), own, config())
 

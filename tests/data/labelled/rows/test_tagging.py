@@ -17,6 +17,8 @@ from tfllm.data.labelled.rows.byte_places import byte_places, character_places
 from tfllm.tokenizers import ByteBPETokenizer, WordPieceTokenizer
 
 WORDS = ["bade", "kilomu", "x", "né", "\u200b", "poba", "Zoë", ".", "我们", "𝒳"]
+# Spaces of Unicode that are part of a word, and one that is all of it.
+WORDS += ["lo\u00a0mu", "ba\u2028de", "x\x1fy", "né\u3000po", "\x85k", "\u2003"]
 TAGS = ["O", "B-X", "I-X"]
 
 
@@ -186,9 +188,9 @@ def test_training_batches(tokenizer: WordPieceTokenizer) -> None:
         assert weights["tagging"].dtype == np.float32
 
 
-@pytest.mark.parametrize("text", ["", "abc", "é我𝒳x", "a\ud800b"])
+@pytest.mark.parametrize("text", ["", "abc", "é我𝒳x"])
 def test_bytes_and_characters(text: str) -> None:
-    encoded = [c.encode("utf-8", errors="replace") for c in text]
+    encoded = [c.encode() for c in text]
     places = np.cumsum([0, *map(len, encoded)])
     assert byte_places(text).tolist() == places.tolist()
     inside = np.arange(places[-1])

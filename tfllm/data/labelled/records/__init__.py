@@ -1,1 +1,1 @@
-"""Files to records: texts and gold labels, before any tokenizer."""
+"""Labelled files to records: texts and gold labels, not yet tokenized."""

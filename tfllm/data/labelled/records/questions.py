@@ -1,8 +1,8 @@
 """Records of extractive question answering.
 
-From SQuAD's JSON (1.1 and 2.0), or from rows with a question, a context and
-`answers`, a dict of `text` and `answer_start` as the datasets packages have
-it. A question without answers is one that the context does not answer.
+They come from SQuAD's JSON (1.1 and 2.0), or from rows with a question, a
+context and `answers`, a dict of `text` and `answer_start` as in the datasets
+packages. Without answers, the context does not answer the question.
 """
 
 import dataclasses
@@ -17,15 +17,16 @@ from tfllm.data.bad_records import BadRecord, BadRecords
 from tfllm.data.labelled.config import LabelledDataConfig
 from tfllm.data.labelled.records.record import (
     Record,
-    columns_of,
     read_id,
+    read_table_records,
     read_text,
 )
-from tfllm.data.tables.rows import Row, is_tfds, read_rows, suffix_of
+from tfllm.data.tables.row import Row, is_tfds
+from tfllm.data.tables.rows import suffix_of
 
 
 class GoldAnswer(NamedTuple):
-    """A right answer: where it stands in the context, in characters."""
+    """A right answer, and its first character in the context."""
 
     text: str
     start: int
@@ -43,32 +44,29 @@ def read_question_records(
         for path in file_access.match_files(files, flag):
             yield from _read_squad(path, config, bad, numbers)
         return
-    config = _with_usual_columns(config)
-    number = 0
-    rows = read_rows(files, columns_of(config), config.table, bad, flag)
-    for row in rows:
-        try:
-            gold = None
-            if config.label_column:
-                gold = row.get(config.label_column)
-                if gold is None:
-                    raise BadRecord(f"{config.label_column!r} is null")
-            record = question_record(
-                read_text(row, config.text_column),
-                read_text(row, config.text_pair_column),
-                gold,
-                _id(row, number, config),
-                row.where,
-            )
-        except BadRecord as error:
-            bad.add(row.where, row.path, error)
-            continue
-        yield record
-        number += 1
+    yield from read_table_records(
+        files, _with_usual_columns(config), bad, flag, _row_record
+    )
 
 
-def _id(row: Row, number: int, config: LabelledDataConfig) -> str:
-    """Returns the id that was asked for, else the usual one, if it is there."""
+def _row_record(row: Row, number: int, config: LabelledDataConfig) -> Record:
+    """Returns the record of a row."""
+    answers = None
+    if config.label_column:
+        answers = row.get(config.label_column)
+        if answers is None:
+            raise BadRecord(f"{config.label_column!r} is null")
+    return question_record(
+        read_text(row, config.text_column),
+        read_text(row, config.text_pair_column),
+        answers,
+        _question_id(row, number, config),
+        row.where,
+    )
+
+
+def _question_id(row: Row, number: int, config: LabelledDataConfig) -> str:
+    """Returns the id in the id column, else in `id`, else the number."""
     if config.id_column or "id" not in row.fields:
         return read_id(row, number, config)
     return str(row.fields["id"])
@@ -81,26 +79,26 @@ def question_record(
     id: str = "",
     where: str = "",
 ) -> Record:
-    """Returns a record.
+    """Returns the record of a question.
 
     Args:
         question: The question.
         context: The text that may answer it.
-        answers: None if not known; else a list of dicts of `text` and
+        answers: None if unknown; else a list of dicts of `text` and
             `answer_start`, or a dict of two lists.
-        id: Of the question.
-        where: The file and line.
+        id: Id of the question.
+        where: File and line, for messages.
 
     Raises:
-        BadRecord: An answer does not stand where it should.
+        BadRecord: The context does not have an answer at its place.
     """
     gold = None
     if answers is not None:
-        gold = tuple(_answer(item, context) for item in _items(answers))
+        gold = tuple(_gold_answer(a, context) for a in _as_list(answers))
     return Record(id, where, (question, context), gold)
 
 
-def _items(answers: Any) -> list[Any]:
+def _as_list(answers: Any) -> list[Any]:
     """Returns answers as a list of dicts."""
     if isinstance(answers, dict) and {"text", "answer_start"} <= set(answers):
         texts, starts = answers["text"], answers["answer_start"]
@@ -117,8 +115,8 @@ def _items(answers: Any) -> list[Any]:
     )
 
 
-def _answer(item: Any, context: str) -> GoldAnswer:
-    """Returns a checked answer."""
+def _gold_answer(item: Any, context: str) -> GoldAnswer:
+    """Checks and returns an answer."""
     if not isinstance(item, dict):
         raise BadRecord(f"an answer must be an object, not {item!r}")
     text, start = item.get("text"), item.get("answer_start")
@@ -126,24 +124,24 @@ def _answer(item: Any, context: str) -> GoldAnswer:
         raise BadRecord(f"the `text` of an answer must not be {text!r}")
     if not isinstance(start, int) or start < 0:
         raise BadRecord(f"`answer_start` must be a place, not {start!r}")
-    found = context[start : start + len(text)]
-    if found != text:
+    in_context = context[start : start + len(text)]
+    if in_context != text:
         raise BadRecord(
             f"the answer {text!r} does not stand at character {start} of the "
-            f"context, but {found!r}"
+            f"context, but {in_context!r}"
         )
     return GoldAnswer(text, start)
 
 
 def _are_squad(files: str, config: LabelledDataConfig) -> bool:
-    """Whether files are SQuAD's JSON, by what was asked or their names."""
+    """Returns whether files are SQuAD's JSON, by `format` or their names."""
     if config.table.format != "auto" or is_tfds(files):
         return config.table.format == "squad"
-    return all(suffix_of(path) == ".json" for path in files.split(","))
+    return all(suffix_of(path) == ".json" for path in file_access.split(files))
 
 
 def _with_usual_columns(config: LabelledDataConfig) -> LabelledDataConfig:
-    """Returns the names that the datasets packages use, for the defaults."""
+    """Replaces default columns by those of the datasets packages."""
     usual = {"text": "question", "": "context", "label": "answers"}
     names = {}
     for name in ("text_column", "text_pair_column"):
@@ -161,7 +159,7 @@ def _read_squad(
     bad: BadRecords,
     numbers: Iterator[int],
 ) -> Iterator[Record]:
-    """Yields the questions of one file; `numbers` are for want of ids."""
+    """Yields the questions of a file; `numbers` replace missing ids."""
     with text_files.open_decoded(path, config.table.encoding) as file:
         try:
             articles = json.load(file)["data"]
@@ -196,6 +194,7 @@ def _squad_record(
     id: str,
     where: str,
 ) -> Record:
+    """Returns the record of a question in SQuAD's form."""
     answers = None
     if config.label_column:
         if "answers" not in question and "is_impossible" not in question:

@@ -1,27 +1,10 @@
-"""Labelled files to records, by task."""
+"""Reads labelled files as records, by the kind of task."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from tfllm.data.bad_records import BadRecords
 from tfllm.data.labelled.config import LabelledDataConfig
-from tfllm.data.labelled.records.choices import read_choice_records
-from tfllm.data.labelled.records.questions import read_question_records
-from tfllm.data.labelled.records.record import (
-    Record,
-    columns_of,
-    records_of_rows,
-)
-from tfllm.data.labelled.records.tagging import read_tagging_records
-from tfllm.data.tables.rows import read_rows
-
-# Tasks whose records are more than texts and a label.
-READERS: dict[
-    str, Callable[[str, LabelledDataConfig, BadRecords, str], Iterator[Record]]
-] = {
-    "tagging": read_tagging_records,
-    "question_answering": read_question_records,
-    "multiple_choice": read_choice_records,
-}
+from tfllm.data.labelled.records.record import Record
 
 
 def read_records(
@@ -34,14 +17,11 @@ def read_records(
 
     Args:
         files: Paths and globs, comma-separated, or `tfds:NAME/SPLIT`.
-        config: The task, and where things stand.
-        bad: Takes the records that cannot be used.
+        config: Task, columns and format.
+        bad: Counts or refuses bad records.
         flag: Name of the flag of `files`, for messages.
 
     Raises:
         ValueError: The files cannot be used.
     """
-    if config.task in READERS:
-        return READERS[config.task](files, config, bad, flag)
-    rows = read_rows(files, columns_of(config), config.table, bad, flag)
-    return records_of_rows(rows, config, bad)
+    return config.kind.read(files, config, bad, flag)

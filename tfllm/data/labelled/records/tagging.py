@@ -1,44 +1,45 @@
-"""Records of tagging: words, where they stand in a text, and their tags.
+"""Records of tagging: words, their place in a text, and their tags.
 
-Words come from CoNLL files, from lists in JSON, or from texts. White space
-cuts a text that has tags; one that has none is cut as `word_spans` says, finer
-than many corpora do, so give lists where the words are known. Words of lists
-are joined by spaces.
+Words come from CoNLL files, from lists in JSON, or from texts. In texts with
+tags, words and tags are separated by spaces, tabs and line ends only, not by
+other Unicode spaces. Texts without tags are split by `word_spans`, finer than
+many corpora: give lists where the words are known. Lists are joined by spaces.
 """
 
 import itertools
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from tfllm import file_access
 from tfllm.data.bad_records import BadRecord, BadRecords
-from tfllm.data.labelled import tag_schemes
 from tfllm.data.labelled.config import LabelledDataConfig
 from tfllm.data.labelled.labels import label_name
 from tfllm.data.labelled.records.record import Record, columns_of
 from tfllm.data.labelled.records.word_spans import word_spans
+from tfllm.data.labelled.tag_schemes import NO_SCHEME, TagScheme, find_scheme
 from tfllm.data.tables.conll import Sentence, read_sentences
-from tfllm.data.tables.rows import (
-    SUFFIXES,
-    Row,
-    is_tfds,
-    read_rows,
-    suffix_of,
-)
+from tfllm.data.tables.row import Row, is_tfds
+from tfllm.data.tables.rows import SUFFIXES, read_rows, suffix_of
+
+logger = logging.getLogger(__name__)
 
 _NO_PREDICATE = ("", "-", "_", "0", "O", "*")
-_WORD = re.compile(r"\S+")
+_SPACES = " \t\r\n"
+_WORD = re.compile(f"[^{_SPACES}]+")
 Spans = tuple[tuple[int, int], ...]
 
 
 class _Tagged(NamedTuple):
-    """What a file says of a sentence, before its tags are checked."""
+    """A sentence of a file, before its tags are checked."""
 
     record: Record
     path: str
-    lines: tuple[int, ...]  # of each word; empty if they share one
+    lines: tuple[int, ...]  # of each word; empty if all share one
 
     def where(self, word: int | None) -> str:
+        """Returns file and line of a word, or of the sentence for None."""
         if word is None or not self.lines:
             return self.record.where
         return f"{self.path}, line {self.lines[word]}"
@@ -50,24 +51,26 @@ def read_tagging_records(
     bad: BadRecords,
     flag: str = "train_files",
 ) -> Iterator[Record]:
-    """Yields the records of files; see `records.read_records`.
+    """Yields the records of files; see `read.read_records`.
 
-    The scheme of the tags is found over all files, so they are read before
-    the first record comes.
+    Files with tags are read to the end before the first record: all of them
+    decide the scheme and the spelling of tags.
     """
-    found: Iterator[_Tagged] = _from_files(files, config, bad, flag)
-    scheme = config.tag_scheme
-    if config.label_column and scheme == "auto":
-        kept = list(found)
-        scheme = tag_schemes.find_scheme(t.record.gold for t in kept)
-        found = iter(kept)
+    sentences: Iterator[_Tagged] = _from_files(files, config, bad, flag)
+    scheme = TagScheme(NO_SCHEME)
+    if config.label_column:
+        kept = list(sentences)
+        scheme = find_scheme((t.record.gold for t in kept), config.tag_scheme)
+        if scheme.name == "iob1":
+            logger.info("The tags of `%s` are IOB1, and become BIO.", flag)
+        sentences = iter(kept)
     number = itertools.count()
-    for tagged in found:
+    for tagged in sentences:
         record = tagged.record
         tags = record.gold
         if tags is not None:
             try:
-                tags = tag_schemes.read_tags(tags, scheme)
+                tags = scheme.read(tags)
             except BadRecord as error:
                 bad.add(tagged.where(error.word), tagged.path, error)
                 continue
@@ -95,7 +98,7 @@ def tagging_record(
 
 
 def join_words(words: Sequence[str]) -> tuple[str, Spans]:
-    """Returns a text of words, and where they stand in it."""
+    """Joins words to a text; returns it and (start, end) of each word."""
     ends = list(itertools.accumulate(len(word) + 1 for word in words))
     spans = tuple(
         (end - 1 - len(word), end - 1)
@@ -107,7 +110,7 @@ def join_words(words: Sequence[str]) -> tuple[str, Spans]:
 def _from_files(
     files: str, config: LabelledDataConfig, bad: BadRecords, flag: str
 ) -> Iterator[_Tagged]:
-    """Yields sentences of all files."""
+    """Yields the sentences of all files."""
     if _are_conll(files, config):
         columns, has_tags, has_predicate = _conll_columns(config)
         for sentence in read_sentences(files, columns, config.table, bad, flag):
@@ -126,10 +129,10 @@ def _from_files(
 
 
 def _are_conll(files: str, config: LabelledDataConfig) -> bool:
-    """Whether files are CoNLL, by what was asked for or by their names."""
+    """Returns whether files are CoNLL, by `format` or by their names."""
     if config.table.format != "auto" or is_tfds(files):
         return config.table.format == "conll"
-    suffixes = {suffix_of(path.strip()) for path in files.split(",")}
+    suffixes = {suffix_of(path) for path in file_access.split(files)}
     tables = {suffix for suffix in suffixes if suffix in SUFFIXES}
     if tables and tables != suffixes:
         raise ValueError(
@@ -138,22 +141,24 @@ def _are_conll(files: str, config: LabelledDataConfig) -> bool:
         )
     if tables:
         return False
-    # Text that nobody has cut into words has no tags either.
+    # Running text has no tags: without them, .txt is not CoNLL.
     return bool(config.label_column) or suffixes != {".txt"}
 
 
 def _conll_columns(config: LabelledDataConfig) -> tuple[list[int], bool, bool]:
-    """Returns the columns of words, tags and predicate, and which there are."""
-    columns = [_number(config.text_column, "text_column", 0)]
+    """Returns numbers of the columns, and whether tags and predicate exist."""
+    columns = [_column_number(config.text_column, "text_column", 0)]
     if config.label_column:
-        columns.append(_number(config.label_column, "label_column", -1))
+        columns.append(_column_number(config.label_column, "label_column", -1))
     if config.predicate_column:
-        columns.append(_number(config.predicate_column, "predicate_column", 1))
+        columns.append(
+            _column_number(config.predicate_column, "predicate_column", 1)
+        )
     return columns, bool(config.label_column), bool(config.predicate_column)
 
 
-def _number(column: str, flag: str, default: int) -> int:
-    """Returns the number of a column; the usual one by its usual name."""
+def _column_number(column: str, flag: str, default: int) -> int:
+    """Returns the number of a column; `default` for its default name."""
     if column == flag.removesuffix("_column"):
         return default
     if not re.fullmatch(r"-?\d+", column):
@@ -167,15 +172,16 @@ def _number(column: str, flag: str, default: int) -> int:
 def _from_conll(
     sentence: Sentence, has_tags: bool, has_predicate: bool
 ) -> _Tagged:
+    """Returns a sentence of a CoNLL file."""
     words, *others = sentence.columns
-    tags = others[0] if has_tags else None
-    predicate = _marked(others[-1]) if has_predicate else None
+    tags = _tags(list(others[0])) if has_tags else None
+    predicate = _marked_word(others[-1]) if has_predicate else None
     record = tagging_record(words, tags, predicate, "", sentence.where)
     return _Tagged(record, sentence.path, sentence.lines)
 
 
-def _marked(marks: Sequence[str]) -> int:
-    """Returns the word that a column marks as the predicate."""
+def _marked_word(marks: Sequence[str]) -> int:
+    """Returns the number of the word that is marked as predicate."""
     places = [i for i, mark in enumerate(marks) if mark not in _NO_PREDICATE]
     if len(places) != 1:
         raise BadRecord(
@@ -208,10 +214,10 @@ def _from_row(row: Row, config: LabelledDataConfig) -> Record:
 
 
 def _words(row: Row, config: LabelledDataConfig) -> tuple[str, Spans]:
-    """Returns the text of a row, and where its words stand."""
+    """Returns the text of a row, and (start, end) of each word."""
     value = row.get(config.text_column)
     if isinstance(value, list) and all(
-        isinstance(word, str) and word.strip() for word in value
+        isinstance(word, str) and word.strip(_SPACES) for word in value
     ):
         text, spans = join_words(value)
     elif isinstance(value, str):
@@ -232,9 +238,9 @@ def _words(row: Row, config: LabelledDataConfig) -> tuple[str, Spans]:
 
 
 def _tags(value: Any) -> tuple[str, ...]:
-    """Returns the tags of a list, or of a text that white space cuts."""
+    """Returns the tags of a list, or of a text with spaces between them."""
     if isinstance(value, str):
-        value = value.split()
+        value = _WORD.findall(value)
     if not isinstance(value, list):
         raise BadRecord(f"the tags must be a list or text, not {value!r}")
     return tuple(label_name(item) for item in value)

@@ -1,8 +1,8 @@
-"""Where the words of a raw text stand, for tagging what no file has cut."""
+"""Splits raw text into words, for tagging text without given words."""
 
 import unicodedata
 
-# Ideographs, which are words by themselves, as BERT's tokenizer has them.
+# Ideographs, each a word, in the ranges of BERT's tokenizer.
 _IDEOGRAPHS = (
     (0x3400, 0x4DBF),
     (0x4E00, 0x9FFF),
@@ -13,11 +13,11 @@ _IDEOGRAPHS = (
 
 
 def word_spans(text: str) -> tuple[tuple[int, int], ...]:
-    """Returns the first character of each word and the one after its last.
+    """Returns (start, end) characters of each word.
 
-    A word is a run of letters, marks, digits and underscores, an ideograph,
-    or any other character that is no space and no control character. Joiners
-    inside a word belong to it.
+    A word is a run of letters, marks, digits and underscores, a single
+    ideograph, or any other single character except spaces and control
+    characters. Joiners inside a word belong to it.
 
     Args:
         text: Any text.
@@ -34,7 +34,7 @@ def word_spans(text: str) -> tuple[tuple[int, int], ...]:
                 spans.append((place, place + 1))
             inside = not alone
             continue
-        if kind == "Cf":  # joiners do not part a word
+        if kind == "Cf":  # joiners do not split a word
             continue
         inside = False
         if kind[0] not in "CZ":
@@ -43,6 +43,6 @@ def word_spans(text: str) -> tuple[tuple[int, int], ...]:
 
 
 def _is_ideograph(character: str) -> bool:
-    """Whether a character is a Chinese one."""
+    """Returns whether a character is a Chinese ideograph."""
     code = ord(character)
     return any(first <= code <= last for first, last in _IDEOGRAPHS)

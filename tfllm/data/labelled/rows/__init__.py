@@ -1,1 +1,1 @@
-"""Records to rows: token ids, windows and what a task says of tokens."""
+"""Records to rows: token ids, windows, and labels of tokens."""

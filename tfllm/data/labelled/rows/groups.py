@@ -1,7 +1,6 @@
-"""Records whose texts are rows of their own: embedding, multiple choice."""
+"""Rows of records with a row per text: embedding and multiple choice."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -9,67 +8,69 @@ from tfllm.data.labelled.config import LabelledDataConfig
 from tfllm.data.labelled.gold import has_gold
 from tfllm.data.labelled.labels import Labels
 from tfllm.data.labelled.records.record import Record
-from tfllm.data.labelled.rows import row_layout
 from tfllm.data.labelled.rows.batch import Arrays, Rows
 from tfllm.data.labelled.rows.token_table import tokenize
 from tfllm.data.labelled.rows.windows import windows
+from tfllm.tokenizers.text_tokenizer import Tokenizer
 
 
 def embedding_rows(
     records: Sequence[Record],
-    tokenizer: Any,
+    tokenizer: Tokenizer,
     config: LabelledDataConfig,
     labels: Labels,
 ) -> Rows:
-    """Lays out records of single texts or pairs, each text a row.
+    """Returns the rows of single texts or pairs to embed, a row per text.
 
-    A single text may be several windows, each an example; of pairs, texts
-    that are too long are cut.
+    A long single text may have several windows, each an example. Long texts
+    of pairs are cut.
 
     Args:
-        records: The records. Gold: how similar a pair is, of all or none.
+        records: The records, with or without the similarity of each pair.
         tokenizer: The tokenizer of the run.
-        config: How they become rows.
+        config: How records become rows.
         labels: Not used.
 
     Raises:
-        ValueError: `seq_length` or `stride` leave no room, or windows are
-            asked for where there are pairs.
+        ValueError: `seq_length` or `stride` leave no room, or pairs have a
+            `stride`.
     """
-    layout = row_layout.layout_of(tokenizer)
+    layout = tokenizer.row_template
     size = _group_size(records)
     if size > 1 and config.stride:
         raise ValueError(
             "`stride` goes with single texts to embed. Received: "
             f"{config.stride} for pairs. Leave it out to cut them."
         )
-    table = tokenize([t for r in records for t in r.texts], tokenizer)
+    prompted = [f"{config.prompt}{t}" for r in records for t in r.texts]
+    table = tokenize(prompted, tokenizer)
     texts = np.arange(len(records) * size).reshape(-1, 1)
-    found = windows(layout, table, texts, config.seq_length, config.stride)
+    rows = windows(layout, table, texts, config.seq_length, config.stride)
+    owners = rows.owners[::size] // size  # [E]
     gold: Arrays = {}
     if has_gold(records):
-        values = np.array([record.gold for record in records], np.float32)
-        values /= config.label_scale
-        _check_cosines(records, values, config.label_scale)
-        gold = {config.task: values[found.owners[::size] // size]}
+        cosines = np.array([record.gold for record in records], np.float32)
+        cosines /= config.label_scale
+        _check_cosines(records, cosines, config.label_scale)
+        gold = {config.task: cosines[owners]}
     return Rows(
         layout=layout,
         table=table,
-        windows=found,
-        records=(found.owners[::size] // size).astype(np.int32),
+        windows=rows,
+        records=owners.astype(np.int32),
         labels=gold,
-        weights=found.shares[::size],
+        weights=rows.shares[::size],
         group_size=size,
-        # Each anchor has its own positive; the others are its negatives.
+        # Row i of a batch matches row i; the others are its negatives.
         numbered=config.task if size > 1 and not gold else "",
     )
 
 
 def _check_cosines(
-    records: Sequence[Record], values: np.ndarray, scale: float
+    records: Sequence[Record], cosines: np.ndarray, scale: float
 ) -> None:
-    """Raises ValueError where a value can be no cosine."""
-    wrong = np.flatnonzero(np.abs(values) > 1.0)
+    """Raises ValueError if a value lies outside [-1, 1]."""
+    wrong = np.flatnonzero(np.abs(cosines) > 1.0)
     if len(wrong):
         record = records[wrong[0]]
         raise ValueError(
@@ -80,37 +81,32 @@ def _check_cosines(
 
 def choice_rows(
     records: Sequence[Record],
-    tokenizer: Any,
+    tokenizer: Tokenizer,
     config: LabelledDataConfig,
     labels: Labels,
 ) -> Rows:
-    """Lays out records, a row per choice: what comes before, and the choice.
+    """Returns the rows of multiple choice: the text and a choice in each.
 
-    Records with fewer choices than others have rows without one behind them,
-    and `choice_mask` says so.
+    Records with fewer choices are filled up with empty ones, which
+    `choice_mask` marks.
 
     Args:
-        records: The records; all with gold, or none.
+        records: The records, all with gold or none.
         tokenizer: The tokenizer of the run.
-        config: How they become rows.
+        config: How records become rows.
         labels: Not used.
 
     Raises:
         ValueError: `seq_length` leaves no room.
     """
-    layout = row_layout.layout_of(tokenizer)
+    layout = tokenizer.row_template
     counts = np.array([len(record.texts) - 1 for record in records])
     size = int(counts.max())
-    if config.stride:
-        raise ValueError(
-            "`stride` does not go with multiple_choice. Received: "
-            f"{config.stride}. Leave it out: texts that are too long are cut."
-        )
     filled = [
         [*record.texts, *[""] * (size - count)]
         for record, count in zip(records, counts.tolist(), strict=True)
     ]
-    table = tokenize([t for own in filled for t in own], tokenizer)
+    table = tokenize([t for texts in filled for t in texts], tokenizer)
     firsts = np.arange(len(records)) * (size + 1)
     texts = np.stack(
         [
@@ -118,20 +114,20 @@ def choice_rows(
             (firsts[:, np.newaxis] + 1 + np.arange(size)).ravel(),
         ],
         axis=1,
-    )
-    found = windows(layout, table, texts, config.seq_length, None)
+    )  # [records * C, 2]
+    rows = windows(layout, table, texts, config.seq_length, None)
     inputs = {}
     if counts.min() < size:
         mask = np.arange(size) < counts[:, np.newaxis]
         inputs["choice_mask"] = mask.astype(np.int32)
     gold = {}
     if has_gold(records):
-        values = [record.gold for record in records]
-        gold = {config.task: np.array(values, np.int32)}
+        numbers = [record.gold for record in records]
+        gold = {config.task: np.array(numbers, np.int32)}
     return Rows(
         layout=layout,
         table=table,
-        windows=found,
+        windows=rows,
         records=np.arange(len(records), dtype=np.int32),
         labels=gold,
         weights=np.ones(len(records), np.float32),

@@ -1,28 +1,27 @@
 """Records of question answering as rows: windows over the context.
 
-Reference: Devlin et al., 2019, section 4.2; the length of 384, windows every
-128 tokens and questions of 64 are those of its code.
+Reference: Devlin et al., 2019, section 4.2. Its code has rows of 384 tokens,
+windows every 128 tokens, and questions of 64 tokens.
 """
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from tfllm.data.labelled.config import (
-    QUESTION_STRIDE,
-    LabelledDataConfig,
-)
+from tfllm.data.labelled.config import LabelledDataConfig
 from tfllm.data.labelled.gold import has_gold
+from tfllm.data.labelled.kinds import QUESTION_STRIDE
 from tfllm.data.labelled.labels import Labels
 from tfllm.data.labelled.records.record import Record
 from tfllm.data.labelled.rows import row_layout
 from tfllm.data.labelled.rows.batch import Arrays, Batch, Rows
 from tfllm.data.labelled.rows.byte_places import byte_places
-from tfllm.data.labelled.rows.row_layout import Placed, RowLayout
+from tfllm.data.labelled.rows.row_layout import Placed
 from tfllm.data.labelled.rows.token_table import TokenTable, tokenize
 from tfllm.data.labelled.rows.windows import Windows, windows_of_second
+from tfllm.tokenizers.row_template import RowTemplate
+from tfllm.tokenizers.text_tokenizer import Tokenizer
 
 _CONTEXT = 1  # the second text of a row
 _NONE = -1
@@ -30,18 +29,18 @@ _NONE = -1
 
 def question_rows(
     records: Sequence[Record],
-    tokenizer: Any,
+    tokenizer: Tokenizer,
     config: LabelledDataConfig,
     labels: Labels,
 ) -> Rows:
-    """Lays out records, a row per window over the context.
+    """Returns the rows of questions, one per window over the context.
 
-    Contexts are tokenized once, however many questions there are about one.
+    A context is tokenized once for all of its questions.
 
     Args:
-        records: The records; all with gold answers, or none.
+        records: The records, all with gold answers or none.
         tokenizer: The tokenizer of the run.
-        config: How they become rows.
+        config: How records become rows.
         labels: Not used.
 
     Raises:
@@ -57,7 +56,7 @@ def question_rows(
     pairs = np.array(
         [(i, numbers[r.texts[1]]) for i, r in enumerate(records)], np.int64
     ).reshape(-1, 2)
-    found = windows_of_second(
+    rows = windows_of_second(
         layout,
         table,
         pairs,
@@ -71,61 +70,73 @@ def question_rows(
     return Rows(
         layout=layout,
         table=dataclasses.replace(table, starts=None, ends=None),
-        windows=found,
-        records=found.owners.astype(np.int32),
+        windows=rows,
+        records=rows.owners.astype(np.int32),
         labels={},
-        weights=np.ones(len(found), np.float32),
-        columns=_AnswerColumns(layout, found, offsets, answers),
+        weights=np.ones(len(rows), np.float32),
+        columns=_AnswerColumns(
+            layout, rows, offsets, answers, no_answer_is_first(tokenizer)
+        ),
     )
 
 
-def question_layout(tokenizer: Any) -> RowLayout:
-    """Returns the layout of a question and its context.
+def question_layout(tokenizer: Tokenizer) -> RowTemplate[int]:
+    """Returns the row template of a question and its context.
 
-    "No answer" is a token of its own that has read everything: [CLS], or the
-    end-of-text token behind the context for a decoder.
+    A special token that sees the whole row stands for no answer: `cls`, or
+    the token that ends a row; see `no_answer_is_first`.
+
+    Raises:
+        ValueError: The tokenizer has neither, and no end-of-text token to
+            end rows with.
     """
-    layout = row_layout.layout_of(tokenizer)
-    if layout.opens:
+    layout = tokenizer.row_template
+    if layout.closes or no_answer_is_first(tokenizer):
         return layout
-    if not layout.between:
+    eos = tokenizer.special.eos
+    if eos is None:
         raise ValueError(
-            "question answering needs a tokenizer with [CLS] or an end-of-"
+            "question answering needs a tokenizer with a cls or an end-of-"
             "text token, which stands for no answer. Received: one without."
         )
-    return dataclasses.replace(layout, closes=layout.between)
+    return dataclasses.replace(layout, closes=(eos,))
+
+
+def no_answer_is_first(tokenizer: Tokenizer) -> bool:
+    """Returns whether the first token stands for no answer, not the last."""
+    return tokenizer.special.cls in tokenizer.row_template.opens
 
 
 def character_offsets(
     table: TokenTable, texts: Sequence[str], first: int
 ) -> np.ndarray:
-    """Returns the characters of each token, without white space before it.
+    """Returns (start, end) characters of tokens, without leading space.
 
     Args:
         table: Tokens with offsets in bytes.
         texts: Their texts.
-        first: The first text to look at.
+        first: First text to compute offsets for; those before have 0.
 
     Returns:
-        int32 [tokens, 2], the first character and the one after the last;
-        equal for a token of white space alone, and 0 in other texts.
+        int32 [tokens, 2]; start and end are equal for white space alone.
     """
     assert table.starts is not None
     assert table.ends is not None
-    found = np.zeros((len(table.ids), 2), np.int32)
+    offsets = np.zeros((len(table.ids), 2), np.int32)
     for number in range(first, len(texts)):
         text = texts[number]
-        own = slice(table.splits[number], table.splits[number + 1])
+        tokens = slice(table.splits[number], table.splits[number + 1])
         places = byte_places(text)
-        starts = np.searchsorted(places, table.starts[own], side="right") - 1
+        starts = table.starts[tokens]
+        starts = np.searchsorted(places, starts, side="right") - 1
         # A token of byte-level BPE may end inside a character.
-        ends = np.searchsorted(places, table.ends[own], side="left")
+        ends = np.searchsorted(places, table.ends[tokens], side="left")
         filled = np.array([not c.isspace() for c in text] + [True])
         following = np.flatnonzero(filled)
         after = following[np.searchsorted(following, starts)]
-        found[own, 0] = np.minimum(after, ends)
-        found[own, 1] = ends
-    return found
+        offsets[tokens, 0] = np.minimum(after, ends)
+        offsets[tokens, 1] = ends
+    return offsets
 
 
 def answer_tokens(
@@ -134,20 +145,20 @@ def answer_tokens(
     offsets: np.ndarray,
     contexts: np.ndarray,
 ) -> np.ndarray:
-    """Returns the tokens that hold the first answer of each record.
+    """Returns the first and last token of the first answer of each record.
 
     Args:
         records: Records with gold answers.
         table: The tokens.
-        offsets: int32 [tokens, 2], characters of each.
-        contexts: int64 [records], the number of each one's context.
+        offsets: int32 [tokens, 2], characters of each token.
+        contexts: int64 [records], number of the context of each record.
 
     Returns:
-        int64 [records, 2], first and last token in the table; _NONE without
-        an answer, or where the tokenizer keeps nothing of it.
+        int64 [records, 2], tokens in the table; _NONE without an answer, or
+        if no token covers it.
     """
-    found = np.full((len(records), 2), _NONE, np.int64)
-    for row, record, number in zip(found, records, contexts, strict=True):
+    spans = np.full((len(records), 2), _NONE, np.int64)
+    for row, record, number in zip(spans, records, contexts, strict=True):
         if not record.gold:
             continue
         text, start = record.gold[0]
@@ -158,32 +169,35 @@ def answer_tokens(
         last = np.searchsorted(offsets[low:high, 0], end, side="left") - 1
         if first <= last:
             row[:] = low + first, low + last
-    return found
+    return spans
 
 
 class _AnswerColumns:
-    """Where answers stand; see `batch.TokenColumns`.
+    """Labels and marks of answers; a `TokenColumns`.
 
     Args:
-        layout: The special tokens.
+        layout: Row template with token ids.
         windows: The rows.
-        offsets: int32 [tokens, 2], characters of each.
+        offsets: int32 [tokens, 2], characters of each token.
         answers: int64 [records, 2], first and last token, or None.
+        null_is_first: Whether the first token of a row stands for no answer,
+            not the last one.
     """
 
     def __init__(
         self,
-        layout: RowLayout,
+        layout: RowTemplate[int],
         windows: Windows,
         offsets: np.ndarray,
         answers: np.ndarray | None,
+        null_is_first: bool,
     ) -> None:
-        """See the class."""
         self._layout, self._windows = layout, windows
         self._offsets, self._answers = offsets, answers
+        self._null_is_first = null_is_first
 
     def add_to(self, batch: Batch, rows: np.ndarray, placed: Placed) -> None:
-        """See TokenColumns."""
+        """Adds `answer_mask` [R, T], and labels `start` and `end` [R]."""
         x, y, weights = batch
         null = self._null(placed)
         allowed = self._in_context(placed)
@@ -196,18 +210,21 @@ class _AnswerColumns:
         starts = spans.starts[rows, _CONTEXT]
         ends = starts + spans.lengths[rows, _CONTEXT]
         inside = (tokens[:, 0] >= starts) & (tokens[:, 1] < ends)
-        shift = row_layout.second_begins(self._layout, spans)[rows] - starts
+        begins = row_layout.second_begins(self._layout, spans)[rows]
+        shift = placed.firsts + begins - starts
         for i, name in enumerate(("start", "end")):
             place = np.where(inside, tokens[:, i] + shift, null)
             y[name] = place.astype(np.int32)
             weights[name] = np.ones(len(rows), np.float32)
 
     def marks(self, rows: np.ndarray, placed: Placed) -> Arrays:
-        """Returns what it takes to find answers.
+        """Returns the marks that `outputs.answers.Window` needs.
 
-        `offsets` int32 [R, T, 2], characters in the context, (-1, -1) outside
-        it; `widest` bool [R, T], no other window shows the token with more
-        context; `null` int32 [R], the place of no answer.
+        Returns:
+            `offsets` int32 [R, T, 2], characters in the context, (-1, -1)
+            outside it; `widest` bool [R, T], whether no other window shows
+            the token with more context; `null` int32 [R], the place of no
+            answer.
         """
         inside = self._in_context(placed)
         offsets = np.where(
@@ -223,13 +240,13 @@ class _AnswerColumns:
         }
 
     def _in_context(self, placed: Placed) -> np.ndarray:
-        """Whether a token of the context that is not blank stands there."""
+        """Returns where non-blank tokens of the context stand, bool [R, T]."""
         offsets = self._offsets[placed.sources]
         filled = offsets[..., 0] < offsets[..., 1]
         return (placed.texts == _CONTEXT) & filled
 
     def _null(self, placed: Placed) -> np.ndarray:
-        """Returns the place of no answer in each row."""
-        if self._layout.opens:
-            return np.zeros(len(placed.inside), np.int64)
-        return placed.inside.sum(axis=1) - 1
+        """Returns the place of no answer in each row, int64 [R]."""
+        if self._null_is_first:
+            return placed.firsts
+        return placed.firsts + placed.inside.sum(axis=1) - 1

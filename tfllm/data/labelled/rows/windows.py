@@ -1,11 +1,12 @@
-"""Cuts texts to rows, or lays windows over them."""
+"""Windows: cuts long texts, or splits them into overlapping rows."""
 
 import dataclasses
 
 import numpy as np
 
-from tfllm.data.labelled.rows.row_layout import RowLayout, Spans
+from tfllm.data.labelled.rows.row_layout import Spans
 from tfllm.data.labelled.rows.token_table import TokenTable
+from tfllm.tokenizers.row_template import RowTemplate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,10 +14,9 @@ class Windows:
     """The windows of many texts or pairs.
 
     Attributes:
-        owners: int64 [R], the text or pair of each; those of one follow each
-            other.
-        spans: What they hold.
-        moving: int64 [R], 0 or 1: which of a pair the windows slide over.
+        owners: int64 [R], text or pair of each window, in rising order.
+        spans: Tokens of the windows.
+        moving: int64 [R], text of a pair that windows slide over, 0 or 1.
     """
 
     owners: np.ndarray
@@ -29,31 +29,35 @@ class Windows:
 
     @property
     def shares(self) -> np.ndarray:
-        """One by the number of windows of the same text, float32 [R]."""
+        """1 / (number of windows of the same text), float32 [R]."""
         counts = np.bincount(self.owners)
         return (1.0 / counts[self.owners]).astype(np.float32)
 
     def is_widest(self, rows: np.ndarray, sources: np.ndarray) -> np.ndarray:
-        """Whether no other window shows a token with more context.
+        """Returns whether no other window shows a token with more context.
 
-        The context of a token is the smaller number of tokens on its two
-        sides; of equal windows the first counts. Contexts rise and then fall
-        from window to window, so the two neighbours decide.
+        The context of a token is the number of tokens to its left or right,
+        whichever is smaller; at equal context the first window counts.
+        Context rises and then falls from window to window, so that comparing
+        the two neighbours is enough.
 
         Args:
             rows: int64 [N], windows.
             sources: int64 [N, ...], tokens of the moving text.
+
+        Returns:
+            bool [N, ...].
         """
-        rows = rows.reshape(-1, *[1] * (sources.ndim - 1))
-        own = self._context(rows, rows, sources)
+        rows = rows.reshape(-1, *[1] * (sources.ndim - 1))  # [N, 1, ...]
+        context = self._context(rows, rows, sources)
         before = self._context(rows, rows - 1, sources)
         after = self._context(rows, rows + 1, sources)
-        return (own > before) & (own >= after)
+        return (context > before) & (context >= after)
 
     def _context(
         self, rows: np.ndarray, others: np.ndarray, sources: np.ndarray
     ) -> np.ndarray:
-        """Returns the context in windows of the same text, else -1."""
+        """Returns the context in other windows of the same text, else -1."""
         exists = (others >= 0) & (others < len(self))
         others = np.where(exists, others, rows)
         exists &= self.owners[others] == self.owners[rows]
@@ -65,30 +69,30 @@ class Windows:
 
 
 def windows(
-    layout: RowLayout,
+    layout: RowTemplate[int],
     table: TokenTable,
     texts: np.ndarray,
     seq_length: int,
     stride: int | None,
 ) -> Windows:
-    """Cuts texts to rows, or lays windows over them.
+    """Cuts texts or pairs to a row, or splits them into windows.
 
-    Of a pair, windows slide over the second text if it does not fit, and
-    else over the first. If both are longer than half a row, the first is cut
-    to half of it.
+    Windows of a pair slide over the second text if it does not fit, else over
+    the first. If both are longer than half a row, the first is cut to half a
+    row.
 
     Args:
-        layout: The special tokens.
-        table: The tokens of all texts.
+        layout: Row template with token ids.
+        table: Tokens of all texts.
         texts: int64 [E, 1 or 2], texts or pairs, by their number in `table`.
         seq_length: Longest row.
-        stride: Tokens from one window to the next; None cuts.
+        stride: Tokens from one window to the next; None cuts texts.
 
     Raises:
         ValueError: `seq_length` or `stride` leave no room.
     """
     budget = room(layout, texts.shape[1], seq_length, stride)
-    lengths, starts = table.lengths[texts], table.splits[texts]
+    lengths, starts = table.lengths[texts], table.splits[texts]  # [E, 1 or 2]
     if texts.shape[1] == 1:
         kept = np.minimum(lengths, budget)
     else:
@@ -100,23 +104,23 @@ def windows(
 
 
 def windows_of_second(
-    layout: RowLayout,
+    layout: RowTemplate[int],
     table: TokenTable,
     texts: np.ndarray,
     first_limit: int,
     seq_length: int,
     stride: int,
 ) -> Windows:
-    """Lays windows over the second text of pairs, behind the whole first one.
+    """Splits the second text of pairs into windows; repeats the first text.
 
     Args:
-        layout: The special tokens.
-        table: The tokens of all texts.
+        layout: Row template with token ids.
+        table: Tokens of all texts.
         texts: int64 [E, 2], pairs, by their number in `table`.
         first_limit: Tokens of the first text at most.
         seq_length: Longest row.
-        stride: Tokens from one window to the next; less where a window holds
-            less.
+        stride: Tokens from one window to the next; smaller if a window has
+            fewer tokens.
 
     Raises:
         ValueError: `seq_length` leaves no room.
@@ -136,17 +140,17 @@ def slide(
     moving: np.ndarray,
     stride: int | None,
 ) -> Windows:
-    """Lays windows over texts.
+    """Returns the windows of texts or pairs.
 
-    Windows begin every `stride` tokens; the last one is the first that
-    reaches the end. A window is never further from the next than its own
-    length, so every token lies in one.
+    Windows begin every `stride` tokens, up to the first one that reaches the
+    end. The step is at most the length of a window, so that no token is left
+    out.
 
     Args:
-        spans: The first window of each text or pair.
+        spans: First window of each text or pair.
         lengths: int64 [E, 1 or 2], tokens of the whole texts.
-        moving: int64 [E], which of a pair the windows slide over.
-        stride: Tokens from one window to the next; None: the first only.
+        moving: int64 [E], text of a pair that windows slide over.
+        stride: Tokens from one window to the next; None: only the first.
     """
     owners = np.arange(len(moving))
     if stride is None:
@@ -168,14 +172,14 @@ def slide(
 
 
 def cut_pairs(lengths: np.ndarray, budget: int) -> np.ndarray:
-    """Cuts pairs longest-first, as `packing.pack_inputs` does.
+    """Truncates pairs longest-first, as `tfllm.tokenizers.rows` does.
 
     Args:
         lengths: int64 [E, 2], tokens of the texts.
-        budget: Tokens for both.
+        budget: Tokens for both texts.
 
     Returns:
-        int64 [E, 2], how many tokens stay.
+        int64 [E, 2], tokens to keep.
     """
     first, second = lengths[:, 0], lengths[:, 1]
     shorter = np.minimum(np.minimum(first, second), budget // 2)
@@ -190,13 +194,16 @@ def cut_pairs(lengths: np.ndarray, budget: int) -> np.ndarray:
 
 
 def room(
-    layout: RowLayout, num_texts: int, seq_length: int, stride: int | None
+    layout: RowTemplate[int],
+    num_texts: int,
+    seq_length: int,
+    stride: int | None,
 ) -> int:
-    """Returns the tokens of text in a row.
+    """Returns the most tokens of text in a row.
 
     Raises:
-        ValueError: There is no token for each text, or windows would leave
-            tokens out.
+        ValueError: A row has no room for a token of each text, or windows
+            would leave out tokens.
     """
     budget = seq_length - layout.num_special(num_texts)
     if budget < num_texts:

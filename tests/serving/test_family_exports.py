@@ -1,0 +1,140 @@
+"""Exports of each family, with a vocabulary of its own kind.
+
+BERT and GPT-2 are in test_export.py and test_labelled_exports.py.
+"""
+
+import pathlib
+import random
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from tests.conftest import WORDS
+from tests.serving import small_models
+from tfllm import tasks
+from tfllm.data.vocabularies.train import train
+from tfllm.generation import GenerationConfig
+from tfllm.generation.config import GENERATION_CONFIG_FILE
+from tfllm.interop import model_folder
+from tfllm.models import FAMILIES
+from tfllm.prediction.python_answers import answers
+from tfllm.prediction.results import results
+from tfllm.runtime.c_loader import SavedModel
+from tfllm.serving.export import export
+from tfllm.serving.export_config import ExportConfig, ExportSettings
+from tfllm.tasks.fill_mask import FillMask
+from tfllm.tokenizers import load_tokenizer
+
+LENGTH, NEW_TOKENS = 24, 8
+OTHERS = [name for name in FAMILIES if name not in ("bert", "gpt2")]
+WRITERS = [name for name in OTHERS if FAMILIES[name].config().generates]
+READERS = [name for name in OTHERS if name not in WRITERS]
+TEXTS = ["the river", "She said: long  days,", "", "été 🙂 自然", "up " * 40]
+
+
+def save(folder: pathlib.Path, family: str, kind: str, **settings: Any) -> str:
+    """Returns a model folder of a task, with a vocabulary of its family."""
+    rng = random.Random(0)
+    text = folder / "text.txt"
+    lines = [" ".join(rng.choices(WORDS, k=12)) for _ in range(200)]
+    text.write_text("\n".join(lines))
+    spec = FAMILIES[family].tokenizer
+    train(str(text), str(folder / "tokenizer"), spec, vocab_size=330)
+    tokenizer = load_tokenizer(str(folder / "tokenizer"), spec=spec)
+    keras.utils.set_random_seed(0)
+    task = tasks.create(
+        kind, small_models.config_of(family, tokenizer), **settings
+    )
+    small_models.shake(task, 0.2)
+    model_folder.save(task, folder / "model", tokenizer)
+    if kind == "causal_lm":
+        config = GenerationConfig.from_published(tokenizer.model_ids)
+        path = folder / "model" / GENERATION_CONFIG_FILE
+        path.write_text(config.to_json())
+    return str(folder / "model")
+
+
+def serve(folder: str, settings: ExportSettings) -> SavedModel:
+    """Returns the export of a folder, in the C++ runtime."""
+    target = str(pathlib.Path(folder).parent / "served")
+    report = export(ExportConfig(folder, target, settings=settings))
+    # In this process, XLA stays as other tests need it.
+    return SavedModel(report.folder, disable_xla=False)
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        pytest.param(n, marks=[pytest.mark.wide] * (n != "llama"))
+        for n in OTHERS
+    ],
+)
+def test_classification(family: str, tmp_path: pathlib.Path) -> None:
+    folder = save(
+        tmp_path, family, "classification", labels=small_models.LABELS
+    )
+    task, tokenizer = model_folder.load(folder), load_tokenizer(folder)
+    encoded = [(text.encode(),) for text in TEXTS]
+    expected = results(answers(task, tokenizer, encoded, LENGTH, 8))
+    with serve(folder, ExportSettings(LENGTH, 8)) as model:
+        answer = model.run("serving_default", {"text": TEXTS})
+    for row, result in enumerate(expected):
+        assert answer["label"][row].decode() == result["label"]
+        scores = [result["scores"][name] for name in small_models.LABELS]
+        np.testing.assert_allclose(answer["scores"][row], scores, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        pytest.param(n, marks=[pytest.mark.wide] * (n != "llama"))
+        for n in WRITERS
+    ],
+)
+def test_text_generation(family: str, tmp_path: pathlib.Path) -> None:
+    folder = save(tmp_path, family, "causal_lm")
+    task = model_folder.load(folder)
+    texts = [text for text in TEXTS if text and len(text) < 80]
+    with serve(folder, ExportSettings(max_new_tokens=NEW_TOKENS)) as model:
+        answer = model.run("serving_default", {"text": texts})
+        drawn = model.run(
+            "sample",
+            {
+                "text": texts[:1],
+                "seed": np.array([5]),
+                "temperature": np.array([2.0], np.float32),
+            },
+        )
+    for row, text in enumerate(texts):
+        ((expected,),) = task.text([text], max_new_tokens=NEW_TOKENS)
+        count = answer["lengths"][row]
+        ids = answer["token_ids"][row, :count].tolist()
+        assert ids == expected.token_ids
+        assert answer["text"][row].decode() == expected.text
+    options = {"do_sample": True, "temperature": 2.0, "seed": 5}
+    ((expected,),) = task.text(texts[:1], max_new_tokens=NEW_TOKENS, **options)
+    count = drawn["lengths"][0]
+    assert drawn["token_ids"][0, :count].tolist() == expected.token_ids
+
+
+@pytest.mark.parametrize("family", READERS)
+def test_mask_filling(family: str, tmp_path: pathlib.Path) -> None:
+    folder = save(tmp_path, family, "masked_lm")
+    tokenizer = load_tokenizer(folder, mask_in_text=True)
+    mask = tokenizer.token_text(tokenizer.role_id("mask"))
+    texts = [f"the {mask} of", f"{mask}  long {mask} days", f"été {mask}."]
+    expected = FillMask(model_folder.load(folder), tokenizer, 5)(texts)
+    with serve(folder, ExportSettings()) as model:
+        answer = model.run("serving_default", {"text": [*texts, "no mask"]})
+    assert answer["num_masks"].tolist() == [1, 2, 1, 0]
+    for row, slots in enumerate(expected):
+        for slot, candidates in enumerate(slots):
+            found = answer["token_ids"][row, slot].tolist()
+            assert found == [c["token_id"] for c in candidates]
+            np.testing.assert_allclose(
+                answer["scores"][row, slot],
+                [c["score"] for c in candidates],
+                atol=1e-5,
+            )

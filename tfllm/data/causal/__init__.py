@@ -1,0 +1,1 @@
+"""A corpus to batches of causal language modelling."""

@@ -1,0 +1,95 @@
+"""Data of each kind of task: how it is opened, and its flags.
+
+Importing this does not load TensorFlow, so that flags are checked quickly.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tfllm.data.causal import config as causal_config
+from tfllm.data.causal.config import CausalDataConfig
+from tfllm.data.deferred import deferred
+from tfllm.data.labelled import named_settings
+from tfllm.data.labelled.config import LabelledDataConfig
+from tfllm.data.labelled.kinds import LABELLED_KINDS
+from tfllm.data.masked import config as masked_config
+from tfllm.data.masked.config import MaskedDataConfig
+
+DataConfig = MaskedDataConfig | CausalDataConfig | LabelledDataConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class DataKind:
+    """The data of a kind of task.
+
+    Attributes:
+        is_labelled: Whether the data are records, not running text.
+        flags: Flags of the train verb for this kind of task, apart from those
+            of all labelled tasks.
+        config: Flags by name -> data config.
+        evaluation: Data config -> data config for held-out files.
+        open: (files, tokenizer, data config, index_dir, flag) -> data; see
+            `open_data`.
+    """
+
+    is_labelled: bool
+    flags: tuple[str, ...]
+    config: Callable[[Mapping[str, Any]], Any]
+    evaluation: Callable[[Any], Any]
+    open: Callable[..., Any]
+
+
+LANGUAGE_KINDS: dict[str, DataKind] = {
+    masked_config.TASK: DataKind(
+        is_labelled=False,
+        flags=(
+            "pair_objective",
+            "masking",
+            "mask_rate",
+            "max_predictions",
+            "dupe_factor",
+            "short_seq_prob",
+        ),
+        config=masked_config.data_config,
+        evaluation=masked_config.evaluation_config,
+        open=deferred("masked.batches", "open_masked_data"),
+    ),
+    causal_config.TASK: DataKind(
+        is_labelled=False,
+        flags=("document_per", "isolate_documents", "eval_stride"),
+        config=causal_config.data_config,
+        evaluation=lambda config: config,
+        open=deferred("causal.batches", "open_causal_data"),
+    ),
+}
+
+
+def data_kind(task: str) -> DataKind:
+    """Returns the data of a kind of task.
+
+    Args:
+        task: Name of the kind, as in `tfllm.tasks.TASKS`.
+
+    Raises:
+        ValueError: The kind is unknown.
+    """
+    if task in LANGUAGE_KINDS:
+        return LANGUAGE_KINDS[task]
+    if task not in LABELLED_KINDS:
+        raise ValueError(
+            f"`task` must be one of {sorted(kinds_of_tasks())}. "
+            f"Received: {task!r}"
+        )
+    return DataKind(
+        is_labelled=True,
+        flags=LABELLED_KINDS[task].flags,
+        config=named_settings.data_config,
+        evaluation=named_settings.evaluation_config,
+        open=deferred("labelled.batches", "open_labelled_data"),
+    )
+
+
+def kinds_of_tasks() -> tuple[str, ...]:
+    """Returns the names of all kinds of tasks."""
+    return (*LANGUAGE_KINDS, *LABELLED_KINDS)

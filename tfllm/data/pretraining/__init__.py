@@ -1,1 +1,0 @@
-"""A corpus to batches of pretraining, masked or causal."""

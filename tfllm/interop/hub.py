@@ -1,0 +1,93 @@
+"""Fetches models of the Hugging Face hub by their ids."""
+
+import pathlib
+import re
+
+# `organisation/name`, or for old models the name alone.
+_HUB_ID = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?", re.ASCII)
+
+# Configs and tokenizers, weights, vocabularies.
+_PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model"]
+
+
+def may_be_hub_id(name: str) -> bool:
+    """Returns whether a name has the form of a hub id."""
+    return _HUB_ID.fullmatch(name) is not None
+
+
+def fetch(hub_id: str, revision: str | None = None) -> pathlib.Path:
+    """Downloads a model of the hub, or finds it in the local cache.
+
+    huggingface_hub asks the hub for newer files unless `HF_HUB_OFFLINE` is
+    set or the hub cannot be reached.
+
+    Args:
+        hub_id: `organisation/name`, or a short name such as `gpt2`.
+        revision: Branch, tag or commit; None: the main branch.
+
+    Returns:
+        The local folder.
+
+    Raises:
+        ValueError: Neither the hub nor the cache has the model.
+    """
+    import huggingface_hub
+
+    try:
+        return pathlib.Path(
+            huggingface_hub.snapshot_download(
+                hub_id, revision=revision, allow_patterns=_PATTERNS
+            )
+        )
+    # Networks, proxies and servers raise many kinds of errors.
+    except Exception as error:
+        at = f" at revision {revision!r}" if revision else ""
+        raise ValueError(
+            f"'{hub_id}' is neither a folder here nor a model that the "
+            f"Hugging Face hub gives{at}. Received: {_reason(hub_id, error)}"
+        ) from error
+
+
+def _reason(hub_id: str, error: Exception) -> str:
+    """Returns in one line why the download failed, and the next step."""
+    from huggingface_hub import errors
+
+    # GatedRepoError is a RepositoryNotFoundError: it comes first.
+    for kind, reason in (
+        (
+            errors.GatedRepoError,
+            "the model is gated. Accept its terms on the hub, then log in "
+            "with `hf auth login`.",
+        ),
+        (
+            errors.RevisionNotFoundError,
+            "the hub has the model, but not this `revision`.",
+        ),
+        (
+            errors.RepositoryNotFoundError,
+            "the hub has no model of this name that you may see. Check the "
+            "name; for a private model, log in with `hf auth login`.",
+        ),
+        (
+            errors.LocalEntryNotFoundError,
+            "the hub was not reached, and the local cache has no copy."
+            f"{_namesakes(hub_id)} Check the name and the connection.",
+        ),
+    ):
+        if isinstance(error, kind):
+            return reason
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return f"the hub says: {lines[0]}"
+
+
+def _namesakes(hub_id: str) -> str:
+    """Returns a sentence that names cached models of the same short name."""
+    from huggingface_hub import constants
+
+    name = hub_id.rpartition("/")[2]
+    cached = sorted(
+        folder.name.removeprefix("models--").replace("--", "/")
+        for folder in pathlib.Path(constants.HF_HUB_CACHE).glob("models--*")
+    )
+    same = [model for model in cached if model.rpartition("/")[2] == name]
+    return f" It has {', '.join(same)}: give that name." if same else ""

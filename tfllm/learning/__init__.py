@@ -1,0 +1,1 @@
+"""Training step: gradients, optimizers, schedules, training methods."""

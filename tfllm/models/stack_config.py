@@ -1,0 +1,148 @@
+"""Config of a stack: embeddings and the blocks on top of them."""
+
+import dataclasses
+
+from tfllm.layers.config import BlockConfig, EmbeddingConfig, NormConfig
+from tfllm.layers.fields import (
+    check_optional_positive,
+    check_positive,
+    check_rate,
+)
+from tfllm.layers.position_config import (
+    LearnedPositionsConfig,
+    RelativeBiasConfig,
+    RotaryConfig,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class StackConfig:
+    """Embeddings, and blocks of one config on top of them.
+
+    Attributes:
+        embeddings: Input embeddings, with the positions.
+        block: Config of every block.
+        num_layers: Number of layers, L: how often a block is applied.
+        num_groups: Number of blocks with weights; consecutive layers share
+            one (Lan et al., 2020, section 3.1). None: a block for each layer.
+        block_kind: Name in `tfllm.models.blocks.BLOCKS` of the layer that
+            `block` configures.
+        final_norm: Normalization after the last block, or None.
+        final_dropout: Rate after the final normalization.
+        scale_scores_by_layer: Divide the attention scores of layer i, counted
+            from 1, by i.
+    """
+
+    embeddings: EmbeddingConfig
+    block: BlockConfig
+    num_layers: int
+    num_groups: int | None = None
+    block_kind: str = "transformer"
+    final_norm: NormConfig | None = None
+    final_dropout: float = 0.0
+    scale_scores_by_layer: bool = False
+
+    def __post_init__(self) -> None:
+        """Validates the fields."""
+        check_positive(self, "num_layers")
+        check_optional_positive(self, "num_groups")
+        check_rate(self, "final_dropout")
+        width = self.hidden_size
+        if self.embeddings.hidden_size != width:
+            raise ValueError(
+                "`embeddings` and `block` must have one `hidden_size`. "
+                f"Received: {self.embeddings.hidden_size} and {width}"
+            )
+        if self.num_layers % self.num_blocks:
+            raise ValueError(
+                "`num_layers` must be a multiple of `num_groups`. Received: "
+                f"{self.num_layers} and {self.num_groups}"
+            )
+        if self.scale_scores_by_layer and self.num_blocks < self.num_layers:
+            raise ValueError(
+                "`scale_scores_by_layer` needs a block for each layer. "
+                f"Received: num_groups={self.num_groups}"
+            )
+        self._check_positions()
+
+    def _check_positions(self) -> None:
+        """Raises ValueError if the positions do not fit the attention."""
+        positions, attention = self.embeddings.positions, self.block.attention
+        if isinstance(positions, RotaryConfig) and (
+            positions.rotary_size > attention.head_size
+        ):
+            raise ValueError(
+                "`rotary_size` must be at most the width of a head, "
+                f"{attention.head_size}. Received: {positions.rotary_size}"
+            )
+        if isinstance(positions, RelativeBiasConfig) and (
+            positions.num_heads != attention.num_heads
+        ):
+            raise ValueError(
+                "the relative bias must have the heads of the attention, "
+                f"{attention.num_heads}. Received: {positions.num_heads}"
+            )
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the hidden states, D."""
+        return self.block.attention.hidden_size
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether a token attends only to itself and those before it."""
+        return self.block.attention.causal
+
+    @property
+    def num_blocks(self) -> int:
+        """Number of blocks that have weights."""
+        return self.num_groups or self.num_layers
+
+    def group_of(self, layer: int) -> int:
+        """Returns the index of the block that a layer applies."""
+        return layer * self.num_blocks // self.num_layers
+
+    def block_of(self, layer: int) -> BlockConfig:
+        """Returns the config of the block of a layer, counted from 0."""
+        if not self.scale_scores_by_layer:
+            return self.block
+        attention = self.block.attention
+        scale = attention.score_scale / (layer + 1)
+        return dataclasses.replace(
+            self.block, attention=dataclasses.replace(attention, scale=scale)
+        )
+
+    def with_dropout(self, rate: float) -> "StackConfig":
+        """Returns the config with one rate for every dropout."""
+        replace = dataclasses.replace
+        block, cross = self.block, self.block.cross_attention
+        return replace(
+            self,
+            embeddings=replace(self.embeddings, dropout=rate),
+            block=replace(
+                block,
+                dropout=rate,
+                attention=replace(block.attention, dropout=rate),
+                cross_attention=cross and replace(cross, dropout=rate),
+            ),
+            # Families without a final dropout get none.
+            final_dropout=rate if self.final_dropout else 0.0,
+        )
+
+    def with_max_length(self, length: int) -> "StackConfig":
+        """Returns the config with a table of positions for this length."""
+        replace = dataclasses.replace
+        positions = self.embeddings.positions
+        if not isinstance(positions, LearnedPositionsConfig):
+            return self
+        positions = replace(positions, rows=length + positions.offset)
+        return replace(
+            self, embeddings=replace(self.embeddings, positions=positions)
+        )
+
+    def with_vocab_size(self, size: int) -> "StackConfig":
+        """Returns the config with a token table for another vocabulary."""
+        replace = dataclasses.replace
+        return replace(
+            self, embeddings=replace(self.embeddings, vocab_size=size)
+        )

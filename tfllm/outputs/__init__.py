@@ -1,0 +1,1 @@
+"""Outputs of tasks to labels, tags, answers and probabilities."""

@@ -1,0 +1,1 @@
+"""Texts to results: forward pass, pooling, prediction jobs and pipelines."""

@@ -1,0 +1,1 @@
+"""A run: its flags, settings, starting point, data and results."""

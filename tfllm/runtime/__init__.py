@@ -1,0 +1,1 @@
+"""The C++ runtime of TensorFlow Serving, without the Python package."""

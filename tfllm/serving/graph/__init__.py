@@ -1,0 +1,1 @@
+"""Text operations in the graph of an export."""

@@ -1,0 +1,1 @@
+"""The signatures that each kind of task is exported with."""

@@ -1,0 +1,83 @@
+r"""How published byte-level BPE tokenizers split text into words.
+
+RE2, which the graph has, cannot look ahead, so the published `\s+(?!\S)|\s+`
+is left out: white space that no word takes is split into single characters,
+and `byte_words` joins them.
+
+Reference: the patterns of Radford et al., 2019, of tiktoken's cl100k_base as
+LLaMA 3 uses it, and of Qwen 2.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tfllm.tokenizers.token_matcher import SPACES
+
+# Letters and digits of Unicode 15.1 and 16, which RE2 here does not know yet.
+_LETTERS = (
+    r"\p{L}\x{1c89}\x{1c8a}\x{a7cb}-\x{a7cd}\x{a7da}-\x{a7dc}"
+    r"\x{105c0}-\x{105f3}\x{10d4a}-\x{10d65}\x{10d6f}-\x{10d85}"
+    r"\x{10ec2}-\x{10ec4}\x{11380}-\x{11389}\x{1138b}\x{1138e}"
+    r"\x{11390}-\x{113b5}\x{113b7}\x{113d1}\x{113d3}\x{11bc0}-\x{11be0}"
+    r"\x{13460}-\x{143fa}\x{16100}-\x{1611d}\x{16d40}-\x{16d6c}\x{18cff}"
+    r"\x{1e5d0}-\x{1e5ed}\x{1e5f0}\x{2ebf0}-\x{2ee5d}"
+)
+_DIGITS = (
+    r"\p{N}\x{10d40}-\x{10d49}\x{116d0}-\x{116e3}\x{11bf0}-\x{11bf9}"
+    r"\x{16130}-\x{16139}\x{16d70}-\x{16d79}\x{1ccf0}-\x{1ccf9}"
+    r"\x{1e5f1}-\x{1e5fa}"
+)
+# White space but for line feeds and carriage returns.
+_BLANKS = SPACES.replace(r"\t-\r", r"\t\x{b}\x{c}")
+_CLITICS = "'s|'t|'re|'ve|'m|'ll|'d"
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitPattern:
+    """A pattern.
+
+    Attributes:
+        published: As tokenizer.json has it; "" for that of its `ByteLevel`.
+        words: The same for RE2, but that white space which no word takes is
+            split into single characters.
+        blanks: Class of those characters.
+        prefixes: Class of the white space that may begin a word.
+    """
+
+    published: str
+    words: str
+    blanks: str
+    prefixes: str
+
+
+def _newer(max_digits: int) -> str:
+    """Returns the pattern of LLaMA 3 and Qwen 2 for RE2."""
+    digits = f"[{_DIGITS}]{{1,{max_digits}}}"
+    return (
+        f"(?i:{_CLITICS})"
+        rf"|[^\r\n{_LETTERS}{_DIGITS}]?[{_LETTERS}]+|{digits}"
+        rf"| ?[^{SPACES}{_LETTERS}{_DIGITS}]+[\r\n]*|[{SPACES}]*[\r\n]+"
+        f"|[{_BLANKS}]"
+    )
+
+
+_PUBLISHED = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+PATTERNS = {
+    "gpt2": SplitPattern(
+        "",
+        f"{_CLITICS}| ?[{_LETTERS}]+| ?[{_DIGITS}]+"
+        f"| ?[^{SPACES}{_LETTERS}{_DIGITS}]+|[{SPACES}]",
+        f"[{SPACES}]",
+        " ",
+    ),
+    "llama3": SplitPattern(
+        _PUBLISHED % "{1,3}", _newer(3), f"[{_BLANKS}]", f"[{_BLANKS}]"
+    ),
+    "qwen2": SplitPattern(
+        _PUBLISHED % "", _newer(1), f"[{_BLANKS}]", f"[{_BLANKS}]"
+    ),
+}

@@ -1,0 +1,59 @@
+"""Arguments of a family's `config()`, none of them at its default.
+
+The contract suite and the recorded references use them. A value serves all
+families; all numbers differ, so that mixed-up axes show.
+"""
+
+import inspect
+from typing import Any
+
+from tfllm.layers import Llama3Scaling
+from tfllm.models import Family
+
+_VALUES: dict[str, Any] = {
+    "num_layers": 3,
+    "hidden_size": 24,
+    "num_heads": 4,
+    "num_kv_heads": 2,
+    "head_dim": 10,
+    "intermediate_size": 56,
+    "vocab_size": 53,
+    "max_position_embeddings": 19,
+    "num_segments": 3,
+    "activation": "relu",
+    "dropout": 0.2,
+    "attention_dropout": 0.3,
+    "embedding_dropout": 0.4,
+    "classifier_dropout": 0.5,
+    "epsilon": 1e-4,
+    "initializer_range": 0.1,
+    "theta": 500.0,
+    "scaling": Llama3Scaling(2.0, 16, 1.5, 3.0),
+    "bos_token_id": 6,
+    "eos_token_id": 3,
+    "pad_token_id": 4,
+}
+
+
+def off_default(family: Family, **changes: Any) -> dict[str, Any]:
+    """Returns all arguments of a family's `config()`, none at its default.
+
+    Args:
+        family: The family.
+        **changes: Values that replace those of the table.
+
+    Raises:
+        ValueError: The table has no value for an argument.
+    """
+    arguments = {}
+    for name, parameter in inspect.signature(family.config).parameters.items():
+        default = parameter.default
+        value = not default if isinstance(default, bool) else _VALUES.get(name)
+        if value is None or value == default:
+            raise ValueError(
+                f"`{name}` of the family {family.name} must have a value that "
+                f"is not its default, {default!r}. Received: {value!r}. Add "
+                "one to `_VALUES`"
+            )
+        arguments[name] = value
+    return {**arguments, **changes}

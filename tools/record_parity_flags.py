@@ -1,0 +1,14 @@
+"""The flags of tools/record_parity.py."""
+
+from tfllm.runs import flags
+
+
+def define() -> None:
+    """Defines the flags."""
+    group = flags.Group("Recording")
+    group.string(
+        "output_dir",
+        "tests/testdata",
+        "Folder to write the recorded files to.",
+    )
+    group.integer("seed", 0, "Seed of the weights and the inputs.")
