@@ -150,6 +150,13 @@ ALLOWED_IN_DATA: dict[str, set[str]] = {
         "epochs",
         "positive",
     },
+    "denoising": {
+        "token_stream",
+        "corpus",
+        "batched_data",
+        "epochs",
+        "positive",
+    },
     "tables": {"bad_records", "text_files"},
     "labelled": {
         "tables",
