@@ -164,9 +164,9 @@ def _guess(
     is_bare = architecture == "encoder" and not predicts
     if is_bare or embedding_folder.is_embedding(folder):
         return Embedding.kind
-    for name, task in TASKS.items():
-        if task.generates and task.fits(config):
-            return name
+    writers = [kind for kind in _kinds(config) if TASKS[kind].generates]
+    if config.generates and writers:
+        return writers[0]
     if architecture in MaskedLM.heads or _stores(
         "masked_lm_head.", folder, family, config
     ):

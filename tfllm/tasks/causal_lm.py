@@ -63,7 +63,7 @@ class CausalLM(Task):
     @classmethod
     def fits(cls, model: TransformerConfig) -> bool:
         """Returns whether the model is a decoder alone."""
-        return model.generates and not model.reads_both_sides
+        return model.kind == "decoder"
 
     @classmethod
     def title_of(cls, kind: str) -> str:

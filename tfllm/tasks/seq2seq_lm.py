@@ -66,7 +66,7 @@ class Seq2SeqLM(Task):
     @classmethod
     def fits(cls, model: TransformerConfig) -> bool:
         """Returns whether the model has an encoder and a decoder."""
-        return model.generates and model.reads_both_sides
+        return model.kind == "encoder_decoder"
 
     @classmethod
     def title_of(cls, kind: str) -> str:
