@@ -350,7 +350,7 @@ def stack_off_default(causal: bool, **changes: Any) -> StackConfig:
             projection="sum",
             projection_bias=False,
             scale=1.5,
-            positions=LearnedPositionsConfig(8, 2, "mask"),
+            positions=LearnedPositionsConfig(8, 2, "mask", True),
             num_segments=3,
             norm=NormConfig(8, kind="rms_norm", epsilon=0.1),
             dropout=0.1,
@@ -373,6 +373,7 @@ def stack_off_default(causal: bool, **changes: Any) -> StackConfig:
         ),
         "num_layers": 2,
         "num_groups": 1,
+        "group_size": 2,
         "final_norm": norm,
         "final_dropout": 0.1,
     }
@@ -412,6 +413,8 @@ def off_default_config(**changes: Any) -> TransformerConfig:
         ),
         "task_head": TaskHeadConfig(
             dropout=0.5,
+            token_dropout=0.4,
+            span_dropout=0.3,
             drop_sequence=False,
             sequence_bias=False,
             initializer_range=0.3,
@@ -457,7 +460,7 @@ ROTARY = {
 }
 # One of each kind, every field off its default.
 POSITIONS = [
-    LearnedPositionsConfig(8, 2, "mask"),
+    LearnedPositionsConfig(8, 2, "mask", True),
     SinusoidalPositionsConfig("halves", 100.0, 3, "mask"),
     RotaryConfig(**ROTARY, scaling=LinearScaling(2.0)),
     RotaryConfig(**ROTARY, scaling=DynamicScaling(2.0, 16)),
@@ -535,8 +538,13 @@ def assert_steps_equal(
 
 
 SWITCHES: dict[str, dict[str, Any]] = {
-    "groups": {"num_groups": 1, "num_layers": 4},
-    "scale by layer": {"num_groups": None, "scale_scores_by_layer": True},
+    "groups": {"num_groups": 1, "group_size": 1, "num_layers": 4},
+    "groups of two": {"num_groups": 2, "num_layers": 8},
+    "scale by layer": {
+        "num_groups": None,
+        "group_size": 1,
+        "scale_scores_by_layer": True,
+    },
 }
 
 
@@ -601,6 +609,7 @@ def test_weight_map_covers_every_variable_once(family: str, model: Any) -> None:
 def num_parameters(config: TransformerConfig) -> int:
     """Counts by arithmetic: tables, blocks, norms, heads of pretraining."""
     d, v, stack = config.hidden_size, config.vocab_size, config.stack
+    e, projection = stack.embeddings.table_size, stack.embeddings.projection
     attention, inner = stack.block.attention, stack.block.feed_forward
     f, h = inner.intermediate_size, attention.head_size
     queries, keys = attention.num_heads * h, 2 * attention.kv_heads * h
@@ -612,15 +621,17 @@ def num_parameters(config: TransformerConfig) -> int:
     block += ((1 + inner.gated) * f + d) * inner.use_bias
     rows = v + stack.embeddings.num_segments
     rows += getattr(stack.embeddings.positions, "rows", 0)
-    norms = [n for n in (stack.embeddings.norm, stack.final_norm) if n]
+    tables = rows * e + 2 * e * (stack.embeddings.norm is not None)
+    tables += (e * d + d) * (projection is not None)
+    tables += norm * (stack.final_norm is not None)
     heads = 0
     if config.output_head is not None and not config.output_head.tied:
         heads = v * d
     if config.masked_lm_head is not None:
-        heads = d * d + d + 2 * d + v
+        heads = d * e + e + 2 * e + v
     if config.pair_objective != "none":
         heads += (d * d + d) + (2 * d + 2)
-    return rows * d + len(norms) * norm + config.num_layers * block + heads
+    return tables + stack.num_blocks * block + heads
 
 
 def test_parameter_count(family: str, model: Any) -> None:
