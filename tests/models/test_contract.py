@@ -328,7 +328,7 @@ def test_layer_config_round_trip(model: Any) -> None:
 
 def stack_off_default(causal: bool, **changes: Any) -> StackConfig:
     """Every field off its default; a stack for tests below."""
-    norm = NormConfig(12, kind="rms_norm", epsilon=0.1)
+    norm = NormConfig(12, kind="rms_norm", epsilon=0.1, affine=False)
     attention = AttentionConfig(
         hidden_size=12,
         num_heads=4,
@@ -352,7 +352,7 @@ def stack_off_default(causal: bool, **changes: Any) -> StackConfig:
             scale=1.5,
             positions=LearnedPositionsConfig(8, 2, "mask"),
             num_segments=3,
-            norm=NormConfig(8, kind="rms_norm", epsilon=0.1),
+            norm=NormConfig(8, kind="rms_norm", epsilon=0.1, affine=False),
             dropout=0.1,
             initializer_range=0.3,
         ),
@@ -436,6 +436,7 @@ def decoder_off_default(**changes: Any) -> TransformerConfig:
 # Not off their defaults above: a block has a name in BLOCKS, an encoder looks
 # both ways, a block of two stacks that share nothing has all its weights.
 AT_DEFAULT = {
+    "masked_lm_head.norm.affine",
     "masked_lm_head.norm.epsilon",
     "masked_lm_head.norm.kind",
     *(

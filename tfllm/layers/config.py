@@ -34,11 +34,13 @@ class NormConfig:
         hidden_size: Width of the normalized axis.
         kind: "layer_norm" or "rms_norm" (no mean, no bias).
         epsilon: Added to the variance.
+        affine: Multiply by a trained scale, and add a trained bias.
     """
 
     hidden_size: int
     kind: Literal["layer_norm", "rms_norm"] = "layer_norm"
     epsilon: float = 1e-12
+    affine: bool = True
 
     def __post_init__(self) -> None:
         """Validates the fields."""
