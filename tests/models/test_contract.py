@@ -374,6 +374,7 @@ def stack_off_default(causal: bool, **changes: Any) -> StackConfig:
         "num_layers": 2,
         "num_groups": 1,
         "final_norm": norm,
+        "final_projection": 8 if causal else None,
         "final_dropout": 0.1,
     }
     return StackConfig(**{**values, **changes})
@@ -401,11 +402,9 @@ def off_default_config(**changes: Any) -> TransformerConfig:
             initializer_range=0.3,
         ),
         "output_head": OutputHeadConfig(
-            hidden_size=12,
+            hidden_size=8,
             vocab_size=7,
-            table_size=8,
             tied=False,
-            projection=True,
             use_bias=True,
             scale=0.5,
             initializer_range=0.3,
@@ -451,6 +450,7 @@ AT_DEFAULT = {
     "decoder.block.cross_attention.causal",
     "encoder.block.attention.causal",
     "encoder.block.cross_attention",
+    "encoder.final_projection",
 }
 ROTARY = {
     "rotary_size": 4,
@@ -552,6 +552,21 @@ def test_every_switch_keeps_the_cache_right(name: str) -> None:
     assert_steps_equal(causal, tokens, mask, hidden(causal, tokens))
 
 
+def test_final_projection() -> None:
+    model = build(decoder_off_default(), Transformer)
+    plain = build(decoder_off_default(final_projection=None), Transformer)
+    kernel = np.asarray(model.final_projection.kernel.value)
+    assert kernel.shape == (12, 8)
+    plain.set_weights([w for w in model.get_weights() if w.shape != (12, 8)])
+    tokens = np.array([[1, 2, 3]], "int32")
+    np.testing.assert_allclose(
+        hidden(model, tokens), hidden(plain, tokens) @ kernel, atol=1e-5
+    )
+    encoder = stack_off_default(False, final_projection=8)
+    with pytest.raises(ValueError, match=r"`encoder.final_projection`.* 8"):
+        off_default_config(encoder=encoder)
+
+
 class OwnBlock(TransformerBlock):
     """As a family with a block of its own would have it."""
 
@@ -561,7 +576,9 @@ class OwnBlock(TransformerBlock):
 
 def test_a_family_brings_its_own_block(monkeypatch: Any) -> None:
     monkeypatch.setitem(blocks.BLOCKS, "own", OwnBlock)
-    config = decoder_off_default(block_kind="own", final_norm=None)
+    config = decoder_off_default(
+        block_kind="own", final_norm=None, final_projection=None
+    )
     model = build(config, Transformer)
     tokens = np.array([[1, 2, 3]], "int32")
     np.testing.assert_allclose(

@@ -8,8 +8,8 @@ from typing import Any
 
 from tfllm.layers.config import Activation, NormConfig
 from tfllm.layers.position_config import RopeScaling, RotaryConfig
+from tfllm.models.causal_decoder import assemble_decoder, tied_to
 from tfllm.models.config import TransformerConfig
-from tfllm.models.pre_norm_decoder import assemble_decoder
 from tfllm.models.published import MAX_WIDTH, PublishedConfig
 from tfllm.models.published_keys import Field, PublishedKeys
 from tfllm.models.published_rotary import read_rotary, write_rotary
@@ -187,13 +187,8 @@ def rotary_decoder_weights(config: TransformerConfig) -> list[Weight]:
     return table.rows
 
 
-def tied_output(config: TransformerConfig) -> dict[str, str]:
-    """Returns `Family.tied`."""
-    if config.output_head is None or not config.output_head.tied:
-        return {}
-    return {"lm_head.weight": "model.embed_tokens.weight"}
-
-
+# `Family.tied`.
+tied_output = tied_to("model.embed_tokens.weight")
 # `Family.architectures`: none is published for choices.
 CLASSES = (
     "causal_lm",

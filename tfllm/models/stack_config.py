@@ -28,7 +28,9 @@ class StackConfig:
         block_kind: Name in `tfllm.models.blocks.BLOCKS` of the layer that
             `block` configures.
         final_norm: Normalization after the last block, or None.
-        final_dropout: Rate after the final normalization.
+        final_projection: Width of a dense layer without bias after the final
+            normalization (Zhang et al., 2022, OPT-350M), or None.
+        final_dropout: Rate on the output.
         scale_scores_by_layer: Divide the attention scores of layer i, counted
             from 1, by i.
     """
@@ -39,13 +41,14 @@ class StackConfig:
     num_groups: int | None = None
     block_kind: str = "transformer"
     final_norm: NormConfig | None = None
+    final_projection: int | None = None
     final_dropout: float = 0.0
     scale_scores_by_layer: bool = False
 
     def __post_init__(self) -> None:
         """Validates the fields."""
         check_positive(self, "num_layers")
-        check_optional_positive(self, "num_groups")
+        check_optional_positive(self, "num_groups", "final_projection")
         check_rate(self, "final_dropout")
         width = self.hidden_size
         if self.embeddings.hidden_size != width:
@@ -87,6 +90,11 @@ class StackConfig:
     def hidden_size(self) -> int:
         """Width of the hidden states, D."""
         return self.block.attention.hidden_size
+
+    @property
+    def output_size(self) -> int:
+        """Width of the output of the stack."""
+        return self.final_projection or self.hidden_size
 
     @property
     def is_causal(self) -> bool:

@@ -9,6 +9,7 @@ from tfllm.layers.configured import ConfiguredLayer
 from tfllm.layers.dropout import Dropout
 from tfllm.layers.embeddings import Embeddings
 from tfllm.layers.kv_cache import Cache, Memory
+from tfllm.layers.linear import Linear
 from tfllm.layers.normalization import Norm
 from tfllm.layers.position_config import RelativeBiasConfig, RotaryConfig
 from tfllm.layers.positions import RelativeBias, counted_positions
@@ -43,7 +44,8 @@ class Transformer(ConfiguredLayer):
         training: Apply dropout.
 
     Returns:
-        float [B, P or T, D]; with a cache, this and the new cache.
+        float [B, P or T, D], or [..., E] with a `final_projection` to E; with
+        a cache, this and the new cache.
 
     Reference: Vaswani et al., 2017; Devlin et al., 2019.
     """
@@ -72,6 +74,18 @@ class Transformer(ConfiguredLayer):
             if stack.final_norm is not None
             else None
         )
+        self.final_projection = (
+            Linear(
+                stack.hidden_size,
+                stack.final_projection,
+                use_bias=False,
+                initializer_range=stack.embeddings.initializer_range,
+                name="final_projection",
+                dtype=policy,
+            )
+            if stack.final_projection is not None
+            else None
+        )
         positions = stack.embeddings.positions
         self.relative_bias = (
             RelativeBias(positions, name="relative_bias", dtype=policy)
@@ -98,6 +112,7 @@ class Transformer(ConfiguredLayer):
             self.relative_bias,
             *self.blocks,
             self.final_norm,
+            self.final_projection,
         )
         for part in parts:
             if part is not None:
@@ -169,6 +184,8 @@ class Transformer(ConfiguredLayer):
             layers.append(layer)
         if self.final_norm is not None:
             x = self.final_norm(x)
+        if self.final_projection is not None:
+            x = self.final_projection(x)  # [B, P or T, E]
         x = self.final_dropout(x, training=training)
         return x if cache is None else (x, cache.updated(layers))
 
