@@ -18,6 +18,7 @@ _VALUES: dict[str, Any] = {
     "head_dim": 10,
     "intermediate_size": 56,
     "vocab_size": 53,
+    "embedding_size": 10,
     "max_position_embeddings": 19,
     "num_segments": 3,
     "activation": "relu",
@@ -34,6 +35,9 @@ _VALUES: dict[str, Any] = {
     "pad_token_id": 4,
 }
 
+# Where a value above is the default of a family.
+_OTHERS: dict[str, Any] = {"activation": "gelu_tanh"}
+
 
 def off_default(family: Family, **changes: Any) -> dict[str, Any]:
     """Returns all arguments of a family's `config()`, none at its default.
@@ -49,6 +53,8 @@ def off_default(family: Family, **changes: Any) -> dict[str, Any]:
     for name, parameter in inspect.signature(family.config).parameters.items():
         default = parameter.default
         value = not default if isinstance(default, bool) else _VALUES.get(name)
+        if value == default:
+            value = _OTHERS.get(name)
         if value is None or value == default:
             raise ValueError(
                 f"`{name}` of the family {family.name} must have a value that "
