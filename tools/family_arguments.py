@@ -28,6 +28,8 @@ _VALUES: dict[str, Any] = {
     "classifier_dropout": 0.5,
     "epsilon": 1e-4,
     "initializer_range": 0.1,
+    "window": 5,
+    "full_attention_layers": (1,),
     "theta": 500.0,
     "scaling": Llama3Scaling(2.0, 16, 1.5, 3.0),
     "bos_token_id": 6,
@@ -35,8 +37,8 @@ _VALUES: dict[str, Any] = {
     "pad_token_id": 4,
 }
 
-# Where a value above is the default of a family.
-_OTHERS: dict[str, Any] = {"activation": "gelu_tanh"}
+# For families whose default is the value above.
+_OTHER_VALUES: dict[str, Any] = {"activation": "gelu_tanh"}
 
 
 def off_default(family: Family, **changes: Any) -> dict[str, Any]:
@@ -54,7 +56,7 @@ def off_default(family: Family, **changes: Any) -> dict[str, Any]:
         default = parameter.default
         value = not default if isinstance(default, bool) else _VALUES.get(name)
         if value == default:
-            value = _OTHERS.get(name)
+            value = _OTHER_VALUES.get(name)
         if value is None or value == default:
             raise ValueError(
                 f"`{name}` of the family {family.name} must have a value that "

@@ -339,6 +339,7 @@ def stack_off_default(causal: bool, **changes: Any) -> StackConfig:
         scale=1.0,
         dropout=0.2,
         causal=causal,
+        window=3 if causal else None,
         initializer_range=0.3,
         output_initializer_range=0.2,
     )
@@ -373,6 +374,7 @@ def stack_off_default(causal: bool, **changes: Any) -> StackConfig:
         ),
         "num_layers": 2,
         "num_groups": 1,
+        "full_attention_layers": (1,) if causal else (),
         "final_norm": norm,
         "final_projection": 8 if causal else None,
         "final_dropout": 0.1,
@@ -448,9 +450,12 @@ AT_DEFAULT = {
         )
     ),
     "decoder.block.cross_attention.causal",
+    "decoder.block.cross_attention.window",
     "encoder.block.attention.causal",
+    "encoder.block.attention.window",
     "encoder.block.cross_attention",
     "encoder.final_projection",
+    "encoder.full_attention_layers",
 }
 ROTARY = {
     "rotary_size": 4,
@@ -537,6 +542,7 @@ def assert_steps_equal(
 
 SWITCHES: dict[str, dict[str, Any]] = {
     "groups": {"num_groups": 1, "num_layers": 4},
+    "windows": {"full_attention_layers": ()},
     "scale by layer": {"num_groups": None, "scale_scores_by_layer": True},
 }
 
@@ -550,6 +556,30 @@ def test_every_switch_keeps_the_cache_right(name: str) -> None:
     tokens = np.random.default_rng(0).integers(0, 7, (2, 5)).astype("int32")
     mask = np.ones((2, 5), "int32")
     assert_steps_equal(causal, tokens, mask, hidden(causal, tokens))
+
+
+def test_the_mask_of_a_window() -> None:
+    decoder = stack_off_default(True)
+    assert [decoder.window_of(i) for i in range(2)] == [3, None]
+    model = Transformer(decoder_off_default())
+    mask = np.array([[1] * 5, [0, 1, 1, 1, 1]])
+    visible = [
+        ops.convert_to_numpy(
+            model._mask_penalty(mask[:, :keys], queries, keys, start, None, 3)
+        )[:, 0]
+        == 0.0
+        for queries, keys, start in ((5, 5, 0), (2, 5, 3))
+    ]
+    expected = np.zeros((2, 5, 5), bool)
+    for row, query, key in np.ndindex(2, 5, 5):
+        near = query - 3 < key <= query
+        expected[row, query, key] = near and mask[row, key]
+    np.testing.assert_array_equal(visible[0], expected)
+    np.testing.assert_array_equal(visible[1], expected[:, 3:])
+    with pytest.raises(ValueError, match=r"`window`.*causal.* 3"):
+        AttentionConfig(12, 4, window=3)
+    with pytest.raises(ValueError, match=r"`full_attention_layers`.*\[2\]"):
+        stack_off_default(True, full_attention_layers=(2,))
 
 
 def test_final_projection() -> None:

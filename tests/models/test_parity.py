@@ -91,14 +91,18 @@ def hidden_states(reference: Reference) -> list[Any]:
         segment_ids=inputs.get("segment_ids"),
         position_ids=positions,
     )
-    penalty = transformer._mask_penalty(mask, length, length, 0)
     turned = transformer._attention_positions(positions, 0, length, length)
     states = [x]
-    for block in transformer.blocks:
+    for i, block in enumerate(transformer.blocks):
+        penalty = transformer._mask_penalty(
+            mask, length, length, 0, window=transformer.stack.window_of(i)
+        )
         x, _ = block(x, mask_penalty=penalty, positions=turned)
         states.append(x)
     if transformer.final_norm is not None:
         states[-1] = transformer.final_norm(x)
+    if transformer.final_projection is not None:
+        states[-1] = transformer.final_projection(states[-1])
     return states
 
 

@@ -123,7 +123,8 @@ FIELDS: dict[str, Field] = {
     "feed_forward_bias": Field(flag, "block.feed_forward.use_bias"),
     "pad_token_id": Field(PublishedConfig.token_id, "pad_token_id"),
     "bos_token_id": Field(PublishedConfig.token_id, "bos_token_id"),
-    "eos_token_id": Field(PublishedConfig.token_id, "eos_token_id"),
+    # Of several that end a text, the first; generation_config.json has all.
+    "eos_token_id": Field(PublishedConfig.first_token_id, "eos_token_id"),
 }
 
 

@@ -31,6 +31,8 @@ class StackConfig:
         final_projection: Width of a dense layer without bias after the final
             normalization (Zhang et al., 2022, OPT-350M), or None.
         final_dropout: Rate on the output.
+        full_attention_layers: Layers, counted from 0, whose queries see all
+            keys in spite of `block.attention.window`.
         scale_scores_by_layer: Divide the attention scores of layer i, counted
             from 1, by i.
     """
@@ -43,6 +45,7 @@ class StackConfig:
     final_norm: NormConfig | None = None
     final_projection: int | None = None
     final_dropout: float = 0.0
+    full_attention_layers: tuple[int, ...] = ()
     scale_scores_by_layer: bool = False
 
     def __post_init__(self) -> None:
@@ -65,6 +68,15 @@ class StackConfig:
             raise ValueError(
                 "`scale_scores_by_layer` needs a block for each layer. "
                 f"Received: num_groups={self.num_groups}"
+            )
+        layers = set(self.full_attention_layers)
+        has_window = self.block.attention.window is not None
+        if layers - set(range(self.num_layers if has_window else 0)):
+            raise ValueError(
+                "`full_attention_layers` must be layers of a stack whose "
+                "attention has a `window`. Received: "
+                f"{list(self.full_attention_layers)} of {self.num_layers} "
+                f"layers, window={self.block.attention.window}"
             )
         self._check_positions()
 
@@ -109,6 +121,12 @@ class StackConfig:
     def group_of(self, layer: int) -> int:
         """Returns the index of the block that a layer applies."""
         return layer * self.num_blocks // self.num_layers
+
+    def window_of(self, layer: int) -> int | None:
+        """Returns the keys that a query sees in a layer; None for all."""
+        if layer in self.full_attention_layers:
+            return None
+        return self.block.attention.window
 
     def block_of(self, layer: int) -> BlockConfig:
         """Returns the config of the block of a layer, counted from 0."""

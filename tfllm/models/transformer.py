@@ -154,10 +154,14 @@ class Transformer(ConfiguredLayer):
             token_table=token_table,
             training=training,
         )  # [B, T, D]
+        windows = map(self.stack.window_of, range(self.stack.num_layers))
+        penalties = {
+            window: self._mask_penalty(
+                padding_mask, length, num_keys, start, document_ids, window
+            )
+            for window in dict.fromkeys(windows)
+        }
         terms = {
-            "mask_penalty": self._mask_penalty(
-                padding_mask, length, num_keys, start, document_ids
-            ),
             "positions": self._attention_positions(
                 position_ids, start, length, num_keys
             ),
@@ -177,6 +181,7 @@ class Transformer(ConfiguredLayer):
             x, layer = block(
                 x,
                 output_positions=output_positions if last else None,
+                mask_penalty=penalties[self.stack.window_of(i)],
                 cache=None if cache is None else cache.layer(i),
                 memory=memory,
                 **terms,
@@ -264,13 +269,18 @@ class Transformer(ConfiguredLayer):
         num_keys: Any,
         start: Any,
         document_ids: Any = None,
+        window: int | None = None,
     ) -> Any:
         """Returns float32 [B or 1, 1, 1 or T, S] or None: see Attention."""
         visible = None
         if self.stack.is_causal:
             queries = ops.expand_dims(start + ops.arange(length), 1)  # [T, 1]
             keys = ops.expand_dims(ops.arange(num_keys), 0)  # [1, S]
-            visible = ops.less_equal(keys, queries)[None, None]  # [1, 1, T, S]
+            visible = ops.less_equal(keys, queries)  # [T, S]
+            if window is not None:
+                near = ops.greater(keys, queries - window)
+                visible = ops.logical_and(visible, near)
+            visible = visible[None, None]  # [1, 1, T, S]
         if padding_mask is not None:
             keep = ops.cast(padding_mask, "bool")
             keep = keep[:, None, None, :]  # [B, 1, 1, S]
