@@ -100,6 +100,8 @@ def configs(family: str) -> dict[str, dict[str, Any]]:
     }
     if "tied" in every:
         cases["tied"] = {**default, "tied": True}
+    if "final_norm" in every:
+        cases["no final norm"] = {**default, "final_norm": False}
     cases["activation"] = {**default, "activation": "gelu_tanh"}
     if "scaling" in every:
         cases["groups"] = {**default, "num_kv_heads": 2}
