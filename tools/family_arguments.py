@@ -19,6 +19,7 @@ _VALUES: dict[str, Any] = {
     "head_dim": 10,
     "intermediate_size": 56,
     "vocab_size": 53,
+    "embedding_size": 10,
     "max_position_embeddings": 19,
     "num_segments": 3,
     "num_buckets": 8,
@@ -31,6 +32,8 @@ _VALUES: dict[str, Any] = {
     "epsilon": 1e-4,
     "initializer_range": 0.1,
     "initializer_factor": 0.7,
+    "window": 5,
+    "full_attention_layers": (1,),
     "theta": 500.0,
     "scaling": Llama3Scaling(2.0, 16, 1.5, 3.0),
     "bos_token_id": 6,
@@ -38,6 +41,7 @@ _VALUES: dict[str, Any] = {
     "pad_token_id": 4,
     "decoder_start_token_id": 5,
 }
+
 # For families whose default is the value above.
 _OTHER_VALUES: dict[str, Any] = {"activation": "gelu_tanh"}
 

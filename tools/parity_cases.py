@@ -110,6 +110,8 @@ def configs(family: str) -> dict[str, dict[str, Any]]:
         cases[name] = {**default, "tied": every["tied"]}
     if "gated" in every:
         cases["gated"] = {**default, "gated": every["gated"]}
+    if "final_norm" in every:
+        cases["no final norm"] = {**default, "final_norm": False}
     cases["activation"] = {**default, "activation": "gelu_tanh"}
     if "scaling" in every:
         cases["groups"] = {**default, "num_kv_heads": 2}

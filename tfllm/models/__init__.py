@@ -1,6 +1,16 @@
 """Model families on one configurable stack: pure Keras, any backend."""
 
-from tfllm.models import bert, gpt2, llama, mt5, qwen2, roberta, t5
+from tfllm.models import (
+    bert,
+    gpt2,
+    llama,
+    mistral,
+    mt5,
+    opt,
+    qwen2,
+    roberta,
+    t5,
+)
 from tfllm.models.config import TransformerConfig
 from tfllm.models.encoder_decoder import EncoderDecoder
 from tfllm.models.family import Family
@@ -21,7 +31,9 @@ FAMILIES: dict[str, Family] = {
     "bert": bert.FAMILY,
     "gpt2": gpt2.FAMILY,
     "llama": llama.FAMILY,
+    "mistral": mistral.FAMILY,
     "mt5": mt5.FAMILY,
+    "opt": opt.FAMILY,
     "qwen2": qwen2.FAMILY,
     "roberta": roberta.FAMILY,
     "t5": t5.FAMILY,

@@ -106,6 +106,12 @@ class TransformerConfig:
                 "`decoder` must be causal. Received: "
                 "`block.attention.causal` false"
             )
+        if self.encoder is not None and self.encoder.final_projection:
+            raise ValueError(
+                "`encoder.final_projection` must be None beside a `decoder`, "
+                "which reads vectors of `hidden_size`. Received: "
+                f"{self.encoder.final_projection}"
+            )
         has_cross = self.decoder.block.cross_attention is not None
         if self.encoder is not None and not has_cross:
             raise ValueError(
@@ -142,8 +148,13 @@ class TransformerConfig:
 
     @property
     def hidden_size(self) -> int:
-        """Width of the hidden states, D."""
+        """Width of the hidden states in the blocks, D."""
         return self.stacks[-1].hidden_size
+
+    @property
+    def output_size(self) -> int:
+        """Width of the output of the last stack, which the heads read."""
+        return self.stacks[-1].output_size
 
     @property
     def num_layers(self) -> int:
