@@ -217,7 +217,9 @@ class DenoisingData(BatchedData):
             ),
         )
         return rows.rebatch(size).map(
-            lambda *row: self._to_batch(*row, size=size),
+            lambda sources, labels, real: self._to_batch(
+                sources, labels, real, size
+            ),
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
         )
