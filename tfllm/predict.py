@@ -101,7 +101,7 @@ def open_job(task: Task, files: list[str]) -> Job:
         raise ValueError(
             "`model_dir` must hold a model that labels or fills masks. "
             f"Received: {FLAGS.model_dir}, a {type(task).__name__}; it "
-            "continues texts with tfllm.generate."
+            "generates text with tfllm.generate."
         )
     if threshold is not None:
         task.null_threshold = threshold

@@ -31,7 +31,7 @@ class TaskContract:
     config: TransformerConfig
     # Whether its data is records, which may have labels, not running text.
     is_labelled: ClassVar[bool] = True
-    # Whether it continues texts, or fills masks in them.
+    # Whether it generates text, or fills masks in texts.
     generates: ClassVar[bool] = False
     fills_masks: ClassVar[bool] = False
     # Whether it embeds texts, as sentence-transformers does.
