@@ -25,6 +25,10 @@ _VALUES: dict[str, Any] = {
     "attention_dropout": 0.3,
     "embedding_dropout": 0.4,
     "classifier_dropout": 0.5,
+    "span_dropout": 0.6,
+    "embedding_size": 10,
+    "num_groups": 3,
+    "group_size": 2,
     "epsilon": 1e-4,
     "initializer_range": 0.1,
     "theta": 500.0,
@@ -33,6 +37,9 @@ _VALUES: dict[str, Any] = {
     "eos_token_id": 3,
     "pad_token_id": 4,
 }
+
+# For families whose default is the value above.
+_OTHER_VALUES: dict[str, Any] = {"eos_token_id": 5}
 
 
 def off_default(family: Family, **changes: Any) -> dict[str, Any]:
@@ -49,6 +56,8 @@ def off_default(family: Family, **changes: Any) -> dict[str, Any]:
     for name, parameter in inspect.signature(family.config).parameters.items():
         default = parameter.default
         value = not default if isinstance(default, bool) else _VALUES.get(name)
+        if value == default:
+            value = _OTHER_VALUES.get(name)
         if value is None or value == default:
             raise ValueError(
                 f"`{name}` of the family {family.name} must have a value that "

@@ -94,7 +94,8 @@ def hidden_states(reference: Reference) -> list[Any]:
     penalty = transformer._mask_penalty(mask, length, length, 0)
     turned = transformer._attention_positions(positions, 0, length, length)
     states = [x]
-    for block in transformer.blocks:
+    for i in range(transformer.stack.num_layers):
+        block = transformer.blocks[transformer.stack.block_index(i)]
         x, _ = block(x, mask_penalty=penalty, positions=turned)
         states.append(x)
     if transformer.final_norm is not None:

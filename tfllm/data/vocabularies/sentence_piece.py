@@ -14,7 +14,12 @@ from typing import Any, Literal, get_args
 from tfllm import file_access
 from tfllm.data.vocabularies.lines import Lines
 from tfllm.tokenizers.row_template import RowTemplate
-from tfllm.tokenizers.special_tokens import LLAMA_TOKENS, ROLES, SpecialTokens
+from tfllm.tokenizers.special_tokens import (
+    LLAMA_TOKENS,
+    ROLES,
+    AddedToken,
+    SpecialTokens,
+)
 
 ModelType = Literal["bpe", "unigram"]
 Normalization = Literal[
@@ -48,6 +53,8 @@ class SentencePieceTrainingConfig:
         role_order: Roles in the order of their ids, from 0; (): that of
             `ROLES`.
         user_tokens: Tokens that are never split in texts.
+        added_tokens: Special tokens that are matched with other flags than
+            the default.
         template: Row template of the model; None: that of LLaMA.
     """
 
@@ -61,6 +68,7 @@ class SentencePieceTrainingConfig:
     special_tokens: SpecialTokens = LLAMA_TOKENS
     role_order: tuple[str, ...] = ()
     user_tokens: tuple[str, ...] = ()
+    added_tokens: tuple[AddedToken, ...] = ()
     template: RowTemplate[str] | None = None
 
     def __post_init__(self) -> None:
@@ -250,6 +258,7 @@ def train(
     tokenizer = SentencePieceTokenizer(
         parse(content, "the trained model"),
         special_tokens=config.special_tokens,
+        added_tokens=config.added_tokens,
         template=config.template,
     )
     tokenizer.save(output_dir)
