@@ -29,6 +29,10 @@ _VALUES: dict[str, Any] = {
     "attention_dropout": 0.3,
     "embedding_dropout": 0.4,
     "classifier_dropout": 0.5,
+    "span_dropout": 0.6,
+    "embedding_size": 10,
+    "num_groups": 3,
+    "group_size": 2,
     "epsilon": 1e-4,
     "initializer_range": 0.1,
     "initializer_factor": 0.7,
@@ -43,7 +47,10 @@ _VALUES: dict[str, Any] = {
 }
 
 # For families whose default is the value above.
-_OTHER_VALUES: dict[str, Any] = {"activation": "gelu_tanh"}
+_OTHER_VALUES: dict[str, Any] = {
+    "activation": "gelu_tanh",
+    "eos_token_id": 5,
+}
 
 
 def off_default(family: Family, **changes: Any) -> dict[str, Any]:

@@ -83,7 +83,7 @@ WRITERS = ("causal_lm", "seq2seq_lm")
 # Our output -> theirs.
 _OUTPUTS = {
     "mlm": ("prediction_logits", "logits"),
-    "nsp": ("seq_relationship_logits",),
+    "nsp": ("seq_relationship_logits", "sop_logits"),
     "clm": ("logits",),
     "hidden": ("last_hidden_state",),
     "encoder": ("encoder_last_hidden_state",),
@@ -112,7 +112,12 @@ def configs(family: str) -> dict[str, dict[str, Any]]:
         cases["gated"] = {**default, "gated": every["gated"]}
     if "final_norm" in every:
         cases["no final norm"] = {**default, "final_norm": False}
-    cases["activation"] = {**default, "activation": "gelu_tanh"}
+    if "group_size" in every:
+        groups = {"num_layers": 4, "num_groups": 2, "group_size": 2}
+        cases["shared blocks"] = {**default, **groups}
+    other = FAMILIES[family].config(**default).block.feed_forward.activation
+    other = "gelu" if other == "gelu_tanh" else "gelu_tanh"
+    cases["activation"] = {**default, "activation": other}
     if "scaling" in every:
         cases["groups"] = {**default, "num_kv_heads": 2}
         for kind, scaling in SCALINGS.items():
@@ -180,7 +185,7 @@ def to_transformers(
     arguments: dict[str, Any] = {"attn_implementation": "eager"}
     if hasattr(root, "num_labels"):
         arguments["num_labels"] = root.num_labels
-    if head == "encoder" and root.config.pooler is not None:
+    if head == "encoder" and _has_published_pooler(root.config):
         arguments["add_pooling_layer"] = False
     theirs, info = getattr(
         transformers, family.architectures[head]
@@ -192,6 +197,16 @@ def to_transformers(
             f"Received: {strange}"
         )
     return theirs.eval()
+
+
+def _has_published_pooler(config: TransformerConfig) -> bool:
+    """Returns whether the pooler belongs to the published bare encoder."""
+    family = FAMILIES[config.family]
+    return config.pooler is not None and any(
+        weight.path.startswith("pooler.")
+        and weight.published.startswith(family.prefix)
+        for weight in family.weights(config)
+    )
 
 
 def from_transformers(

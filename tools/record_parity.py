@@ -58,6 +58,13 @@ _LOGITS = {
     "logits": "clm",
 }
 
+# Those of encoders.
+_ENCODER_LOGITS = {
+    "prediction_logits": "mlm",
+    "logits": "mlm",
+    "sop_logits": "nsp",
+}
+
 # Output of a reference with a head -> name in tfllm; a later one wins.
 _HEAD_OUTPUTS = {
     "logits": "logits",
@@ -300,8 +307,10 @@ def record_family(family: Family, folder: pathlib.Path, seed: int) -> None:
                 for i, hidden in enumerate(states):
                     name = f"{kind.replace('decoder_', '')}hidden_states.{i}"
                     tensors[f"outputs/{name}"] = hidden.numpy()
-            name = "clm" if config.generates else "mlm"
-            tensors[f"outputs/{name}"] = outputs.logits.numpy()
+            names = _LOGITS if config.generates else _ENCODER_LOGITS
+            for theirs, ours in names.items():
+                if theirs in outputs:
+                    tensors[f"outputs/{ours}"] = outputs[theirs].numpy()
         else:
             ours = {v: k for k, v in _HEAD_OUTPUTS.items() if k in outputs}
             for name, theirs in ours.items():
@@ -381,11 +390,21 @@ def _create(architecture: str, arguments: dict[str, Any]) -> Any:
 
 
 def _randomize(model: Any) -> None:
-    """Draws weights so that each one affects the outputs."""
+    """Draws weights so that each one affects the outputs, the body's first.
+
+    A tied weight is drawn under its name in the body.
+    """
     import torch
 
+    body = model.base_model_prefix + "."
+    named = list(model.named_parameters(remove_duplicate=False))
+    named.sort(key=lambda item: not item[0].startswith(body))
+    drawn: set[int] = set()
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
+        for name, parameter in named:
+            if id(parameter) in drawn:
+                continue
+            drawn.add(id(parameter))
             # Biases and norms start at zeros and ones: a swap would not show.
             center = 1.0 if _NORM_SCALE.search(name) else 0.0
             parameter.copy_(center + 0.2 * torch.randn_like(parameter))

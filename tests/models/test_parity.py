@@ -112,7 +112,8 @@ def hidden_states(
         hidden = 1.0 - source_mask[:, None, None].astype("float32")
         terms["memory_penalty"] = 1e9 * hidden
     states = [x]
-    for i, block in enumerate(transformer.blocks):
+    for i in range(transformer.stack.num_layers):
+        block = transformer.blocks[transformer.stack.block_index(i)]
         if source is not None:
             terms["memory"] = transformer._memory(block, source)
         penalty = transformer._mask_penalty(

@@ -189,7 +189,7 @@ def _published_settings(
 
     if TASKS[name].fills_masks:
         has_head = _stores("sequence_head.", folder, family, config)
-        return {"pair_objective": "nsp" if has_head else "none"}
+        return {"pair_objective": config.pair_objective if has_head else "none"}
     return {}
 
 
