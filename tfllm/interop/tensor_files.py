@@ -4,6 +4,7 @@ Needs no TensorFlow, so that the JAX backend can read model folders.
 """
 
 import contextlib
+import itertools
 import json
 import os
 import pathlib
@@ -129,7 +130,11 @@ def write(
     stream = iter(tensors)
     try:
         for file, names in zip(files, shards, strict=True):
-            part = dict(next(stream) for _ in names)
+            # safetensors writes the memory of a tensor, whatever its strides.
+            part = {
+                name: np.ascontiguousarray(tensor)
+                for name, tensor in itertools.islice(stream, len(names))
+            }
             temporary = folder / f"{file}.partial"
             written.append((temporary, folder / file))
             with _as_os_error(temporary):
@@ -138,7 +143,7 @@ def write(
                 )
                 # safetensors lets only the owner read its files, but a
                 # server may run as another user.
-                temporary.chmod(0o666 & ~_umask())
+                temporary.chmod(0o666 & ~umask())
         if count > 1:
             written.append(
                 (folder / f"{INDEX_FILE}.partial", folder / INDEX_FILE)
@@ -153,7 +158,7 @@ def write(
     _remove_stale(folder, {final.name for _, final in written})
 
 
-def _umask() -> int:
+def umask() -> int:
     """Returns the umask, which can only be read by setting it."""
     mask = os.umask(0o022)
     os.umask(mask)
