@@ -102,7 +102,12 @@ def assert_equal(
 
 @pytest.mark.parametrize(
     ("pattern", "normalization", "ignore_merges"),
-    [("gpt2", None, False), ("llama3", None, True), ("qwen2", "NFC", False)],
+    [
+        ("gpt2", None, False),
+        ("digits", None, False),
+        ("llama3", None, True),
+        ("qwen2", "NFC", False),
+    ],
 )
 def test_byte_bpe(
     pattern: str,
