@@ -7,8 +7,6 @@ import dataclasses
 import json
 import os
 import pathlib
-import shutil
-import tempfile
 from collections.abc import Iterator
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -26,6 +24,7 @@ from tfllm.interop import (
 from tfllm.interop.config_file import CONFIG_FILE, read_config
 from tfllm.interop.sources import table
 from tfllm.interop.sources.contract import Checkpoint, Options, Reference
+from tfllm.interop.sources.staging import staged_folder
 from tfllm.models import Family
 
 if TYPE_CHECKING:
@@ -94,7 +93,7 @@ def to_model_folder(
     """
     with _located(path, source, revision) as place:
         name = source or table.recognise(place)
-        with _staged(folder) as staged:
+        with staged_folder(folder) as staged:
             try:
                 checkpoint = table.SOURCES[name].read(
                     place, options or Options()
@@ -129,36 +128,6 @@ def _located(
         return
     with local_folders.local_folder(path, revision) as local:
         yield str(local)
-
-
-@contextlib.contextmanager
-def _staged(folder: str) -> Iterator[pathlib.Path]:
-    """Gives a temporary folder that becomes `folder` if the block ends well."""
-    folder = os.path.expanduser(folder)
-    if file_access.is_remote(folder):
-        with tempfile.TemporaryDirectory() as staged:
-            yield pathlib.Path(staged)
-            with local_folders.named_write_errors(folder):
-                local_folders.copy_model_files(staged, folder)
-        return
-    target = pathlib.Path(folder).absolute()
-    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise ValueError(
-            "`output_dir` must be a new or an empty folder. Received: "
-            f"'{folder}', which holds files. Name another, or delete it."
-        )
-    with local_folders.named_write_errors(folder):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        staged = tempfile.mkdtemp(
-            prefix=f".{target.name}.", suffix=".partial", dir=target.parent
-        )
-    try:
-        yield pathlib.Path(staged)
-        with local_folders.named_write_errors(folder):
-            pathlib.Path(staged).chmod(0o777 & ~tensor_files.umask())
-            os.replace(staged, target)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
 
 
 def _assemble(
@@ -216,8 +185,12 @@ def _compare(
     try:
         forward = reference.load()
         version = metadata.version(reference.library)
-    except (ImportError, metadata.PackageNotFoundError):
-        return None, f"nothing: {reference.library} is not installed"
+    except (ImportError, metadata.PackageNotFoundError) as error:
+        return None, f"nothing, as not all packages are installed: {error}"
+    # A library may not read its own older files: the result is whole.
+    except Exception as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        return None, f"nothing: {reference.library} says: {reason[0]}"
     vocab_size = weights.root_of(task).config.vocab_size
     token_ids = np.random.default_rng(0).integers(
         1, vocab_size, _SHAPE, "int32"

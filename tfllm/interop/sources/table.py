@@ -7,18 +7,26 @@ from collections.abc import Callable
 
 from tfllm import file_access
 from tfllm.interop import tf1_bert
-from tfllm.interop.sources import tf1_bert_source, torch_source
+from tfllm.interop.sources import (
+    gguf_source,
+    keras_hub_source,
+    tf1_bert_source,
+    torch_source,
+)
 from tfllm.interop.sources.contract import Source
 
 # In this order: a folder may have files of several formats.
 SOURCES: dict[str, Source] = {
     "tf1_bert": tf1_bert_source.SOURCE,
+    "keras_hub": keras_hub_source.SOURCE,
     "torch": torch_source.SOURCE,
+    "gguf": gguf_source.SOURCE,
 }
 # Other formats -> function of a model folder or hub id, the folder to write
 # and the revision of the hub id.
 TARGETS: dict[str, Callable[[str, str, str | None], None]] = {
     "tf1_bert": tf1_bert.from_model_folder,
+    "keras_hub": keras_hub_source.write,
 }
 
 
