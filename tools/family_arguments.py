@@ -19,7 +19,6 @@ _VALUES: dict[str, Any] = {
     "head_dim": 10,
     "intermediate_size": 56,
     "vocab_size": 53,
-    "embedding_size": 10,
     "max_position_embeddings": 19,
     "num_segments": 3,
     "num_buckets": 8,

@@ -21,6 +21,7 @@ from tfllm import file_access
 from tfllm.interop import (
     embedding_folder,
     embedding_tensors,
+    folder_tensors,
     generation_file,
     model_card,
     stored_task,
@@ -70,6 +71,7 @@ _DECISIVE = (
     CONFIG_FILE,
     "generation_config.json",
     "model*.safetensors",
+    "pytorch_model*.bin*",
     "tokenizer*.json",
     "special_tokens_map.json",
     "vocab.*",
@@ -203,9 +205,7 @@ def load_weights(
             )
         embeds = getattr(model, "embeds", False)
         open_tensors = (
-            embedding_tensors.tensors
-            if embeds
-            else tensor_files.SafetensorsFolder
+            embedding_tensors.tensors if embeds else folder_tensors.open_tensors
         )
         report = weights.assign(
             model,

@@ -6,7 +6,7 @@ import difflib
 import pathlib
 from typing import TYPE_CHECKING, Any
 
-from tfllm.interop import embedding_folder, tensor_files
+from tfllm.interop import embedding_folder, folder_tensors
 from tfllm.interop.config_file import CONFIG_FILE, OWN_KEY, read_json
 from tfllm.learning import method_options
 from tfllm.learning.methods import Method
@@ -197,7 +197,7 @@ def _stores(
     part: str, folder: pathlib.Path, family: Family, config: TransformerConfig
 ) -> bool:
     """Returns whether a folder holds weights of one part of a model."""
-    stored = tensor_files.SafetensorsFolder(folder).shapes()
+    stored = folder_tensors.open_tensors(folder).shapes()
     return any(
         weight.published in stored
         for weight in family.weights(config)

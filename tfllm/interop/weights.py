@@ -231,7 +231,7 @@ def _match_tensors(
     names = {weight.published for weight, _ in rows}
     table = _weight_table(root, family)
     known = {weight.published for weight in table}
-    stored = _stored_names(family, root.config, known, source)
+    stored = stored_names(family, root.config, known, source)
     # Some published folders have weights that their own model never reads.
     left_out = {
         weight.published
@@ -303,7 +303,7 @@ def _check_report(
         )
 
 
-def _stored_names(
+def stored_names(
     family: Family,
     config: TransformerConfig,
     known: set[str],
