@@ -25,6 +25,8 @@ _VALUES: dict[str, Any] = {
     "attention_dropout": 0.3,
     "embedding_dropout": 0.4,
     "classifier_dropout": 0.5,
+    "summary_dropout": 0.15,
+    "embedding_size": 10,
     "epsilon": 1e-4,
     "initializer_range": 0.1,
     "theta": 500.0,

@@ -24,6 +24,7 @@ from tfllm.layers import (
 from tfllm.models import (
     FAMILIES,
     ChoiceModel,
+    DetectionModel,
     LanguageModel,
     PretrainingModel,
     SequenceModel,
@@ -67,6 +68,7 @@ MODELS: dict[str, tuple[Any, dict[str, Any]]] = {
     "pretraining": (PretrainingModel, {}),
     "masked_lm": (PretrainingModel, {"num_sequence_labels": 0}),
     "causal_lm": (LanguageModel, {}),
+    "replaced_token_detection": (DetectionModel, {}),
     "encoder": (Transformer, {}),
     "sequence_classification": (SequenceModel, {"num_labels": NUM_LABELS}),
     "token_classification": (TokenModel, {"num_labels": NUM_LABELS}),
@@ -162,7 +164,7 @@ def to_transformers(
     arguments: dict[str, Any] = {"attn_implementation": "eager"}
     if hasattr(root, "num_labels"):
         arguments["num_labels"] = root.num_labels
-    if head == "encoder" and root.config.pooler is not None:
+    if head == "encoder" and _has_published_pooler(root.config):
         arguments["add_pooling_layer"] = False
     theirs, info = getattr(
         transformers, family.architectures[head]
@@ -174,6 +176,16 @@ def to_transformers(
             f"Received: {strange}"
         )
     return theirs.eval()
+
+
+def _has_published_pooler(config: TransformerConfig) -> bool:
+    """Returns whether the pooler belongs to the published bare encoder."""
+    family = FAMILIES[config.family]
+    return config.pooler is not None and any(
+        weight.path.startswith("pooler.")
+        and weight.published.startswith(family.prefix)
+        for weight in family.weights(config)
+    )
 
 
 def from_transformers(

@@ -1,7 +1,8 @@
 """Model families on one configurable stack: pure Keras, any backend."""
 
-from tfllm.models import bert, gpt2, llama, qwen2, roberta
+from tfllm.models import bert, electra, gpt2, llama, qwen2, roberta
 from tfllm.models.config import TransformerConfig
+from tfllm.models.detection_model import DetectionModel
 from tfllm.models.encoder_decoder import EncoderDecoder
 from tfllm.models.family import Family
 from tfllm.models.language_model import LanguageModel
@@ -19,6 +20,7 @@ from tfllm.models.weight_map import Weight
 
 FAMILIES: dict[str, Family] = {
     "bert": bert.FAMILY,
+    "electra": electra.FAMILY,
     "gpt2": gpt2.FAMILY,
     "llama": llama.FAMILY,
     "qwen2": qwen2.FAMILY,
@@ -28,6 +30,7 @@ FAMILIES: dict[str, Family] = {
 __all__ = [
     "FAMILIES",
     "ChoiceModel",
+    "DetectionModel",
     "EmbeddingModel",
     "EncoderDecoder",
     "Family",
