@@ -10,6 +10,7 @@ from tfllm.tasks.embedding import Embedding
 from tfllm.tasks.masked_lm import MaskedLM
 from tfllm.tasks.multiple_choice import MultipleChoice
 from tfllm.tasks.question_answering import QuestionAnswering
+from tfllm.tasks.replaced_token_detection import ReplacedTokenDetection
 from tfllm.tasks.tagging import Tagging
 from tfllm.tasks.task import Task
 
@@ -22,6 +23,7 @@ TASKS: dict[str, type[Task]] = {
     "multiple_choice": MultipleChoice,
     "question_answering": QuestionAnswering,
     "regression": Classification,
+    "replaced_token_detection": ReplacedTokenDetection,
     "tagging": Tagging,
 }
 
@@ -63,6 +65,7 @@ __all__ = [
     "MaskedLM",
     "MultipleChoice",
     "QuestionAnswering",
+    "ReplacedTokenDetection",
     "Tagging",
     "Task",
     "create",
