@@ -70,6 +70,7 @@ BY_TASK = {
         {"max_predictions": 0, "dupe_factor": 2},
         ("mlm", "rtd"),
     ),
+    "seq2seq_lm": ({}, ("seq2seq",)),
     # Three batches.
     **dict.fromkeys(FIGURES, ({"train_steps": None, "epochs": 1}, ())),
     "question_answering": (

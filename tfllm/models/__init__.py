@@ -1,6 +1,6 @@
 """Model families on one configurable stack: pure Keras, any backend."""
 
-from tfllm.models import bert, electra, gpt2, llama, qwen2, roberta
+from tfllm.models import bert, electra, gpt2, llama, mt5, qwen2, roberta, t5
 from tfllm.models.config import TransformerConfig
 from tfllm.models.detection_model import DetectionModel
 from tfllm.models.encoder_decoder import EncoderDecoder
@@ -23,8 +23,10 @@ FAMILIES: dict[str, Family] = {
     "electra": electra.FAMILY,
     "gpt2": gpt2.FAMILY,
     "llama": llama.FAMILY,
+    "mt5": mt5.FAMILY,
     "qwen2": qwen2.FAMILY,
     "roberta": roberta.FAMILY,
+    "t5": t5.FAMILY,
 }
 
 __all__ = [

@@ -75,6 +75,7 @@ KINDS: dict[str, LanguagePrediction | LabelledPrediction] = {
             "mlm_accuracy",
         )
     ),
+    "seq2seq_lm": LanguagePrediction(("perplexity", "seq2seq_accuracy")),
     "classification": LabelledPrediction(
         LabelFigures, record_results.label_result
     ),

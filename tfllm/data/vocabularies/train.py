@@ -30,6 +30,7 @@ def train(
         ValueError: A file is missing, empty or binary, or the size is too
             small.
     """
+    options = {**spec.training, **options}
     if spec.kind == "wordpiece":
         vocabulary = wordpiece.train(
             input_files,
@@ -62,7 +63,8 @@ def train(
         sentence_piece.SentencePieceTrainingConfig(
             vocab_size=vocab_size,
             special_tokens=spec.special_tokens,
+            added_tokens=spec.added_tokens,
             template=spec.template,
-            **options,
+            **{"hard_limit": False, **options},
         ),
     )
