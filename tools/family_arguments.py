@@ -29,6 +29,7 @@ _VALUES: dict[str, Any] = {
     "embedding_dropout": 0.4,
     "classifier_dropout": 0.5,
     "span_dropout": 0.6,
+    "summary_dropout": 0.15,
     "embedding_size": 10,
     "num_groups": 3,
     "group_size": 2,

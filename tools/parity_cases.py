@@ -25,6 +25,7 @@ from tfllm.layers import (
 from tfllm.models import (
     FAMILIES,
     ChoiceModel,
+    DetectionModel,
     EncoderDecoder,
     LanguageModel,
     PretrainingModel,
@@ -69,6 +70,7 @@ MODELS: dict[str, tuple[Any, dict[str, Any]]] = {
     "pretraining": (PretrainingModel, {}),
     "masked_lm": (PretrainingModel, {"num_sequence_labels": 0}),
     "causal_lm": (LanguageModel, {}),
+    "replaced_token_detection": (DetectionModel, {}),
     "seq2seq_lm": (LanguageModel, {}),
     "encoder": (Transformer, {}),
     "encoder_decoder": (EncoderDecoder, {}),
@@ -77,7 +79,7 @@ MODELS: dict[str, tuple[Any, dict[str, Any]]] = {
     "question_answering": (SpanModel, {}),
     "multiple_choice": (ChoiceModel, {}),
 }
-LANGUAGE_MODELS = tuple(MODELS)[:4]
+LANGUAGE_MODELS = tuple(MODELS)[:5]
 # Those that write.
 WRITERS = ("causal_lm", "seq2seq_lm")
 # Our output -> theirs.

@@ -277,7 +277,7 @@ def record_family(family: Family, folder: pathlib.Path, seed: int) -> None:
     main = next(key for key in keys if key in family.architectures)
     heads = {
         key: family.architectures[key]
-        for key in LABELLED
+        for key in (*LABELLED, "replaced_token_detection")
         if key in family.architectures
     }
     inputs = _family_inputs(config, np.random.default_rng(seed))

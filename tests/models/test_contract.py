@@ -14,6 +14,7 @@ from tfllm.interop import weights
 from tfllm.layers import (
     AttentionConfig,
     BlockConfig,
+    DetectionHeadConfig,
     DynamicScaling,
     EmbeddingConfig,
     FeedForwardConfig,
@@ -426,6 +427,9 @@ def off_default_config(**changes: Any) -> TransformerConfig:
             activation="tanh",
             initializer_range=0.3,
         ),
+        "detection_head": DetectionHeadConfig(
+            12, activation="relu", initializer_range=0.3
+        ),
         "output_head": OutputHeadConfig(
             hidden_size=8,
             vocab_size=7,
@@ -442,6 +446,7 @@ def off_default_config(**changes: Any) -> TransformerConfig:
             sequence_bias=False,
             initializer_range=0.3,
             sequence_dense="relu",
+            choice_dropout=0.2,
         ),
         "pair_objective": "sop",
         "pad_token_id": 3,

@@ -19,6 +19,7 @@ from tfllm.interop import model_folder
 from tfllm.models import (
     FAMILIES,
     ChoiceModel,
+    DetectionModel,
     LanguageModel,
     PretrainingModel,
     SequenceModel,
@@ -36,6 +37,7 @@ HEADS: dict[str, Any] = {
     "token_classification": (TokenModel, {"num_labels": 5}),
     "question_answering": (SpanModel, {}),
     "multiple_choice": (ChoiceModel, {}),
+    "replaced_token_detection": (DetectionModel, {}),
 }
 
 

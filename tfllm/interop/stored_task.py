@@ -154,7 +154,8 @@ def _guess(
     names = {theirs: ours for ours, theirs in family.architectures.items()}
     architecture = names.get((values.get("architectures") or [""])[0])
     for task in TASKS.values():
-        if task.is_labelled and architecture in task.heads:
+        writes = task.generates or task.fills_masks
+        if architecture in task.heads and not writes:
             return task.published_kind(values)
     head = config.output_head
     # A decoder with a tied table needs no head of its own to predict.

@@ -46,6 +46,13 @@ class LoadReport:
         """Returns whether any name did not fit."""
         return bool(self.missing or self.unexpected or self.misshaped)
 
+    def joined(self, other: "LoadReport", prefix: str) -> "LoadReport":
+        """Returns a report with the names of another, behind a prefix."""
+        lists = dataclasses.asdict(self)
+        for kind, names in dataclasses.asdict(other).items():
+            lists[kind] = sorted(lists[kind] + [prefix + n for n in names])
+        return LoadReport(**lists)
+
     def __str__(self) -> str:
         """Returns the first names of each list."""
         return "; ".join(

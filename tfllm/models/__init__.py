@@ -2,6 +2,7 @@
 
 from tfllm.models import (
     bert,
+    electra,
     gpt2,
     llama,
     mistral,
@@ -12,6 +13,7 @@ from tfllm.models import (
     t5,
 )
 from tfllm.models.config import TransformerConfig
+from tfllm.models.detection_model import DetectionModel
 from tfllm.models.encoder_decoder import EncoderDecoder
 from tfllm.models.family import Family
 from tfllm.models.language_model import LanguageModel
@@ -29,6 +31,7 @@ from tfllm.models.weight_map import Weight
 
 FAMILIES: dict[str, Family] = {
     "bert": bert.FAMILY,
+    "electra": electra.FAMILY,
     "gpt2": gpt2.FAMILY,
     "llama": llama.FAMILY,
     "mistral": mistral.FAMILY,
@@ -42,6 +45,7 @@ FAMILIES: dict[str, Family] = {
 __all__ = [
     "FAMILIES",
     "ChoiceModel",
+    "DetectionModel",
     "EmbeddingModel",
     "EncoderDecoder",
     "Family",

@@ -299,7 +299,10 @@ class ChoiceModel(TaskModel):
     def __init__(self, config: TransformerConfig, **kwargs: Any) -> None:
         super().__init__(config, **kwargs)
         self.pooler = self._create_pooler()
-        self.dropout = self._create_dropout(config.task_head.dropout)
+        rate = config.task_head.choice_dropout
+        self.dropout = self._create_dropout(
+            config.task_head.dropout if rate is None else rate
+        )
         self.choice_classifier = self._create_classifier(1, "choice_classifier")
 
     def outputs(self, tokens: Tokens, training: bool) -> Any:
