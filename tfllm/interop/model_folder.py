@@ -72,9 +72,10 @@ _DECISIVE = (
     "model*.safetensors",
     "tokenizer*.json",
     "special_tokens_map.json",
-    "vocab.*",
+    "*vocab.*",
     "merges.txt",
     "*.model",
+    "*.spm",
     "added_tokens.json",
     # sentence-transformers.
     "modules.json",
