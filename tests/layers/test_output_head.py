@@ -46,6 +46,16 @@ def test_every_switch(few: bool) -> None:
     )
 
 
+def test_a_bias_that_is_not_trained() -> None:
+    head = build(use_bias=True, trains_bias=False)
+    assert not head.trainable_variables
+    head.bias.assign(np.arange(9.0))
+    logits = head(X, token_table=TABLE)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(logits), X @ TABLE.T + np.arange(9.0), atol=1e-5
+    )
+
+
 def test_a_table_of_another_width_needs_a_projection() -> None:
     with pytest.raises(ValueError, match=r"`table_size`.*3 and 4"):
         OutputHeadConfig(4, 9, table_size=3)

@@ -27,6 +27,7 @@ class OutputHeadConfig:
         tied: Use the table of the token embeddings as the output table.
         projection: A dense layer without bias from D to E before the table.
         use_bias: A bias on each logit.
+        trains_bias: The bias is trained; otherwise it stays as it was read.
         scale: Factor on the hidden states.
         initializer_range: Standard deviation of the truncated normal.
     """
@@ -37,6 +38,7 @@ class OutputHeadConfig:
     tied: bool = True
     projection: bool = False
     use_bias: bool = False
+    trains_bias: bool = True
     scale: float = 1.0
     initializer_range: float = 0.02
 
@@ -115,6 +117,7 @@ class OutputHead(ConfiguredLayer):
                 name="bias",
                 shape=(config.vocab_size,),
                 initializer="zeros",
+                trainable=config.trains_bias,
                 autocast=False,
             )
         self.built = True

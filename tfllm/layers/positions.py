@@ -94,7 +94,9 @@ class SinusoidalPositions(ConfiguredLayer):
         if position_ids is None:
             position_ids = start + ops.arange(length, dtype="int32")
         x = ops.cast(position_ids + config.offset, "float32")
-        wave = [config.theta ** (-2.0 * i / size) for i in range(size // 2)]
+        half = size // 2
+        steps = max(half - 1, 1) if config.reaches_theta else half
+        wave = [config.theta ** (-i / steps) for i in range(half)]
         # [T, E / 2], or [B, T, E / 2]; so below.
         angles = ops.expand_dims(x, -1) * ops.convert_to_tensor(wave, "float32")
         parts = [ops.sin(angles), ops.cos(angles)]
