@@ -12,6 +12,7 @@ from tfllm.models import Family
 
 _VALUES: dict[str, Any] = {
     "num_layers": 3,
+    "num_decoder_layers": 2,
     "hidden_size": 24,
     "num_heads": 4,
     "num_kv_heads": 2,
@@ -20,6 +21,8 @@ _VALUES: dict[str, Any] = {
     "vocab_size": 53,
     "max_position_embeddings": 19,
     "num_segments": 3,
+    "num_buckets": 8,
+    "max_distance": 11,
     "activation": "relu",
     "dropout": 0.2,
     "attention_dropout": 0.3,
@@ -27,12 +30,16 @@ _VALUES: dict[str, Any] = {
     "classifier_dropout": 0.5,
     "epsilon": 1e-4,
     "initializer_range": 0.1,
+    "initializer_factor": 0.7,
     "theta": 500.0,
     "scaling": Llama3Scaling(2.0, 16, 1.5, 3.0),
     "bos_token_id": 6,
     "eos_token_id": 3,
     "pad_token_id": 4,
+    "decoder_start_token_id": 5,
 }
+# For families whose default is the value above.
+_OTHER_VALUES: dict[str, Any] = {"activation": "gelu_tanh"}
 
 
 def off_default(family: Family, **changes: Any) -> dict[str, Any]:
@@ -49,6 +56,8 @@ def off_default(family: Family, **changes: Any) -> dict[str, Any]:
     for name, parameter in inspect.signature(family.config).parameters.items():
         default = parameter.default
         value = not default if isinstance(default, bool) else _VALUES.get(name)
+        if value == default:
+            value = _OTHER_VALUES.get(name)
         if value is None or value == default:
             raise ValueError(
                 f"`{name}` of the family {family.name} must have a value that "

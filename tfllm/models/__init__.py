@@ -1,6 +1,6 @@
 """Model families on one configurable stack: pure Keras, any backend."""
 
-from tfllm.models import bert, gpt2, llama, qwen2, roberta
+from tfllm.models import bert, gpt2, llama, qwen2, roberta, t5
 from tfllm.models.config import TransformerConfig
 from tfllm.models.encoder_decoder import EncoderDecoder
 from tfllm.models.family import Family
@@ -23,6 +23,7 @@ FAMILIES: dict[str, Family] = {
     "llama": llama.FAMILY,
     "qwen2": qwen2.FAMILY,
     "roberta": roberta.FAMILY,
+    "t5": t5.FAMILY,
 }
 
 __all__ = [

@@ -169,7 +169,12 @@ class TransformerConfig:
         """Returns the config with the encoder or the decoder alone."""
         replace = dataclasses.replace
         if part == "encoder":
-            return replace(self, decoder=None)
+            return replace(
+                self,
+                decoder=None,
+                output_head=None,
+                decoder_start_token_id=None,
+            )
         assert self.decoder is not None
         embeddings = replace(
             self.decoder.embeddings, has_token_table=not self.share_embeddings

@@ -74,6 +74,8 @@ FIELDS: dict[str, Field] = {
     ),
     "embedding_size": Field(width, "embeddings.table_size"),
     "num_layers": Field(_count(MAX_LAYERS), "num_layers"),
+    # Of an encoder-decoder; what follows is of the stack that reads the input.
+    "num_decoder_layers": Field(_count(MAX_LAYERS), "decoder.num_layers"),
     "num_heads": Field(width, "block.attention.num_heads"),
     "num_kv_heads": Field(width, "block.attention.kv_heads"),
     "head_dim": Field(width, "block.attention.head_size"),
@@ -119,6 +121,9 @@ FIELDS: dict[str, Field] = {
     "pad_token_id": Field(PublishedConfig.token_id, "pad_token_id"),
     "bos_token_id": Field(PublishedConfig.token_id, "bos_token_id"),
     "eos_token_id": Field(PublishedConfig.token_id, "eos_token_id"),
+    "decoder_start_token_id": Field(
+        PublishedConfig.token_id, "decoder_start_token_id"
+    ),
 }
 
 
@@ -167,11 +172,17 @@ class PublishedKeys:
         return arguments
 
     def write(self, config: TransformerConfig) -> dict[str, Any]:
-        """Returns the config.json of a config."""
+        """Returns the config.json of a config.
+
+        Keys of a stack or a head that the config lacks are left out.
+        """
         values: dict[str, Any] = {"model_type": self.model_type}
         for key, (name, _) in self.keys.items():
             field = self.field(name)
-            values[key] = field.write(operator.attrgetter(field.path)(config))
+            part, _, _ = field.path.partition(".")
+            if getattr(config, part) is not None or part == field.path:
+                value = operator.attrgetter(field.path)(config)
+                values[key] = field.write(value)
         return {**values, **self.constants}
 
     def field(self, name: str) -> Field:

@@ -116,6 +116,7 @@ class StackConfig:
         """Returns the config with one rate for every dropout."""
         replace = dataclasses.replace
         block, cross = self.block, self.block.cross_attention
+        inner = block.feed_forward
         return replace(
             self,
             embeddings=replace(self.embeddings, dropout=rate),
@@ -123,9 +124,12 @@ class StackConfig:
                 block,
                 dropout=rate,
                 attention=replace(block.attention, dropout=rate),
+                # Families without this dropout, or a final one, get none.
+                feed_forward=replace(
+                    inner, dropout=rate if inner.dropout else 0.0
+                ),
                 cross_attention=cross and replace(cross, dropout=rate),
             ),
-            # Families without a final dropout get none.
             final_dropout=rate if self.final_dropout else 0.0,
         )
 

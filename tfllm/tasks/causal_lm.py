@@ -62,8 +62,8 @@ class CausalLM(Task):
 
     @classmethod
     def fits(cls, model: TransformerConfig) -> bool:
-        """Returns whether the model generates."""
-        return model.generates
+        """Returns whether the model is a decoder alone."""
+        return model.kind == "decoder"
 
     @classmethod
     def title_of(cls, kind: str) -> str:
