@@ -371,7 +371,7 @@ def stack_off_default(causal: bool, **changes: Any) -> StackConfig:
             projection="sum",
             projection_bias=False,
             scale=1.5,
-            positions=LearnedPositionsConfig(8, 2, "mask"),
+            positions=LearnedPositionsConfig(8, 2, "mask", True),
             num_segments=3,
             norm=NormConfig(8, kind="rms_norm", epsilon=0.1),
             dropout=0.1,
@@ -395,6 +395,7 @@ def stack_off_default(causal: bool, **changes: Any) -> StackConfig:
         ),
         "num_layers": 2,
         "num_groups": 1,
+        "group_size": 2,
         "final_norm": norm,
         "final_dropout": 0.1,
     }
@@ -434,6 +435,8 @@ def off_default_config(**changes: Any) -> TransformerConfig:
         ),
         "task_head": TaskHeadConfig(
             dropout=0.5,
+            token_dropout=0.4,
+            span_dropout=0.3,
             drop_sequence=False,
             sequence_bias=False,
             initializer_range=0.3,
@@ -479,7 +482,7 @@ ROTARY = {
 }
 # One of each kind, every field off its default.
 POSITIONS = [
-    LearnedPositionsConfig(8, 2, "mask"),
+    LearnedPositionsConfig(8, 2, "mask", True),
     SinusoidalPositionsConfig("halves", 100.0, 3, "mask"),
     RotaryConfig(**ROTARY, scaling=LinearScaling(2.0)),
     RotaryConfig(**ROTARY, scaling=DynamicScaling(2.0, 16)),
@@ -557,8 +560,13 @@ def assert_steps_equal(
 
 
 SWITCHES: dict[str, dict[str, Any]] = {
-    "groups": {"num_groups": 1, "num_layers": 4},
-    "scale by layer": {"num_groups": None, "scale_scores_by_layer": True},
+    "groups": {"num_groups": 1, "group_size": 1, "num_layers": 4},
+    "groups of two": {"num_groups": 2, "num_layers": 8},
+    "scale by layer": {
+        "num_groups": None,
+        "group_size": 1,
+        "scale_scores_by_layer": True,
+    },
 }
 
 
@@ -622,14 +630,18 @@ def test_weight_map_covers_every_variable_once(family: str, model: Any) -> None:
 
 def num_parameters(config: TransformerConfig) -> int:
     """Counts by arithmetic: tables, blocks, norms, heads of pretraining."""
-    d, v = config.hidden_size, config.vocab_size
+    d, v, e = (
+        config.hidden_size,
+        config.vocab_size,
+        config.embeddings.table_size,
+    )
     tables = 1 if config.share_embeddings else len(config.stacks)
-    stacks = tables * v * d + sum(map(num_in_stack, config.stacks))
+    stacks = tables * v * e + sum(map(num_in_stack, config.stacks))
     heads = 0
     if config.output_head is not None and not config.output_head.tied:
         heads = v * d
     if config.masked_lm_head is not None:
-        heads = d * d + d + 2 * d + v
+        heads = d * e + e + 2 * e + v
     if config.pair_objective != "none":
         heads += (d * d + d) + (2 * d + 2)
     return stacks + heads
@@ -637,25 +649,32 @@ def num_parameters(config: TransformerConfig) -> int:
 
 def num_in_stack(stack: StackConfig) -> int:
     """Counts the parameters of a stack without its token table."""
-    d, inner = stack.hidden_size, stack.block.feed_forward
-    f, norm = inner.intermediate_size, d
-    norm += d * (stack.block.norm.kind == "layer_norm")
-    block = (2 + inner.gated) * d * f + norm
+    d, inner, embeddings = (
+        stack.hidden_size,
+        stack.block.feed_forward,
+        stack.embeddings,
+    )
+    f, per_width = inner.intermediate_size, 1
+    per_width += stack.block.norm.kind == "layer_norm"
+    block = (2 + inner.gated) * d * f + per_width * d
     block += ((1 + inner.gated) * f + d) * inner.use_bias
     for attention in (stack.block.attention, stack.block.cross_attention):
         if attention is not None:
             h = attention.head_size
             queries, keys = attention.num_heads * h, 2 * attention.kv_heads * h
-            block += d * (queries + keys) + queries * d + norm
+            block += d * (queries + keys) + queries * d + per_width * d
             block += (queries + keys) * attention.use_bias
             block += d * attention.has_output_bias
-    positions = stack.embeddings.positions
-    rows = stack.embeddings.num_segments + getattr(positions, "rows", 0)
-    bias = (
+    e, positions = embeddings.table_size, embeddings.positions
+    rows = embeddings.num_segments + getattr(positions, "rows", 0)
+    outside = rows * e
+    outside += (
         getattr(positions, "num_buckets", 0) * stack.block.attention.num_heads
     )
-    norms = [n for n in (stack.embeddings.norm, stack.final_norm) if n]
-    return rows * d + bias + len(norms) * norm + stack.num_layers * block
+    outside += per_width * e * (embeddings.norm is not None)
+    outside += per_width * d * (stack.final_norm is not None)
+    outside += (e * d + d) * (embeddings.projection is not None)
+    return outside + stack.num_blocks * block
 
 
 def test_parameter_count(family: str, model: Any) -> None:

@@ -271,7 +271,9 @@ class EmbeddingConfig:
                 f"`norm` must have the width of the sum, {self.sum_size}. "
                 f"Received: {self.norm.hidden_size}"
             )
-        sinusoidal = isinstance(self.positions, SinusoidalPositionsConfig)
+        sinusoidal = isinstance(
+            self.positions, SinusoidalPositionsConfig
+        ) or getattr(self.positions, "sinusoidal", False)
         if sinusoidal and self.sum_size % 2:
             raise ValueError(
                 "sinusoidal `positions` need an even width. "

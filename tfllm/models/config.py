@@ -189,7 +189,7 @@ class TransformerConfig:
         """Returns the config with one rate for every dropout."""
         return dataclasses.replace(
             self._with_stacks("with_dropout", rate),
-            task_head=dataclasses.replace(self.task_head, dropout=rate),
+            task_head=self.task_head.with_dropout(rate),
         )
 
     def with_initializer_range(self, spread: float) -> "TransformerConfig":

@@ -72,8 +72,16 @@ FIELDS: dict[str, Field] = {
         "hidden_size",
         shown_by=("transformer.blocks.0.feed_forward.up.kernel", 0),
     ),
-    "embedding_size": Field(width, "embeddings.table_size"),
+    "embedding_size": Field(
+        width,
+        "embeddings.table_size",
+        shown_by=(f"{_TABLE}.token_table", 1),
+    ),
     "num_layers": Field(_count(MAX_LAYERS), "num_layers"),
+    # For groups of several blocks: how often one is applied.
+    "num_group_calls": Field(_count(MAX_LAYERS), "stack.num_group_calls"),
+    "num_groups": Field(_count(MAX_LAYERS), "stack.num_groups"),
+    "group_size": Field(_count(MAX_LAYERS), "stack.group_size"),
     # Of an encoder-decoder; what follows is of the stack that reads the input.
     "num_decoder_layers": Field(_count(MAX_LAYERS), "decoder.num_layers"),
     "num_heads": Field(width, "block.attention.num_heads"),
@@ -107,6 +115,7 @@ FIELDS: dict[str, Field] = {
     "attention_dropout": Field(_rate, "block.attention.dropout"),
     "embedding_dropout": Field(_rate, "embeddings.dropout"),
     "classifier_dropout": Field(_rate, "task_head.dropout"),
+    "span_dropout": Field(_rate, "task_head.span_dropout"),
     "epsilon": Field(PublishedConfig.epsilon, "block.norm.epsilon"),
     "initializer_range": Field(
         PublishedConfig.spread, "embeddings.initializer_range"

@@ -23,8 +23,11 @@ class StackConfig:
         embeddings: Input embeddings, with the positions.
         block: Config of every block.
         num_layers: Number of layers, L: how often a block is applied.
-        num_groups: Number of blocks with weights; consecutive layers share
-            one (Lan et al., 2020, section 3.1). None: a block for each layer.
+        num_groups: Number of groups of blocks with weights; consecutive
+            layers share one (Lan et al., 2020, section 3.1). None: a block
+            for each layer.
+        group_size: Blocks of a group, applied one after another before a
+            group is applied again.
         block_kind: Name in `tfllm.models.blocks.BLOCKS` of the layer that
             `block` configures.
         final_norm: Normalization after the last block, or None.
@@ -37,6 +40,7 @@ class StackConfig:
     block: BlockConfig
     num_layers: int
     num_groups: int | None = None
+    group_size: int = 1
     block_kind: str = "transformer"
     final_norm: NormConfig | None = None
     final_dropout: float = 0.0
@@ -44,7 +48,7 @@ class StackConfig:
 
     def __post_init__(self) -> None:
         """Validates the fields."""
-        check_positive(self, "num_layers")
+        check_positive(self, "num_layers", "group_size")
         check_optional_positive(self, "num_groups")
         check_rate(self, "final_dropout")
         width = self.hidden_size
@@ -55,8 +59,14 @@ class StackConfig:
             )
         if self.num_layers % self.num_blocks:
             raise ValueError(
-                "`num_layers` must be a multiple of `num_groups`. Received: "
-                f"{self.num_layers} and {self.num_groups}"
+                "`num_layers` must be a multiple of `num_groups` times "
+                f"`group_size`. Received: {self.num_layers}, "
+                f"{self.num_groups} and {self.group_size}"
+            )
+        if self.num_groups is None and self.group_size > 1:
+            raise ValueError(
+                "`group_size` must be 1 without `num_groups`. Received: "
+                f"{self.group_size}"
             )
         if self.scale_scores_by_layer and self.num_blocks < self.num_layers:
             raise ValueError(
@@ -96,11 +106,22 @@ class StackConfig:
     @property
     def num_blocks(self) -> int:
         """Number of blocks that have weights."""
-        return self.num_groups or self.num_layers
+        if self.num_groups is None:
+            return self.num_layers
+        return self.num_groups * self.group_size
 
-    def group_of(self, layer: int) -> int:
+    @property
+    def num_group_calls(self) -> int:
+        """How often groups are applied, all of them together."""
+        return self.num_layers // self.group_size
+
+    def block_index(self, layer: int) -> int:
         """Returns the index of the block that a layer applies."""
-        return layer * self.num_blocks // self.num_layers
+        if self.num_groups is None:
+            return layer
+        call, place = divmod(layer, self.group_size)
+        group = call * self.num_groups // self.num_group_calls
+        return group * self.group_size + place
 
     def block_of(self, layer: int) -> BlockConfig:
         """Returns the config of the block of a layer, counted from 0."""

@@ -128,6 +128,7 @@ def encoder_heads(
     dropout: float,
     initializer_range: float,
     sequence_dense: Activation | None = None,
+    pooler_activation: Activation = "tanh",
 ) -> dict[str, Any]:
     """Returns the heads of an encoder such as BERT, as fields of its config.
 
@@ -138,10 +139,11 @@ def encoder_heads(
         dropout: Rate on the input of the heads of labelled tasks.
         initializer_range: Standard deviation of the truncated normal.
         sequence_dense: As in TaskHeadConfig.
+        pooler_activation: Activation of the pooler.
     """
     size = norm.hidden_size
     return {
-        "pooler": PoolerConfig(size, initializer_range=initializer_range),
+        "pooler": PoolerConfig(size, pooler_activation, initializer_range),
         "masked_lm_head": MaskedLMHeadConfig(
             size, size, vocab_size, norm, activation, initializer_range
         ),

@@ -18,7 +18,7 @@ from tfllm.models.family import Family, class_names, stack_size
 from tfllm.models.published import PublishedConfig
 from tfllm.tokenizers.row_template import RowTemplate
 from tfllm.tokenizers.spec import TokenizerSpec
-from tfllm.tokenizers.special_tokens import SpecialTokens
+from tfllm.tokenizers.special_tokens import AddedToken, SpecialTokens
 
 _SECOND = {"activation": "gelu_tanh", "gated": True, "tied": False}
 SIZES = {
@@ -67,6 +67,11 @@ TOKENIZER = TokenizerSpec(
     template=RowTemplate(pad="pad", between=("eos",), closes=("eos",)),
     special_tokens=SpecialTokens(pad="<pad>", unk="<unk>", eos="</s>"),
     special_first=True,
+    # The first one gets the highest id.
+    added_tokens=tuple(
+        AddedToken(f"<extra_id_{number}>", special=True)
+        for number in range(99, -1, -1)
+    ),
     classes=("T5Tokenizer", "T5TokenizerFast"),
 )
 

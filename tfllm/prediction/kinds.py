@@ -67,6 +67,7 @@ KINDS: dict[str, LanguagePrediction | LabelledPrediction] = {
     "masked_lm": LanguagePrediction(
         ("perplexity", "mlm_accuracy", "nsp_accuracy", "sop_accuracy")
     ),
+    "seq2seq_lm": LanguagePrediction(("perplexity", "seq2seq_accuracy")),
     "classification": LabelledPrediction(
         LabelFigures, record_results.label_result
     ),
