@@ -158,6 +158,9 @@ def published_tensors(
             tensor = tensor[None]
         name = family.name_in_files(weight.published, kind)
         yield name, np.ascontiguousarray(tensor)
+    if family.computed is not None:
+        for published, tensor in family.computed(model.config).items():
+            yield family.name_in_files(published, kind), tensor
 
 
 def assign(

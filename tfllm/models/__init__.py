@@ -1,6 +1,16 @@
 """Model families on one configurable stack: pure Keras, any backend."""
 
-from tfllm.models import bert, gpt2, llama, qwen2, roberta, t5
+from tfllm.models import (
+    bart,
+    bert,
+    fsmt,
+    gpt2,
+    llama,
+    marian,
+    qwen2,
+    roberta,
+    t5,
+)
 from tfllm.models.config import TransformerConfig
 from tfllm.models.encoder_decoder import EncoderDecoder
 from tfllm.models.family import Family
@@ -18,9 +28,12 @@ from tfllm.models.transformer import Transformer
 from tfllm.models.weight_map import Weight
 
 FAMILIES: dict[str, Family] = {
+    "bart": bart.FAMILY,
     "bert": bert.FAMILY,
+    "fsmt": fsmt.FAMILY,
     "gpt2": gpt2.FAMILY,
     "llama": llama.FAMILY,
+    "marian": marian.FAMILY,
     "qwen2": qwen2.FAMILY,
     "roberta": roberta.FAMILY,
     "t5": t5.FAMILY,
