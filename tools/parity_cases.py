@@ -4,6 +4,7 @@
 prints. Needs the extra `parity` (torch, transformers) when a case is run.
 """
 
+import dataclasses
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 
 from tfllm.generation import GenerationConfig
 from tfllm.generation.generate import generate
-from tfllm.interop import model_folder
+from tfllm.interop import model_folder, weights
 from tfllm.layers import (
     DynamicScaling,
     LinearScaling,
@@ -24,6 +25,7 @@ from tfllm.layers import (
 from tfllm.models import (
     FAMILIES,
     ChoiceModel,
+    EncoderDecoder,
     LanguageModel,
     PretrainingModel,
     SequenceModel,
@@ -67,19 +69,24 @@ MODELS: dict[str, tuple[Any, dict[str, Any]]] = {
     "pretraining": (PretrainingModel, {}),
     "masked_lm": (PretrainingModel, {"num_sequence_labels": 0}),
     "causal_lm": (LanguageModel, {}),
+    "seq2seq_lm": (LanguageModel, {}),
     "encoder": (Transformer, {}),
+    "encoder_decoder": (EncoderDecoder, {}),
     "sequence_classification": (SequenceModel, {"num_labels": NUM_LABELS}),
     "token_classification": (TokenModel, {"num_labels": NUM_LABELS}),
     "question_answering": (SpanModel, {}),
     "multiple_choice": (ChoiceModel, {}),
 }
-LANGUAGE_MODELS = tuple(MODELS)[:3]
+LANGUAGE_MODELS = tuple(MODELS)[:4]
+# Those that write.
+WRITERS = ("causal_lm", "seq2seq_lm")
 # Our output -> theirs.
 _OUTPUTS = {
     "mlm": ("prediction_logits", "logits"),
     "nsp": ("seq_relationship_logits",),
     "clm": ("logits",),
     "hidden": ("last_hidden_state",),
+    "encoder": ("encoder_last_hidden_state",),
     "start": ("start_logits",),
     "end": ("end_logits",),
     "labels": ("mc_logits", "logits"),
@@ -99,7 +106,10 @@ def configs(family: str) -> dict[str, dict[str, Any]]:
         "off default": every,
     }
     if "tied" in every:
-        cases["tied"] = {**default, "tied": True}
+        name = "tied" if every["tied"] else "untied"
+        cases[name] = {**default, "tied": every["tied"]}
+    if "gated" in every:
+        cases["gated"] = {**default, "gated": every["gated"]}
     cases["activation"] = {**default, "activation": "gelu_tanh"}
     if "scaling" in every:
         cases["groups"] = {**default, "num_kv_heads": 2}
@@ -125,7 +135,10 @@ def create(family: str, head: str, arguments: dict[str, Any]) -> Any:
     """
     keras.utils.set_random_seed(0)
     cls, options = MODELS[head]
-    model = cls(FAMILIES[family].config(**arguments), **options)
+    config = FAMILIES[family].config(**arguments)
+    if head == "encoder" and config.kind == "encoder_decoder":
+        config = config.only("encoder")
+    model = cls(config, **options)
     model.build()
     rng = np.random.default_rng(0)
     for variable in model.trainable_variables:
@@ -136,8 +149,10 @@ def create(family: str, head: str, arguments: dict[str, Any]) -> Any:
 
 def create_writer(family: str, arguments: dict[str, Any]) -> Any:
     """Returns a LanguageModel whose tokens are far apart in probability."""
-    spread = {**arguments, "initializer_range": 0.5}
-    return create(family, "causal_lm", spread)
+    if "initializer_range" in off_default(FAMILIES[family]):
+        arguments = {**arguments, "initializer_range": 0.5}
+    head = next(head for head in heads(family) if head in WRITERS)
+    return create(family, head, arguments)
 
 
 def to_transformers(
@@ -157,7 +172,7 @@ def to_transformers(
 
     model_folder.save(model, folder, **options)
     root = getattr(model, "model", model)
-    head = getattr(root, "architecture", "encoder")
+    head = weights.architecture_of(model)
     family = FAMILIES[root.config.family]
     arguments: dict[str, Any] = {"attn_implementation": "eager"}
     if hasattr(root, "num_labels"):
@@ -193,6 +208,10 @@ def from_transformers(
     """
     theirs.save_pretrained(folder, **options)
     config = model_folder.read_config(folder)[1]
+    if isinstance(model, EncoderDecoder):
+        # It has no head, whose table the folder would show.
+        head = model.config.output_head
+        config = dataclasses.replace(config, output_head=head)
     if config != model.config:
         raise ValueError(
             f"'{folder}' must have the config of our model, {model.config}. "
@@ -242,30 +261,48 @@ def largest_difference(model: Any, theirs: Any, side: str) -> float:
         theirs: The same in Transformers.
         side: Of the padding.
     """
-    ids, mask = rows(model.config, side)
-    ours = _run_ours(model, ids, mask)
-    reference = _run_theirs(model, theirs, ids, mask)
+    inputs = _inputs(model.config, side)
+    if isinstance(model, ChoiceModel):
+        # The rows are the choices of one example.
+        inputs = {name: value[None] for name, value in inputs.items()}
+    ours = _run_ours(model, inputs)
+    reference = _run_theirs(model, theirs, inputs)
     largest = 0.0
     for name, value in ours.items():
         key = next(key for key in _OUTPUTS[name] if key in reference)
         difference = np.abs(value - reference[key].numpy())
+        mask = inputs["source_mask" if name == "encoder" else "padding_mask"]
         if difference.shape[:2] == mask.shape:
             difference = difference[mask == 1]
         largest = max(largest, float(difference.max()))
     return largest
 
 
-def _run_ours(model: Any, ids: np.ndarray, mask: np.ndarray) -> dict[str, Any]:
-    """Returns our outputs by the names of `_OUTPUTS`."""
+def _inputs(config: TransformerConfig, side: str) -> dict[str, np.ndarray]:
+    """Returns what a model reads, by our names."""
+    ids, mask = rows(config, side)
     inputs = {"token_ids": ids, "padding_mask": mask}
-    if isinstance(model, ChoiceModel):
-        # The rows are the choices of one example.
-        inputs = {name: value[None] for name, value in inputs.items()}
+    if config.kind == "encoder_decoder":
+        # Other rows, two columns shorter, none of them empty.
+        source_mask = mask[::-1, 1:-1].copy()
+        source_mask[:, 0 if side == "right" else -1] = 1
+        inputs["source_ids"] = (ids[::-1, 1:-1] + 1) % config.vocab_size
+        inputs["source_mask"] = source_mask
+    return inputs
+
+
+def _run_ours(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Returns our outputs by the names of `_OUTPUTS`."""
     outputs = model(**inputs)
-    if isinstance(model, Transformer):
+    if isinstance(model, (EncoderDecoder, Transformer)):
         outputs = {"hidden": outputs}
     if not isinstance(outputs, dict):
         outputs = {"labels": outputs}
+    if "source_ids" in inputs:
+        body = getattr(model, "transformer", model)
+        outputs["encoder"] = body.encoder(
+            inputs["source_ids"], padding_mask=inputs["source_mask"]
+        )
     return {
         name: keras.ops.convert_to_numpy(value)
         for name, value in outputs.items()
@@ -273,27 +310,31 @@ def _run_ours(model: Any, ids: np.ndarray, mask: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _run_theirs(
-    model: Any, theirs: Any, ids: np.ndarray, mask: np.ndarray
-) -> Any:
+def _run_theirs(model: Any, theirs: Any, inputs: dict[str, Any]) -> Any:
     """Returns the outputs of Transformers."""
     import torch
 
-    inputs = {
+    config = model.config
+    ids, mask = (inputs[name] for name in ("token_ids", "padding_mask"))
+    arguments: dict[str, Any] = {
         "input_ids": torch.tensor(ids).long(),
         "attention_mask": torch.tensor(mask),
     }
-    config = model.config
-    if isinstance(model, ChoiceModel):
-        inputs = {name: value[None] for name, value in inputs.items()}
-        if config.pooler is None:
-            last = (mask * np.arange(mask.shape[1])).argmax(axis=1)
-            inputs["mc_token_ids"] = torch.tensor(last)[None]
-    if config.generates:
-        positions = np.maximum(np.cumsum(mask, axis=1) - 1, 0)
-        inputs["position_ids"] = torch.tensor(positions)
+    if isinstance(model, ChoiceModel) and config.pooler is None:
+        last = (mask[0] * np.arange(mask.shape[2])).argmax(axis=1)
+        arguments["mc_token_ids"] = torch.tensor(last)[None]
+    if config.kind == "decoder":
+        positions = np.maximum(np.cumsum(mask, axis=-1) - 1, 0)
+        arguments["position_ids"] = torch.tensor(positions)
+    if "source_ids" in inputs:
+        arguments = {f"decoder_{k}": v for k, v in arguments.items()}
+        arguments |= {
+            "input_ids": torch.tensor(inputs["source_ids"]).long(),
+            "attention_mask": torch.tensor(inputs["source_mask"]),
+            "use_cache": False,
+        }
     with torch.no_grad():
-        return theirs(**inputs)
+        return theirs(**arguments)
 
 
 def parameters() -> Iterator[tuple[str, str, str]]:
@@ -322,7 +363,7 @@ def prompts(config: TransformerConfig) -> list[list[int]]:
 def written(
     model: Any, theirs: Any, num_beams: int
 ) -> list[tuple[list[int], list[int]]]:
-    """Returns what both write behind each prompt, up to the end of text.
+    """Returns what both write for each prompt, up to the end of text.
 
     Ours reads all prompts in one batch, padded; theirs reads one by one.
 
@@ -350,9 +391,10 @@ def written(
         ours = generate(model, texts, settings).sequences
     pairs = []
     for row, (first, *_) in zip(texts, ours, strict=True):
-        # Dynamic angles of Transformers stay those of the longest sequence so
-        # far, until a short one resets them.
-        theirs(torch.tensor([row[:1]]))
+        if config.kind == "decoder":
+            # Dynamic angles of Transformers stay those of the longest sequence
+            # so far, until a short one resets them.
+            theirs(torch.tensor([row[:1]]))
         output = theirs.generate(
             torch.tensor([row]),
             attention_mask=torch.ones(1, len(row), dtype=torch.long),
@@ -360,7 +402,8 @@ def written(
             **options,
             **special,
         )
-        reference = output[0, len(row) :].tolist()
+        start = len(row) if config.kind == "decoder" else 1
+        reference = output[0, start:].tolist()
         pairs.append((_up_to(first, end), _up_to(reference, end)))
     return pairs
 
