@@ -247,9 +247,8 @@ def rows(config: TransformerConfig, side: str) -> tuple[np.ndarray, np.ndarray]:
     if side == "left":
         mask = mask[:, ::-1].copy()
     pad = config.pad_token_id
-    ids = np.random.default_rng(0).integers(
-        pad + 1, config.vocab_size, mask.shape
-    )
+    limit = min(stack.embeddings.vocab_size for stack in config.stacks)
+    ids = np.random.default_rng(0).integers(pad + 1, limit, mask.shape)
     return np.where(mask, ids, pad).astype("int32"), mask
 
 
@@ -270,8 +269,13 @@ def largest_difference(model: Any, theirs: Any, side: str) -> float:
     largest = 0.0
     for name, value in ours.items():
         key = next(key for key in _OUTPUTS[name] if key in reference)
-        difference = np.abs(value - reference[key].numpy())
+        expected = reference[key].numpy()
+        # Some references give NaN for a row that they cannot pad so.
+        whole = np.isfinite(expected).reshape(len(expected), -1).all(axis=1)
+        assert whole.any(), key
+        difference = np.abs(value - expected)[whole]
         mask = inputs["source_mask" if name == "encoder" else "padding_mask"]
+        mask = mask[whole] if len(mask) == len(whole) else mask
         if difference.shape[:2] == mask.shape:
             difference = difference[mask == 1]
         largest = max(largest, float(difference.max()))
@@ -286,7 +290,10 @@ def _inputs(config: TransformerConfig, side: str) -> dict[str, np.ndarray]:
         # Other rows, two columns shorter, none of them empty.
         source_mask = mask[::-1, 1:-1].copy()
         source_mask[:, 0 if side == "right" else -1] = 1
-        inputs["source_ids"] = (ids[::-1, 1:-1] + 1) % config.vocab_size
+        # Tokens of padding would be no words for some references.
+        pad = config.pad_token_id
+        first = np.maximum(ids[::-1, 1:-1], pad + 1)
+        inputs["source_ids"] = np.where(source_mask, first, pad)
         inputs["source_mask"] = source_mask
     return inputs
 
