@@ -34,6 +34,7 @@ from tfllm.models import (
     Transformer,
     TransformerConfig,
 )
+from tfllm.models.task_models import TaskModel
 from tools.family_arguments import off_default
 
 LENGTH = 11
@@ -261,7 +262,7 @@ def largest_difference(model: Any, theirs: Any, side: str) -> float:
         theirs: The same in Transformers.
         side: Of the padding.
     """
-    inputs = _inputs(model.config, side)
+    inputs = _inputs(model, side)
     if isinstance(model, ChoiceModel):
         # The rows are the choices of one example.
         inputs = {name: value[None] for name, value in inputs.items()}
@@ -283,11 +284,20 @@ def largest_difference(model: Any, theirs: Any, side: str) -> float:
     return largest
 
 
-def _inputs(config: TransformerConfig, side: str) -> dict[str, np.ndarray]:
+def _inputs(model: Any, side: str) -> dict[str, np.ndarray]:
     """Returns what a model reads, by our names."""
+    config = model.config
     ids, mask = rows(config, side)
     inputs = {"token_ids": ids, "padding_mask": mask}
-    if config.kind == "encoder_decoder":
+    if config.kind != "encoder_decoder":
+        return inputs
+    if isinstance(model, TaskModel):
+        # Some references look for the one token that ends a text.
+        end = config.eos_token_id
+        last = np.cumsum(mask[:, ::-1], axis=1)[:, ::-1] * mask == 1
+        other = np.where(ids == end, config.vocab_size - 1, ids)
+        inputs["token_ids"] = np.where(last, end, other).astype("int32")
+    else:
         # Other rows, two columns shorter, none of them empty.
         source_mask = mask[::-1, 1:-1].copy()
         source_mask[:, 0 if side == "right" else -1] = 1

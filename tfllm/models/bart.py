@@ -79,7 +79,7 @@ def weight_map(config: TransformerConfig) -> list[Weight]:
         table.tensor(published, path)
     table.row("final_logits_bias", "lm_head.bias")
     table.dense("classification_head.dense", "sequence_dense")
-    table.heads(sequence="classification_head.out_proj", token="", choice="")
+    table.heads(sequence="classification_head.out_proj")
     return table.rows
 
 
@@ -121,5 +121,7 @@ FAMILY = Family(
         "Bart",
         "seq2seq_lm",
         "encoder_decoder",
+        "sequence_classification",
+        "question_answering",
     ),
 )
