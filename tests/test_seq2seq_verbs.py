@@ -50,7 +50,6 @@ class Workplace(verbs.Workplace):
                 "num_heads": 2,
                 "num_layers": 1,
                 "vocab_size": self.vocab_size,
-                "eos_token_id": 2,
             },
         )
 

@@ -36,7 +36,7 @@ SIZES = {
 }
 
 # The defaults are those of T5-small.
-config = functools.partial(shared.create_relative_encoder_decoder, "t5")
+config = functools.partial(shared.create_relative_encoder_decoder, "t5", True)
 
 
 class T5Keys(shared.RelativeKeys):
@@ -72,6 +72,12 @@ TOKENIZER = TokenizerSpec(
         AddedToken(f"<extra_id_{number}>", special=True)
         for number in range(99, -1, -1)
     ),
+    training={
+        "model_type": "unigram",
+        "normalization": "nmt_nfkc",
+        "byte_fallback": False,
+        "role_order": ("pad", "eos", "unk"),
+    },
     classes=("T5Tokenizer", "T5TokenizerFast"),
 )
 

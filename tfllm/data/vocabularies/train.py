@@ -30,6 +30,7 @@ def train(
         ValueError: A file is missing, empty or binary, or the size is too
             small.
     """
+    options = {**spec.training, **options}
     if spec.kind == "wordpiece":
         vocabulary = wordpiece.train(
             input_files,
@@ -68,6 +69,6 @@ def train(
             special_tokens=spec.special_tokens,
             added_tokens=spec.added_tokens,
             template=spec.template,
-            **options,
+            **{"hard_limit": False, **options},
         ),
     )
