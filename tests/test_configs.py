@@ -48,6 +48,7 @@ VOCABULARIES = {
     "wordpiece": "vocab.txt",
     "byte_bpe": "merges.txt",
     "sentence_piece": "tokenizer.model",
+    "mapped_sentence_piece": "source.spm",
 }
 # A figure of each task with labels.
 FIGURES = {

@@ -80,9 +80,10 @@ _DECISIVE = (
     "pytorch_model*.bin*",
     "tokenizer*.json",
     "special_tokens_map.json",
-    "vocab.*",
+    "*vocab.*",
     "merges.txt",
     "*.model",
+    "*.spm",
     "added_tokens.json",
     # sentence-transformers.
     "modules.json",

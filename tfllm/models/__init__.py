@@ -1,10 +1,13 @@
 """Model families on one configurable stack: pure Keras, any backend."""
 
 from tfllm.models import (
+    bart,
     bert,
     electra,
+    fsmt,
     gpt2,
     llama,
+    marian,
     mistral,
     mt5,
     opt,
@@ -30,10 +33,13 @@ from tfllm.models.transformer import Transformer
 from tfllm.models.weight_map import Weight
 
 FAMILIES: dict[str, Family] = {
+    "bart": bart.FAMILY,
     "bert": bert.FAMILY,
     "electra": electra.FAMILY,
+    "fsmt": fsmt.FAMILY,
     "gpt2": gpt2.FAMILY,
     "llama": llama.FAMILY,
+    "marian": marian.FAMILY,
     "mistral": mistral.FAMILY,
     "mt5": mt5.FAMILY,
     "opt": opt.FAMILY,
