@@ -14,6 +14,7 @@ from tfllm.interop import weights
 from tfllm.layers import (
     AttentionConfig,
     BlockConfig,
+    DetectionHeadConfig,
     DynamicScaling,
     EmbeddingConfig,
     FeedForwardConfig,
@@ -426,11 +427,15 @@ def off_default_config(**changes: Any) -> TransformerConfig:
             activation="tanh",
             initializer_range=0.3,
         ),
+        "detection_head": DetectionHeadConfig(
+            12, activation="relu", initializer_range=0.3
+        ),
         "output_head": OutputHeadConfig(
             hidden_size=8,
             vocab_size=7,
             tied=False,
             use_bias=True,
+            trains_bias=False,
             scale=0.5,
             initializer_range=0.3,
         ),
@@ -442,6 +447,7 @@ def off_default_config(**changes: Any) -> TransformerConfig:
             sequence_bias=False,
             initializer_range=0.3,
             sequence_dense="relu",
+            choice_dropout=0.2,
         ),
         "pair_objective": "sop",
         "pad_token_id": 3,
@@ -489,7 +495,7 @@ ROTARY = {
 # One of each kind, every field off its default.
 POSITIONS = [
     LearnedPositionsConfig(8, 2, "mask", True),
-    SinusoidalPositionsConfig("halves", 100.0, 3, "mask"),
+    SinusoidalPositionsConfig("halves", 100.0, True, 3, "mask"),
     RotaryConfig(**ROTARY, scaling=LinearScaling(2.0)),
     RotaryConfig(**ROTARY, scaling=DynamicScaling(2.0, 16)),
     RotaryConfig(
@@ -668,7 +674,7 @@ def test_weight_map_covers_every_variable_once(family: str, model: Any) -> None:
     for weight, variable in rows:
         whole = (0, variable.shape[-1])
         parts.setdefault(id(variable), []).append(weight.columns or whole)
-    for variable in model.trainable_variables:
+    for variable in model.weights:
         spans = sorted(parts.pop(id(variable)))
         edges = [0, *(stop for _, stop in spans)]
         assert [start for start, _ in spans] == edges[:-1], variable.path
@@ -688,6 +694,8 @@ def num_parameters(config: TransformerConfig) -> int:
     heads = 0
     if config.output_head is not None and not config.output_head.tied:
         heads = v * d
+    if config.output_head is not None and config.output_head.use_bias:
+        heads += v
     if config.masked_lm_head is not None:
         heads = d * e + e + 2 * e + v
     if config.pair_objective != "none":

@@ -19,6 +19,7 @@ from tfllm.interop import model_folder
 from tfllm.models import (
     FAMILIES,
     ChoiceModel,
+    DetectionModel,
     LanguageModel,
     PretrainingModel,
     SequenceModel,
@@ -36,6 +37,7 @@ HEADS: dict[str, Any] = {
     "token_classification": (TokenModel, {"num_labels": 5}),
     "question_answering": (SpanModel, {}),
     "multiple_choice": (ChoiceModel, {}),
+    "replaced_token_detection": (DetectionModel, {}),
 }
 
 
@@ -112,7 +114,8 @@ def hidden_states(
         hidden = 1.0 - source_mask[:, None, None].astype("float32")
         terms["memory_penalty"] = 1e9 * hidden
     states = [x]
-    for i, block in enumerate(transformer.blocks):
+    for i in range(transformer.stack.num_layers):
+        block = transformer.blocks[transformer.stack.block_index(i)]
         if source is not None:
             terms["memory"] = transformer._memory(block, source)
         penalty = transformer._mask_penalty(

@@ -1,9 +1,13 @@
 """Model families on one configurable stack: pure Keras, any backend."""
 
 from tfllm.models import (
+    bart,
     bert,
+    electra,
+    fsmt,
     gpt2,
     llama,
+    marian,
     mistral,
     mt5,
     opt,
@@ -12,6 +16,7 @@ from tfllm.models import (
     t5,
 )
 from tfllm.models.config import TransformerConfig
+from tfllm.models.detection_model import DetectionModel
 from tfllm.models.encoder_decoder import EncoderDecoder
 from tfllm.models.family import Family
 from tfllm.models.language_model import LanguageModel
@@ -28,9 +33,13 @@ from tfllm.models.transformer import Transformer
 from tfllm.models.weight_map import Weight
 
 FAMILIES: dict[str, Family] = {
+    "bart": bart.FAMILY,
     "bert": bert.FAMILY,
+    "electra": electra.FAMILY,
+    "fsmt": fsmt.FAMILY,
     "gpt2": gpt2.FAMILY,
     "llama": llama.FAMILY,
+    "marian": marian.FAMILY,
     "mistral": mistral.FAMILY,
     "mt5": mt5.FAMILY,
     "opt": opt.FAMILY,
@@ -42,6 +51,7 @@ FAMILIES: dict[str, Family] = {
 __all__ = [
     "FAMILIES",
     "ChoiceModel",
+    "DetectionModel",
     "EmbeddingModel",
     "EncoderDecoder",
     "Family",

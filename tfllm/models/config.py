@@ -10,6 +10,7 @@ from tfllm.layers.fields import (
     to_dict,
 )
 from tfllm.layers.heads import (
+    DetectionHeadConfig,
     MaskedLMHeadConfig,
     PoolerConfig,
     TaskHeadConfig,
@@ -35,6 +36,7 @@ class TransformerConfig:
         max_length: Longest sequence, or None if there is no limit.
         pooler: Head that gives one vector for a sequence, or None.
         masked_lm_head: Head that predicts masked tokens, or None.
+        detection_head: Head that detects replaced tokens, or None.
         output_head: Head that predicts the next token, or None.
         task_head: Heads of fine-tuning.
         pair_objective: Pretraining objective on two texts: "nsp" (next
@@ -53,6 +55,7 @@ class TransformerConfig:
     max_length: int | None = None
     pooler: PoolerConfig | None = None
     masked_lm_head: MaskedLMHeadConfig | None = None
+    detection_head: DetectionHeadConfig | None = None
     output_head: OutputHeadConfig | None = None
     task_head: TaskHeadConfig = TaskHeadConfig()
     pair_objective: PairObjective = "none"
