@@ -310,10 +310,10 @@ def record_family(family: Family, folder: pathlib.Path, seed: int) -> None:
                 for i, hidden in enumerate(states):
                     name = f"{kind.replace('decoder_', '')}hidden_states.{i}"
                     tensors[f"outputs/{name}"] = hidden.numpy()
-            names = _LOGITS if config.generates else _ENCODER_LOGITS
-            for theirs, ours in names.items():
+            logits = _LOGITS if config.generates else _ENCODER_LOGITS
+            for theirs, name in logits.items():
                 if theirs in outputs:
-                    tensors[f"outputs/{ours}"] = outputs[theirs].numpy()
+                    tensors[f"outputs/{name}"] = outputs[theirs].numpy()
         else:
             ours = {v: k for k, v in _HEAD_OUTPUTS.items() if k in outputs}
             for name, theirs in ours.items():
@@ -501,6 +501,7 @@ def _family_inputs(
     tokens = rng.integers(pad + 1, limit, (3, length))
     if config.kind == "encoder_decoder":
         last = np.argmax(mask * (columns + 1), axis=1)
+        assert config.eos_token_id is not None
         tokens[range(3), last] = config.eos_token_id
     inputs = {
         "token_ids": np.where(mask, tokens, pad),

@@ -5,6 +5,7 @@ does, and may repeat tokens of the one before it. Each row becomes a noisy
 source and a target, anew in every epoch.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Literal
 
@@ -225,7 +226,7 @@ class DenoisingData(BatchedData):
         )
 
     def _to_batch(
-        self, sources: tf.Tensor, labels: tf.Tensor, real: tf.Tensor, size: int
+        self, size: int, sources: tf.Tensor, labels: tf.Tensor, real: tf.Tensor
     ) -> Batch:
         """Splits features and labels; fills up to `size` rows of weight 0."""
         count = tf.shape(real)[0]
