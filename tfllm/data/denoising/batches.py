@@ -5,7 +5,6 @@ does, and may repeat tokens of the one before it. Each row becomes a noisy
 source and a target, anew in every epoch.
 """
 
-import functools
 from collections.abc import Callable, Iterator
 from typing import Literal
 
