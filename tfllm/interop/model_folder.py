@@ -134,7 +134,11 @@ def save(
     )
     config = _published_config(model, family, extra_config or {})
     kind = weights.architecture_of(model)
-    shapes = {
+    shapes: dict[str, tuple[int, ...]] = {
+        family.name_in_files(name, kind): tensor.shape
+        for name, tensor in weights.computed_tensors(model, family).items()
+    }
+    shapes |= {
         family.name_in_files(weight.published, kind): weights.published_shape(
             weight, variable
         )
