@@ -32,9 +32,16 @@ _VALUES: dict[str, Any] = {
     "embedding_dropout": 0.4,
     "activation_dropout": 0.15,
     "classifier_dropout": 0.5,
+    "span_dropout": 0.6,
+    "summary_dropout": 0.15,
+    "embedding_size": 10,
+    "num_groups": 3,
+    "group_size": 2,
     "epsilon": 1e-4,
     "initializer_range": 0.1,
     "initializer_factor": 0.7,
+    "window": 5,
+    "full_attention_layers": (1,),
     "theta": 500.0,
     "scaling": Llama3Scaling(2.0, 16, 1.5, 3.0),
     "bos_token_id": 6,
@@ -42,8 +49,12 @@ _VALUES: dict[str, Any] = {
     "pad_token_id": 4,
     "decoder_start_token_id": 5,
 }
+
 # For families whose default is the value above.
-_OTHER_VALUES: dict[str, Any] = {"activation": "gelu_tanh"}
+_OTHER_VALUES: dict[str, Any] = {
+    "activation": "gelu_tanh",
+    "eos_token_id": 5,
+}
 
 
 def off_default(family: Family, **changes: Any) -> dict[str, Any]:

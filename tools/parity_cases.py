@@ -25,6 +25,7 @@ from tfllm.layers import (
 from tfllm.models import (
     FAMILIES,
     ChoiceModel,
+    DetectionModel,
     EncoderDecoder,
     LanguageModel,
     PretrainingModel,
@@ -70,6 +71,7 @@ MODELS: dict[str, tuple[Any, dict[str, Any]]] = {
     "pretraining": (PretrainingModel, {}),
     "masked_lm": (PretrainingModel, {"num_sequence_labels": 0}),
     "causal_lm": (LanguageModel, {}),
+    "replaced_token_detection": (DetectionModel, {}),
     "seq2seq_lm": (LanguageModel, {}),
     "encoder": (Transformer, {}),
     "encoder_decoder": (EncoderDecoder, {}),
@@ -78,13 +80,13 @@ MODELS: dict[str, tuple[Any, dict[str, Any]]] = {
     "question_answering": (SpanModel, {}),
     "multiple_choice": (ChoiceModel, {}),
 }
-LANGUAGE_MODELS = tuple(MODELS)[:4]
+LANGUAGE_MODELS = tuple(MODELS)[:5]
 # Those that write.
 WRITERS = ("causal_lm", "seq2seq_lm")
 # Our output -> theirs.
 _OUTPUTS = {
     "mlm": ("prediction_logits", "logits"),
-    "nsp": ("seq_relationship_logits",),
+    "nsp": ("seq_relationship_logits", "sop_logits"),
     "clm": ("logits",),
     "hidden": ("last_hidden_state",),
     "encoder": ("encoder_last_hidden_state",),
@@ -111,7 +113,14 @@ def configs(family: str) -> dict[str, dict[str, Any]]:
         cases[name] = {**default, "tied": every["tied"]}
     if "gated" in every:
         cases["gated"] = {**default, "gated": every["gated"]}
-    cases["activation"] = {**default, "activation": "gelu_tanh"}
+    if "final_norm" in every:
+        cases["no final norm"] = {**default, "final_norm": False}
+    if "group_size" in every:
+        groups = {"num_layers": 4, "num_groups": 2, "group_size": 2}
+        cases["shared blocks"] = {**default, **groups}
+    other = FAMILIES[family].config(**default).block.feed_forward.activation
+    other = "gelu" if other == "gelu_tanh" else "gelu_tanh"
+    cases["activation"] = {**default, "activation": other}
     if "scaling" in every:
         cases["groups"] = {**default, "num_kv_heads": 2}
         for kind, scaling in SCALINGS.items():
@@ -179,7 +188,7 @@ def to_transformers(
     arguments: dict[str, Any] = {"attn_implementation": "eager"}
     if hasattr(root, "num_labels"):
         arguments["num_labels"] = root.num_labels
-    if head == "encoder" and root.config.pooler is not None:
+    if head == "encoder" and _has_published_pooler(root.config):
         arguments["add_pooling_layer"] = False
     theirs, info = getattr(
         transformers, family.architectures[head]
@@ -191,6 +200,16 @@ def to_transformers(
             f"Received: {strange}"
         )
     return theirs.eval()
+
+
+def _has_published_pooler(config: TransformerConfig) -> bool:
+    """Returns whether the pooler belongs to the published bare encoder."""
+    family = FAMILIES[config.family]
+    return config.pooler is not None and any(
+        weight.path.startswith("pooler.")
+        and weight.published.startswith(family.prefix)
+        for weight in family.weights(config)
+    )
 
 
 def from_transformers(

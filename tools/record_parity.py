@@ -58,6 +58,13 @@ _LOGITS = {
     "logits": "clm",
 }
 
+# Those of encoders.
+_ENCODER_LOGITS = {
+    "prediction_logits": "mlm",
+    "logits": "mlm",
+    "sop_logits": "nsp",
+}
+
 # Output of a reference with a head -> name in tfllm; a later one wins.
 _HEAD_OUTPUTS = {
     "logits": "logits",
@@ -270,7 +277,7 @@ def record_family(family: Family, folder: pathlib.Path, seed: int) -> None:
     main = next(key for key in keys if key in family.architectures)
     heads = {
         key: family.architectures[key]
-        for key in LABELLED
+        for key in (*LABELLED, "replaced_token_detection")
         if key in family.architectures
     }
     inputs = _family_inputs(config, np.random.default_rng(seed))
@@ -303,8 +310,10 @@ def record_family(family: Family, folder: pathlib.Path, seed: int) -> None:
                 for i, hidden in enumerate(states):
                     name = f"{kind.replace('decoder_', '')}hidden_states.{i}"
                     tensors[f"outputs/{name}"] = hidden.numpy()
-            name = "clm" if config.generates else "mlm"
-            tensors[f"outputs/{name}"] = outputs.logits.numpy()
+            names = _LOGITS if config.generates else _ENCODER_LOGITS
+            for theirs, ours in names.items():
+                if theirs in outputs:
+                    tensors[f"outputs/{ours}"] = outputs[theirs].numpy()
         else:
             ours = {v: k for k, v in _HEAD_OUTPUTS.items() if k in outputs}
             for name, theirs in ours.items():
@@ -393,11 +402,22 @@ def _create(architecture: str, arguments: dict[str, Any]) -> Any:
 
 
 def _randomize(model: Any, computed: tuple[str, ...] = ()) -> None:
-    """Draws weights so that each one affects the outputs."""
+    """Draws weights so that each one affects the outputs, the body's first.
+
+    A tied weight is drawn under its name in the body. Names that match
+    `computed` keep their weights.
+    """
     import torch
 
+    body = model.base_model_prefix + "."
+    named = list(model.named_parameters(remove_duplicate=False))
+    named.sort(key=lambda item: not item[0].startswith(body))
+    drawn: set[int] = set()
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
+        for name, parameter in named:
+            if id(parameter) in drawn:
+                continue
+            drawn.add(id(parameter))
             if any(re.fullmatch(pattern, name) for pattern in computed):
                 continue
             # Biases and norms start at zeros and ones: a swap would not show.

@@ -19,6 +19,7 @@ from tfllm.interop import model_folder
 from tfllm.models import (
     FAMILIES,
     ChoiceModel,
+    DetectionModel,
     LanguageModel,
     PretrainingModel,
     SequenceModel,
@@ -36,6 +37,7 @@ HEADS: dict[str, Any] = {
     "token_classification": (TokenModel, {"num_labels": 5}),
     "question_answering": (SpanModel, {}),
     "multiple_choice": (ChoiceModel, {}),
+    "replaced_token_detection": (DetectionModel, {}),
 }
 
 
@@ -104,7 +106,6 @@ def hidden_states(
         token_table=inputs.get("token_table"),
     )
     terms: dict[str, Any] = {
-        "mask_penalty": transformer._mask_penalty(mask, length, length, 0),
         "positions": transformer._attention_positions(
             positions, 0, length, length
         ),
@@ -113,13 +114,19 @@ def hidden_states(
         hidden = 1.0 - source_mask[:, None, None].astype("float32")
         terms["memory_penalty"] = 1e9 * hidden
     states = [x]
-    for block in transformer.blocks:
+    for i in range(transformer.stack.num_layers):
+        block = transformer.blocks[transformer.stack.block_index(i)]
         if source is not None:
             terms["memory"] = transformer._memory(block, source)
-        x, _ = block(x, **terms)
+        penalty = transformer._mask_penalty(
+            mask, length, length, 0, window=transformer.stack.window_of(i)
+        )
+        x, _ = block(x, mask_penalty=penalty, **terms)
         states.append(x)
     if transformer.final_norm is not None:
         states[-1] = transformer.final_norm(x)
+    if transformer.final_projection is not None:
+        states[-1] = transformer.final_projection(states[-1])
     return states
 
 

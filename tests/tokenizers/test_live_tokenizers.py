@@ -42,6 +42,7 @@ CLASSES = {
     "roberta": "RobertaTokenizer",
     # LLaMA 3's.
     "llama": AS_IT_IS,
+    "opt": "GPT2Tokenizer",
     "qwen2": "Qwen2Tokenizer",
 }
 

@@ -46,6 +46,13 @@ class LoadReport:
         """Returns whether any name did not fit."""
         return bool(self.missing or self.unexpected or self.misshaped)
 
+    def joined(self, other: "LoadReport", prefix: str) -> "LoadReport":
+        """Returns a report with the names of another, behind a prefix."""
+        lists = dataclasses.asdict(self)
+        for kind, names in dataclasses.asdict(other).items():
+            lists[kind] = sorted(lists[kind] + [prefix + n for n in names])
+        return LoadReport(**lists)
+
     def __str__(self) -> str:
         """Returns the first names of each list."""
         return "; ".join(
@@ -253,7 +260,7 @@ def _match_tensors(
     names = {weight.published for weight, _ in rows}
     table = _weight_table(root, family)
     known = {weight.published for weight in table}
-    stored = _stored_names(family, root.config, known, source)
+    stored = stored_names(family, root.config, known, source)
     # Some published folders have weights that their own model never reads.
     left_out = {
         weight.published
@@ -330,7 +337,7 @@ def _check_report(
         )
 
 
-def _stored_names(
+def stored_names(
     family: Family,
     config: TransformerConfig,
     known: set[str],

@@ -3,16 +3,20 @@
 from tfllm.models import (
     bart,
     bert,
+    electra,
     fsmt,
     gpt2,
     llama,
     marian,
+    mistral,
     mt5,
+    opt,
     qwen2,
     roberta,
     t5,
 )
 from tfllm.models.config import TransformerConfig
+from tfllm.models.detection_model import DetectionModel
 from tfllm.models.encoder_decoder import EncoderDecoder
 from tfllm.models.family import Family
 from tfllm.models.language_model import LanguageModel
@@ -31,11 +35,14 @@ from tfllm.models.weight_map import Weight
 FAMILIES: dict[str, Family] = {
     "bart": bart.FAMILY,
     "bert": bert.FAMILY,
+    "electra": electra.FAMILY,
     "fsmt": fsmt.FAMILY,
     "gpt2": gpt2.FAMILY,
     "llama": llama.FAMILY,
     "marian": marian.FAMILY,
+    "mistral": mistral.FAMILY,
     "mt5": mt5.FAMILY,
+    "opt": opt.FAMILY,
     "qwen2": qwen2.FAMILY,
     "roberta": roberta.FAMILY,
     "t5": t5.FAMILY,
@@ -44,6 +51,7 @@ FAMILIES: dict[str, Family] = {
 __all__ = [
     "FAMILIES",
     "ChoiceModel",
+    "DetectionModel",
     "EmbeddingModel",
     "EncoderDecoder",
     "Family",

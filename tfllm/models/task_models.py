@@ -138,7 +138,7 @@ class TaskModel(TransformerModel):
     ) -> Linear:
         """Returns the last layer of a head, in float32 under any policy."""
         return Linear(
-            self.config.hidden_size,
+            self.config.output_size,
             num_outputs,
             use_bias=use_bias,
             initializer_range=self.config.task_head.initializer_range,
@@ -177,8 +177,8 @@ class SequenceModel(TaskModel):
         self.pooler = self.sequence_dense = None
         if head.sequence_dense:
             self.sequence_dense = Linear(
-                config.hidden_size,
-                config.hidden_size,
+                config.output_size,
+                config.output_size,
                 initializer_range=head.initializer_range,
                 name="sequence_dense",
                 dtype=self.dtype_policy,
@@ -324,7 +324,10 @@ class ChoiceModel(TaskModel):
     def __init__(self, config: TransformerConfig, **kwargs: Any) -> None:
         super().__init__(config, **kwargs)
         self.pooler = self._create_pooler()
-        self.dropout = self._create_dropout(config.task_head.dropout)
+        rate = config.task_head.choice_dropout
+        self.dropout = self._create_dropout(
+            config.task_head.dropout if rate is None else rate
+        )
         self.choice_classifier = self._create_classifier(1, "choice_classifier")
 
     def outputs(self, tokens: Tokens, training: bool) -> Any:
@@ -381,7 +384,7 @@ class EmbeddingModel(TaskModel):
         self.poolings = _checked_poolings(pooling, config)
         self.pooling = pooling if isinstance(pooling, str) else list(pooling)
         self.normalize, self.truncate_dim = normalize, truncate_dim
-        self.output_size = len(self.poolings) * config.hidden_size
+        self.output_size = len(self.poolings) * config.output_size
         self.projections = []
         for i, projection in enumerate(projections):
             if isinstance(projection, dict):

@@ -10,6 +10,7 @@ from tfllm.tasks.embedding import Embedding
 from tfllm.tasks.masked_lm import MaskedLM
 from tfllm.tasks.multiple_choice import MultipleChoice
 from tfllm.tasks.question_answering import QuestionAnswering
+from tfllm.tasks.replaced_token_detection import ReplacedTokenDetection
 from tfllm.tasks.seq2seq_lm import Seq2SeqLM
 from tfllm.tasks.tagging import Tagging
 from tfllm.tasks.task import Task
@@ -23,6 +24,7 @@ TASKS: dict[str, type[Task]] = {
     "multiple_choice": MultipleChoice,
     "question_answering": QuestionAnswering,
     "regression": Classification,
+    "replaced_token_detection": ReplacedTokenDetection,
     "seq2seq_lm": Seq2SeqLM,
     "tagging": Tagging,
 }
@@ -65,6 +67,7 @@ __all__ = [
     "MaskedLM",
     "MultipleChoice",
     "QuestionAnswering",
+    "ReplacedTokenDetection",
     "Seq2SeqLM",
     "Tagging",
     "Task",

@@ -55,7 +55,8 @@ class SentencePieceTrainingConfig:
         role_order: Roles in the order of their ids, from 0; (): that of
             `ROLES`.
         user_tokens: Tokens that are never split in texts.
-        added_tokens: Tokens behind those of the model, unless it has them.
+        added_tokens: Tokens behind those of the model, or how those that it
+            has are matched.
         template: Row template of the model; None: that of LLaMA.
     """
 
