@@ -398,7 +398,7 @@ def prompts(config: TransformerConfig) -> list[list[int]]:
 
 
 def written(
-    model: Any, theirs: Any, num_beams: int
+    model: Any, theirs: Any, num_beams: int, **rules: Any
 ) -> list[tuple[list[int], list[int]]]:
     """Returns what both write for each prompt, up to the end of text.
 
@@ -408,6 +408,7 @@ def written(
         model: A LanguageModel.
         theirs: The same in Transformers.
         num_beams: 1 for greedy search.
+        **rules: More fields of `GenerationConfig`, as Transformers names them.
     """
     import torch
 
@@ -416,6 +417,7 @@ def written(
     options: dict[str, Any] = {
         "max_new_tokens": NEW_TOKENS,
         "num_beams": num_beams,
+        **rules,
     }
     special = {"eos_token_id": end, "pad_token_id": config.pad_token_id}
     texts = prompts(config)

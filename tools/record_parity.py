@@ -352,8 +352,10 @@ def _run(
     if key == "multiple_choice":
         # The rows become the choices of one example: [1, B, T]
         x = {name: value[None] for name, value in x.items()}
+    # Some references mask nothing with a cache.
+    options = {"use_cache": False} if key == "seq2seq_lm" else {}
     with torch.no_grad():
-        return model(**x, output_hidden_states=True)
+        return model(**x, **options, output_hidden_states=True)
 
 
 def _table_name(family: Family, config: TransformerConfig, name: str) -> str:

@@ -155,7 +155,11 @@ def _write(
     weights.check_covered(model, family, covered)
     config = _published_config(model, family, extra_config)
     kind = weights.architecture_of(model)
-    shapes = {
+    shapes: dict[str, tuple[int, ...]] = {
+        family.name_in_files(name, kind): tensor.shape
+        for name, tensor in weights.computed_tensors(model, family).items()
+    }
+    shapes |= {
         family.name_in_files(weight.published, kind): weights.published_shape(
             weight, variable
         )

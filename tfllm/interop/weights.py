@@ -4,7 +4,7 @@ import dataclasses
 import logging
 import re
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -150,11 +150,25 @@ def published_shape(
     return tuple(shape[::-1] if weight.transform == "transpose" else shape)
 
 
+def computed_tensors(
+    model: keras.Layer, family: Family
+) -> Mapping[str, np.ndarray]:
+    """Returns `Family.computed` of a model, by published name."""
+    if family.computed is None:
+        return {}
+    return family.computed(root_of(model).config)
+
+
 def published_tensors(
     model: keras.Layer, family: Family
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Yields (published name, float32 tensor) for each weight of a model."""
+    """Yields (published name, float32 tensor) for each weight of a model.
+
+    What the family computes comes first.
+    """
     kind = architecture_of(model)
+    for published, tensor in computed_tensors(model, family).items():
+        yield family.name_in_files(published, kind), tensor
     for weight, variable in weights_of(model, family):
         tensor = _to_numpy(variable)
         if weight.columns is not None:
@@ -165,9 +179,6 @@ def published_tensors(
             tensor = tensor[None]
         name = family.name_in_files(weight.published, kind)
         yield name, np.ascontiguousarray(tensor)
-    if family.computed is not None:
-        for published, tensor in family.computed(model.config).items():
-            yield family.name_in_files(published, kind), tensor
 
 
 def assign(

@@ -293,7 +293,7 @@ def train_mapped(
     Args:
         input_files: As for `train`.
         output_dir: Folder for source.spm, target.spm and vocab.json.
-        vocab_size: Number of tokens.
+        vocab_size: Tokens at most.
         spec: Tokenizer of the family.
         **options: More fields of SentencePieceTrainingConfig.
 
@@ -310,6 +310,7 @@ def train_mapped(
         "model_type": "unigram",
         "normalization": "nmt_nfkc",
         "byte_fallback": False,
+        "hard_limit": False,
     }
     config = SentencePieceTrainingConfig(
         vocab_size=vocab_size - 1,
