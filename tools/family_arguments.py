@@ -8,7 +8,13 @@ import inspect
 from typing import Any
 
 from tfllm.layers import Llama3Scaling
-from tfllm.models import Family
+from tfllm.models import (
+    Family,
+    LanguageModel,
+    PermutationModel,
+    PretrainingModel,
+    TransformerConfig,
+)
 
 _VALUES: dict[str, Any] = {
     "num_layers": 3,
@@ -32,7 +38,20 @@ _VALUES: dict[str, Any] = {
     "bos_token_id": 6,
     "eos_token_id": 3,
     "pad_token_id": 4,
+    "clamp_distance": 5,
+    "memory_length": 7,
+    "reuse_length": 6,
+    "pooler_activation": "relu",
 }
+
+
+def pretraining_class(config: TransformerConfig) -> Any:
+    """Returns the model that learns from running text."""
+    if config.generates:
+        return LanguageModel
+    if config.masked_lm_head is not None:
+        return PretrainingModel
+    return PermutationModel
 
 
 def off_default(family: Family, **changes: Any) -> dict[str, Any]:

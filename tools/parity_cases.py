@@ -4,6 +4,7 @@
 prints. Needs the extra `parity` (torch, transformers) when a case is run.
 """
 
+import inspect
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -25,13 +26,16 @@ from tfllm.models import (
     FAMILIES,
     ChoiceModel,
     LanguageModel,
+    PermutationModel,
     PretrainingModel,
     SequenceModel,
     SpanModel,
     TokenModel,
     Transformer,
     TransformerConfig,
+    create_body,
 )
+from tfllm.models.two_stream import factorization_mask
 from tools.family_arguments import off_default
 
 LENGTH = 11
@@ -67,18 +71,20 @@ MODELS: dict[str, tuple[Any, dict[str, Any]]] = {
     "pretraining": (PretrainingModel, {}),
     "masked_lm": (PretrainingModel, {"num_sequence_labels": 0}),
     "causal_lm": (LanguageModel, {}),
-    "encoder": (Transformer, {}),
+    "permutation_lm": (PermutationModel, {}),
+    "encoder": (create_body, {}),
     "sequence_classification": (SequenceModel, {"num_labels": NUM_LABELS}),
     "token_classification": (TokenModel, {"num_labels": NUM_LABELS}),
     "question_answering": (SpanModel, {}),
     "multiple_choice": (ChoiceModel, {}),
 }
-LANGUAGE_MODELS = tuple(MODELS)[:3]
+LANGUAGE_MODELS = tuple(MODELS)[:4]
 # Our output -> theirs.
 _OUTPUTS = {
     "mlm": ("prediction_logits", "logits"),
     "nsp": ("seq_relationship_logits",),
     "clm": ("logits",),
+    "plm": ("logits",),
     "hidden": ("last_hidden_state",),
     "start": ("start_logits",),
     "end": ("end_logits",),
@@ -162,11 +168,13 @@ def to_transformers(
     arguments: dict[str, Any] = {"attn_implementation": "eager"}
     if hasattr(root, "num_labels"):
         arguments["num_labels"] = root.num_labels
-    if head == "encoder" and root.config.pooler is not None:
+    cls = getattr(transformers, family.architectures[head])
+    takes = inspect.signature(cls).parameters
+    if head == "encoder" and "add_pooling_layer" in takes:
         arguments["add_pooling_layer"] = False
-    theirs, info = getattr(
-        transformers, family.architectures[head]
-    ).from_pretrained(folder, output_loading_info=True, **arguments)
+    theirs, info = cls.from_pretrained(
+        folder, output_loading_info=True, **arguments
+    )
     strange = {k: v for k, v in info.items() if k.endswith("_keys") and v}
     if strange:
         raise ValueError(
@@ -207,9 +215,10 @@ def from_transformers(
 
 def sides(config: TransformerConfig, head: str) -> tuple[str, ...]:
     """Returns the sides on which a head reads padded rows."""
-    reads_first = head in ("sequence_classification", "multiple_choice")
-    if config.reads_both_sides and reads_first:
-        return ("right",)
+    pools = head in ("sequence_classification", "multiple_choice")
+    if config.reads_both_sides and pools:
+        last = config.pooler is not None and config.pooler.token == "last"
+        return ("left",) if last else ("right",)
     return ("right", "left")
 
 
@@ -258,6 +267,8 @@ def largest_difference(model: Any, theirs: Any, side: str) -> float:
 def _run_ours(model: Any, ids: np.ndarray, mask: np.ndarray) -> dict[str, Any]:
     """Returns our outputs by the names of `_OUTPUTS`."""
     inputs = {"token_ids": ids, "padding_mask": mask}
+    if isinstance(model, PermutationModel):
+        inputs |= _predicted(mask)
     if isinstance(model, ChoiceModel):
         # The rows are the choices of one example.
         inputs = {name: value[None] for name, value in inputs.items()}
@@ -273,6 +284,21 @@ def _run_ours(model: Any, ids: np.ndarray, mask: np.ndarray) -> dict[str, Any]:
     }
 
 
+def _predicted(mask: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns which tokens a PermutationModel predicts, in which order.
+
+    Args:
+        mask: int32 [B, T], true for real tokens.
+    """
+    rng = np.random.default_rng(2)
+    order = rng.permuted(np.cumsum(np.ones_like(mask), axis=1), axis=1)
+    # Half of the tokens are given.
+    order = np.where(order <= mask.shape[1] // 2, order, 0)
+    positions = np.argsort(-order, axis=1)[:, : mask.shape[1] // 2]
+    visible = keras.ops.convert_to_numpy(factorization_mask(order))
+    return {"masked_positions": positions, "attention_mask": visible}
+
+
 def _run_theirs(
     model: Any, theirs: Any, ids: np.ndarray, mask: np.ndarray
 ) -> Any:
@@ -284,6 +310,12 @@ def _run_theirs(
         "attention_mask": torch.tensor(mask),
     }
     config = model.config
+    if isinstance(model, PermutationModel):
+        predicted = _predicted(mask)
+        hidden = ~predicted["attention_mask"]
+        inputs["perm_mask"] = torch.tensor(hidden).float()
+        rows = np.eye(mask.shape[1])[predicted["masked_positions"]]
+        inputs["target_mapping"] = torch.tensor(rows).float()
     if isinstance(model, ChoiceModel):
         inputs = {name: value[None] for name, value in inputs.items()}
         if config.pooler is None:

@@ -50,6 +50,13 @@ _LOGITS = {
     "seq_relationship_logits": "nsp",
     "logits": "clm",
 }
+# Key of `Family.architectures` of a language model -> name of its logits.
+_MAIN = {
+    "pretraining": "mlm",
+    "masked_lm": "mlm",
+    "causal_lm": "clm",
+    "permutation_lm": "plm",
+}
 
 # Output of a reference with a head -> name in tfllm; a later one wins.
 _HEAD_OUTPUTS = {
@@ -255,8 +262,7 @@ def record_family(family: Family, folder: pathlib.Path, seed: int) -> None:
     """Runs a family's language model and all heads; writes the results."""
     config = family.config(**off_default(family))
     values = family.to_published(config)
-    keys = ("pretraining", "masked_lm", "causal_lm")
-    main = next(key for key in keys if key in family.architectures)
+    main = next(key for key in _MAIN if key in family.architectures)
     heads = {
         key: family.architectures[key]
         for key in LABELLED
@@ -285,8 +291,7 @@ def record_family(family: Family, folder: pathlib.Path, seed: int) -> None:
         if key == main:
             for i, hidden in enumerate(outputs.hidden_states):
                 tensors[f"outputs/hidden_states.{i}"] = hidden.numpy()
-            name = "clm" if config.generates else "mlm"
-            tensors[f"outputs/{name}"] = outputs.logits.numpy()
+            tensors[f"outputs/{_MAIN[main]}"] = outputs.logits.numpy()
         else:
             ours = {v: k for k, v in _HEAD_OUTPUTS.items() if k in outputs}
             for name, theirs in ours.items():
@@ -406,21 +411,26 @@ def _family_inputs(
 ) -> dict[str, np.ndarray]:
     """Returns a full and two padded rows; decoders pad on both sides.
 
+    Other models pad on the side of their family.
+
     No real token has the id of padding, as some references require.
     """
     length, pad = 13, config.pad_token_id
     columns = np.arange(length)[None]
     mask = (columns < np.array([[13], [9], [4]])).astype(np.int64)
+    template = FAMILIES[config.family].tokenizer.template
     if config.generates:
         mask[1] = mask[1, ::-1]
+    elif template.padding_side == "left":
+        mask = mask[:, ::-1]
     tokens = rng.integers(pad + 1, config.vocab_size, (3, length))
     inputs = {
         "token_ids": np.where(mask, tokens, pad),
         "padding_mask": mask,
     }
-    if config.embeddings.num_segments:
-        segments = columns % config.embeddings.num_segments
-        inputs["segment_ids"] = segments * mask
+    num_segments = config.embeddings.num_segments
+    if template.has_segments or num_segments:
+        inputs["segment_ids"] = columns % (num_segments or 3) * mask
     if config.generates:
         positions = np.maximum(np.cumsum(mask, axis=1) - 1, 0)
         inputs["position_ids"] = positions

@@ -35,13 +35,15 @@ from tfllm.layers import (
 from tfllm.models import (
     FAMILIES,
     LanguageModel,
+    PermutationModel,
     PretrainingModel,
     StackConfig,
     Transformer,
     TransformerConfig,
     blocks,
+    create_body,
 )
-from tools.family_arguments import off_default
+from tools.family_arguments import off_default, pretraining_class
 
 VOCAB = 101
 LENGTH = 9
@@ -65,7 +67,7 @@ DECODERS = [name for name in FAMILIES if tiny(name).generates]
 def build(config: TransformerConfig, cls: Any = None, **options: Any) -> Any:
     keras.utils.set_random_seed(0)
     if cls is None:
-        cls = LanguageModel if config.generates else PretrainingModel
+        cls = pretraining_class(config)
     model = cls(config, **options)
     model.build()
     return model
@@ -99,7 +101,7 @@ def causal(family: str) -> Transformer:
     block = dataclasses.replace(stack.block, attention=attention)
     decoder = dataclasses.replace(stack, block=block)
     config = dataclasses.replace(config, encoder=None, decoder=decoder)
-    return build(config, Transformer)
+    return build(config, create_body)
 
 
 def batch(model: Any = None) -> dict[str, np.ndarray]:
@@ -149,6 +151,8 @@ def test_shapes_and_dtypes(model: Any) -> None:
     assert {k: v.shape for k, v in outputs.items()} == (
         {"clm": (3, LENGTH, VOCAB)}
         if isinstance(model, LanguageModel)
+        else {"plm": (3, 3, VOCAB)}
+        if isinstance(model, PermutationModel)
         else {"mlm": (3, 3, VOCAB), "nsp": (3, 2)}
         if model.num_sequence_labels
         else {"mlm": (3, 3, VOCAB)}
@@ -162,6 +166,8 @@ def test_shapes_and_dtypes(model: Any) -> None:
 def test_without_masked_positions_all_are_predicted(
     encoder: PretrainingModel,
 ) -> None:
+    if isinstance(encoder, PermutationModel):
+        pytest.skip("its content stream sees the tokens")
     inputs = batch()
     positions = inputs.pop("masked_positions")
     everywhere = run(encoder, inputs)["mlm"]
@@ -391,7 +397,7 @@ def off_default_config(**changes: Any) -> TransformerConfig:
         "decoder": dataclasses.replace(decoder, block=block),
         "share_embeddings": False,
         "max_length": 5,
-        "pooler": PoolerConfig(12, activation="relu", initializer_range=0.3),
+        "pooler": PoolerConfig(12, "relu", "last", 0.3),
         "masked_lm_head": MaskedLMHeadConfig(
             hidden_size=12,
             embedding_size=8,
@@ -445,6 +451,7 @@ AT_DEFAULT = {
             "block_kind",
             "embeddings.has_token_table",
             "scale_scores_by_layer",
+            "two_stream",
         )
     ),
     "decoder.block.cross_attention.causal",
@@ -610,16 +617,21 @@ def num_parameters(config: TransformerConfig) -> int:
     block += d * attention.has_output_bias
     block += (2 + inner.gated) * d * f
     block += ((1 + inner.gated) * f + d) * inner.use_bias
+    if stack.two_stream is not None:
+        # Distances; biases of content, distance and segment; two segments.
+        block += d * queries + 5 * queries
     rows = v + stack.embeddings.num_segments
     rows += getattr(stack.embeddings.positions, "rows", 0)
     norms = [n for n in (stack.embeddings.norm, stack.final_norm) if n]
     heads = 0
-    if config.output_head is not None and not config.output_head.tied:
-        heads = v * d
+    if config.output_head is not None:
+        heads = v * d * (not config.output_head.tied)
+        heads += v * config.output_head.use_bias
     if config.masked_lm_head is not None:
         heads = d * d + d + 2 * d + v
     if config.pair_objective != "none":
         heads += (d * d + d) + (2 * d + 2)
+    heads += d * (stack.two_stream is not None)  # The vector of the queries.
     return rows * d + len(norms) * norm + config.num_layers * block + heads
 
 

@@ -19,12 +19,13 @@ from tfllm.interop import model_folder
 from tfllm.models import (
     FAMILIES,
     ChoiceModel,
-    LanguageModel,
+    PermutationModel,
     PretrainingModel,
     SequenceModel,
     SpanModel,
     TokenModel,
 )
+from tools.family_arguments import pretraining_class
 
 TESTDATA = pathlib.Path(__file__).parents[1] / "testdata"
 RECORDED = sorted(TESTDATA.glob("parity_*.safetensors"))
@@ -68,8 +69,7 @@ class Reference:
             metadata={"format": "pt"},
         )
         _, config = model_folder.read_config(folder)
-        cls = LanguageModel if config.generates else PretrainingModel
-        self.model = cls(config)
+        self.model = pretraining_class(config)(config)
         self.model.build()
         self.report = model_folder.load_weights(self.model, folder)
 
@@ -92,7 +92,9 @@ def hidden_states(reference: Reference) -> list[Any]:
         position_ids=positions,
     )
     penalty = transformer._mask_penalty(mask, length, length, 0)
-    turned = transformer._attention_positions(positions, 0, length, length)
+    turned = transformer._attention_positions(
+        positions, 0, length, length, inputs.get("segment_ids")
+    )
     states = [x]
     for block in transformer.blocks:
         x, _ = block(x, mask_penalty=penalty, positions=turned)
@@ -144,6 +146,8 @@ def test_all_heads_equal_the_reference(reference: Reference) -> None:
         last = f"hidden_states.{reference.model.config.num_layers}"
         assert_equal(reference, last, outputs.pop("hidden_states"))
         assert set(outputs) == {"clm"}
+    elif isinstance(reference.model, PermutationModel):
+        assert set(outputs) == {"plm"}
     else:
         pairs = reference.model.config.pair_objective != "none"
         assert set(outputs) == ({"mlm", "nsp"} if pairs else {"mlm"})

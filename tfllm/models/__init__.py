@@ -1,10 +1,12 @@
 """Model families on one configurable stack: pure Keras, any backend."""
 
-from tfllm.models import bert, gpt2, llama, qwen2, roberta
+from tfllm.models import bert, gpt2, llama, qwen2, roberta, xlnet
+from tfllm.models.bodies import create_body
 from tfllm.models.config import TransformerConfig
 from tfllm.models.encoder_decoder import EncoderDecoder
 from tfllm.models.family import Family
 from tfllm.models.language_model import LanguageModel
+from tfllm.models.permutation_model import PermutationModel
 from tfllm.models.pretraining_model import PretrainingModel
 from tfllm.models.stack_config import StackConfig
 from tfllm.models.task_models import (
@@ -15,6 +17,7 @@ from tfllm.models.task_models import (
     TokenModel,
 )
 from tfllm.models.transformer import Transformer
+from tfllm.models.two_stream import TwoStreamTransformer
 from tfllm.models.weight_map import Weight
 
 FAMILIES: dict[str, Family] = {
@@ -23,6 +26,7 @@ FAMILIES: dict[str, Family] = {
     "llama": llama.FAMILY,
     "qwen2": qwen2.FAMILY,
     "roberta": roberta.FAMILY,
+    "xlnet": xlnet.FAMILY,
 }
 
 __all__ = [
@@ -32,6 +36,7 @@ __all__ = [
     "EncoderDecoder",
     "Family",
     "LanguageModel",
+    "PermutationModel",
     "PretrainingModel",
     "SequenceModel",
     "SpanModel",
@@ -39,5 +44,7 @@ __all__ = [
     "TokenModel",
     "Transformer",
     "TransformerConfig",
+    "TwoStreamTransformer",
     "Weight",
+    "create_body",
 ]
