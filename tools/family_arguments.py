@@ -54,6 +54,15 @@ def pretraining_class(config: TransformerConfig) -> Any:
     return PermutationModel
 
 
+def pretraining_task(config: TransformerConfig) -> Any:
+    """Returns a task that learns from running text."""
+    # Tasks are TensorFlow; the rest of this file is not.
+    from tfllm.tasks import CausalLM, MaskedLM, PermutationLM
+
+    kinds = (CausalLM, MaskedLM, PermutationLM)
+    return next(kind for kind in kinds if kind.fits(config))(config)
+
+
 def off_default(family: Family, **changes: Any) -> dict[str, Any]:
     """Returns all arguments of a family's `config()`, none at its default.
 

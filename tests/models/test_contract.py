@@ -43,7 +43,11 @@ from tfllm.models import (
     blocks,
     create_body,
 )
-from tools.family_arguments import off_default, pretraining_class
+from tools.family_arguments import (
+    off_default,
+    pretraining_class,
+    pretraining_task,
+)
 
 VOCAB = 101
 LENGTH = 9
@@ -682,10 +686,7 @@ def test_one_trace_for_equal_shapes(model: Any) -> None:
 @pytest.mark.filterwarnings("ignore:__array__ impl:DeprecationWarning")
 def test_save_and_restore(model: Any, tmp_path: pathlib.Path) -> None:
     tensorflow()
-    from tfllm.tasks import CausalLM, MaskedLM
-
-    causal = model.config.generates
-    task = (CausalLM if causal else MaskedLM)(model.config)
+    task = pretraining_task(model.config)
     path = tmp_path / "task.keras"
     task.save(path)
     restored = keras.saving.load_model(path, compile=False)

@@ -13,9 +13,8 @@ import pytest
 
 from tfllm.interop import model_folder
 from tfllm.models import FAMILIES
-from tfllm.tasks import CausalLM, MaskedLM
 from tools import parity_cases
-from tools.family_arguments import off_default
+from tools.family_arguments import off_default, pretraining_task
 
 pytestmark = pytest.mark.live_parity
 
@@ -91,7 +90,7 @@ def test_both_dialects_of_config_json(
     import transformers
 
     config = FAMILIES[family].config(**off_default(FAMILIES[family]))
-    task = (CausalLM if config.generates else MaskedLM)(config)
+    task = pretraining_task(config)
     model_folder.save(task, tmp_path)
     path = tmp_path / "config.json"
     both = json.loads(path.read_text())

@@ -110,7 +110,8 @@ def by_key(scores: Any, num_keys: Any, queries: Any = None) -> Any:
         scores = ops.reshape(scores, (-1, heads, width, length))[:, :, 1:]
         scores = ops.reshape(scores, (-1, heads, length, width - 1))
         return scores[..., :num_keys]
-    first = width - num_keys - ops.expand_dims(queries, 2)  # [B, P, 1]
+    queries = ops.expand_dims(ops.cast(queries, "int32"), 2)
+    first = width - num_keys - queries  # [B, P, 1]
     rows = ops.arange(ops.size(queries), dtype="int32") * width
     rows = ops.reshape(rows, ops.shape(first))  # [B, P, 1]
     places = rows + first + ops.arange(num_keys, dtype="int32")  # [B, P, S]

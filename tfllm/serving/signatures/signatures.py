@@ -60,6 +60,7 @@ def _sequences(
 SERVED_KINDS: dict[str, ServedKind] = {
     "causal_lm": ServedKind(TextGenerationServing),
     "masked_lm": ServedKind(FillMaskServing),
+    "permutation_lm": ServedKind(FillMaskServing),
     "classification": _sequences(sequence_labels.ONE_LABEL, litert.ONE_LABEL),
     "multi_label": _sequences(
         sequence_labels.SEVERAL_LABELS, litert.SEVERAL_LABELS
