@@ -66,6 +66,7 @@ BY_TASK = {
         ("mlm", "nsp"),
     ),
     "causal_lm": ({}, ("clm",)),
+    "seq2seq_lm": ({}, ("seq2seq",)),
     # Three batches.
     **dict.fromkeys(FIGURES, ({"train_steps": None, "epochs": 1}, ())),
     "question_answering": (

@@ -18,6 +18,7 @@ from tfllm.models import (
 
 _VALUES: dict[str, Any] = {
     "num_layers": 3,
+    "num_decoder_layers": 2,
     "hidden_size": 24,
     "num_heads": 4,
     "num_kv_heads": 2,
@@ -26,6 +27,8 @@ _VALUES: dict[str, Any] = {
     "vocab_size": 53,
     "max_position_embeddings": 19,
     "num_segments": 3,
+    "num_buckets": 8,
+    "max_distance": 11,
     "activation": "relu",
     "dropout": 0.2,
     "attention_dropout": 0.3,
@@ -33,6 +36,7 @@ _VALUES: dict[str, Any] = {
     "classifier_dropout": 0.5,
     "epsilon": 1e-4,
     "initializer_range": 0.1,
+    "initializer_factor": 0.7,
     "theta": 500.0,
     "scaling": Llama3Scaling(2.0, 16, 1.5, 3.0),
     "bos_token_id": 6,
@@ -42,7 +46,10 @@ _VALUES: dict[str, Any] = {
     "memory_length": 7,
     "reuse_length": 6,
     "pooler_activation": "relu",
+    "decoder_start_token_id": 5,
 }
+# For families whose default is the value above.
+_OTHER_VALUES: dict[str, Any] = {"activation": "gelu_tanh"}
 
 
 def pretraining_class(config: TransformerConfig) -> Any:
@@ -57,10 +64,10 @@ def pretraining_class(config: TransformerConfig) -> Any:
 def pretraining_task(config: TransformerConfig) -> Any:
     """Returns a task that learns from running text."""
     # Tasks are TensorFlow; the rest of this file is not.
-    from tfllm.tasks import CausalLM, MaskedLM, PermutationLM
+    from tfllm.tasks import TASKS
 
-    kinds = (CausalLM, MaskedLM, PermutationLM)
-    return next(kind for kind in kinds if kind.fits(config))(config)
+    kinds = ("masked_lm", "causal_lm", "permutation_lm", "seq2seq_lm")
+    return next(TASKS[k] for k in kinds if TASKS[k].fits(config))(config)
 
 
 def off_default(family: Family, **changes: Any) -> dict[str, Any]:
@@ -77,6 +84,8 @@ def off_default(family: Family, **changes: Any) -> dict[str, Any]:
     for name, parameter in inspect.signature(family.config).parameters.items():
         default = parameter.default
         value = not default if isinstance(default, bool) else _VALUES.get(name)
+        if value == default:
+            value = _OTHER_VALUES.get(name)
         if value is None or value == default:
             raise ValueError(
                 f"`{name}` of the family {family.name} must have a value that "

@@ -170,3 +170,22 @@ def test_bias_is_added_to_the_scores() -> None:
         np.take_along_axis(expected, chosen[..., None], axis=1),
         atol=1e-6,
     )
+
+
+def test_a_table_of_sinusoids_is_not_trained() -> None:
+    positions = LearnedPositionsConfig(7, sinusoidal=True)
+    layer = LearnedPositions(EmbeddingConfig(11, 6, positions=positions))
+    layer.build()
+    assert not layer.trainable_variables
+    fixed = SinusoidalPositionsConfig("interleaved")
+    expected = SinusoidalPositions(EmbeddingConfig(11, 6, positions=fixed))
+    np.testing.assert_allclose(
+        np.asarray(layer.table.value),
+        ops.convert_to_numpy(expected(length=7)),
+        atol=1e-6,
+    )
+    # Another table may stand in a file.
+    layer.table.assign(np.ones((7, 6)))
+    assert (ops.convert_to_numpy(layer(length=2)) == 1).all()
+    with pytest.raises(ValueError, match=r"even width.*: 5"):
+        EmbeddingConfig(11, 5, positions=positions)

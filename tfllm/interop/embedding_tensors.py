@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from tfllm.interop.module_files import modules_of
-from tfllm.interop.tensor_files import SafetensorsFolder, TensorSource
+from tfllm.interop.tensor_files import SafetensorsFolder
+from tfllm.models.weight_map import TensorSource
 
 
 def tensors(folder: pathlib.Path) -> TensorSource:

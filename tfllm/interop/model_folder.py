@@ -407,10 +407,14 @@ def _block_differences(
             elif not _FREE.search(name):
                 yield f"{path}.{name}", value
 
-    first = dict(flat(dataclasses.asdict(stored.block), "block"))
-    second = dict(flat(dataclasses.asdict(config.block), "block"))
-    return [
-        f"`{name}` {first.get(name)!r} in the folder, {value!r} in the model"
-        for name, value in second.items()
-        if first.get(name) != value
-    ]
+    differences = []
+    for ours, theirs in zip(config.stacks, stored.stacks, strict=False):
+        first = dict(flat(dataclasses.asdict(theirs.block), "block"))
+        second = dict(flat(dataclasses.asdict(ours.block), "block"))
+        differences += [
+            f"`{name}` {first.get(name)!r} in the folder, {value!r} in the "
+            "model"
+            for name, value in second.items()
+            if first.get(name) != value
+        ]
+    return differences

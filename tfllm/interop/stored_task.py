@@ -149,13 +149,7 @@ def _guess(
     Raises:
         ValueError: Nothing in the folder tells the task.
     """
-    from tfllm.tasks import (
-        TASKS,
-        CausalLM,
-        Embedding,
-        MaskedLM,
-        PermutationLM,
-    )
+    from tfllm.tasks import TASKS, Embedding, MaskedLM, PermutationLM
 
     names = {theirs: ours for ours, theirs in family.architectures.items()}
     architecture = names.get((values.get("architectures") or [""])[0])
@@ -171,8 +165,9 @@ def _guess(
     is_bare = architecture == "encoder" and not predicts
     if is_bare or embedding_folder.is_embedding(folder):
         return Embedding.kind
-    if config.generates:
-        return CausalLM.kind
+    writers = [kind for kind in _kinds(config) if TASKS[kind].generates]
+    if config.generates and writers:
+        return writers[0]
     if architecture in MaskedLM.heads or _stores(
         "masked_lm_head.", folder, family, config
     ):

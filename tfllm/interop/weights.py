@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from tfllm.interop.embedding_tensors import projection_name
-from tfllm.interop.tensor_files import TensorSource, shortened
+from tfllm.interop.tensor_files import shortened
 from tfllm.models import (
     EncoderDecoder,
     Family,
@@ -19,7 +19,7 @@ from tfllm.models import (
     TransformerConfig,
     Weight,
 )
-from tfllm.models.weight_map import dense_weights
+from tfllm.models.weight_map import TensorSource, dense_weights
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,8 @@ def root_of(model: keras.Layer) -> Any:
 
 def architecture_of(model: keras.Layer) -> str:
     """Returns the key of `Family.architectures` for a model."""
-    return getattr(root_of(model), "architecture", "encoder")
+    bare = "encoder_decoder" if isinstance(model, EncoderDecoder) else "encoder"
+    return getattr(root_of(model), "architecture", bare)
 
 
 def variable_at(root: Any, path: str) -> Any:

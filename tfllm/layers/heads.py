@@ -72,10 +72,13 @@ class MaskedLMHeadConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TaskHeadConfig:
-    """Heads for labels of sequences, tokens and choices.
+    """Heads for labels of sequences, tokens, spans and choices.
 
     Attributes:
-        dropout: Rate on the input of the heads, except the head for spans.
+        dropout: Rate on the input of the heads for sequences and choices.
+        token_dropout: Rate on the input of the head for tokens; None means
+            `dropout`.
+        span_dropout: Rate on the input of the head for spans.
         drop_sequence: Whether the head for a sequence has dropout too.
         sequence_bias: Whether the head for a sequence has a bias.
         initializer_range: Standard deviation of the truncated normal.
@@ -85,6 +88,8 @@ class TaskHeadConfig:
     """
 
     dropout: float = 0.1
+    token_dropout: float | None = None
+    span_dropout: float = 0.0
     drop_sequence: bool = True
     sequence_bias: bool = True
     initializer_range: float = 0.02
@@ -92,13 +97,25 @@ class TaskHeadConfig:
 
     def __post_init__(self) -> None:
         """Validates the fields."""
-        check_rate(self, "dropout")
+        check_rate(self, "dropout", "span_dropout")
+        if self.token_dropout is not None:
+            check_rate(self, "token_dropout")
         if self.sequence_dense not in ("", *ACTIVATIONS):
             raise ValueError(
                 f"`sequence_dense` must be one of {list(ACTIVATIONS)} or ''. "
                 f"Received: {self.sequence_dense!r}"
             )
         check_spread(self, "initializer_range")
+
+    def with_dropout(self, rate: float) -> "TaskHeadConfig":
+        """Returns the config with one rate for every dropout."""
+        return dataclasses.replace(
+            self,
+            dropout=rate,
+            token_dropout=None if self.token_dropout is None else rate,
+            # Families without dropout before this head get none.
+            span_dropout=rate if self.span_dropout else 0.0,
+        )
 
 
 class Pooler(ConfiguredLayer):

@@ -23,18 +23,22 @@ CountedFrom = Literal["start", "mask"]
 
 @dataclasses.dataclass(frozen=True)
 class LearnedPositionsConfig:
-    """A trained table of positions (Gehring et al., 2017).
+    """A table of positions (Gehring et al., 2017).
 
     Attributes:
         rows: Rows of the table.
         offset: Row of position 0.
         counted_from: Token at position 0; see `CountedFrom`.
+        sinusoidal: The table starts as interleaved sines and cosines and is
+            not trained. Unlike those of SinusoidalPositionsConfig, its numbers
+            are weights of the model, which files hold.
     """
 
     type: ClassVar[str] = "learned"
     rows: int
     offset: int = 0
     counted_from: CountedFrom = "start"
+    sinusoidal: bool = False
 
     def __post_init__(self) -> None:
         """Validates the fields."""

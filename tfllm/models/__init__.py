@@ -1,6 +1,6 @@
 """Model families on one configurable stack: pure Keras, any backend."""
 
-from tfllm.models import bert, gpt2, llama, qwen2, roberta, xlnet
+from tfllm.models import bert, gpt2, llama, qwen2, roberta, t5, xlnet
 from tfllm.models.bodies import create_body
 from tfllm.models.config import TransformerConfig
 from tfllm.models.encoder_decoder import EncoderDecoder
@@ -26,6 +26,7 @@ FAMILIES: dict[str, Family] = {
     "llama": llama.FAMILY,
     "qwen2": qwen2.FAMILY,
     "roberta": roberta.FAMILY,
+    "t5": t5.FAMILY,
     "xlnet": xlnet.FAMILY,
 }
 

@@ -176,7 +176,12 @@ class TransformerConfig:
         """Returns the config with the encoder or the decoder alone."""
         replace = dataclasses.replace
         if part == "encoder":
-            return replace(self, decoder=None)
+            return replace(
+                self,
+                decoder=None,
+                output_head=None,
+                decoder_start_token_id=None,
+            )
         assert self.decoder is not None
         embeddings = replace(
             self.decoder.embeddings, has_token_table=not self.share_embeddings
@@ -191,7 +196,7 @@ class TransformerConfig:
         """Returns the config with one rate for every dropout."""
         return dataclasses.replace(
             self._with_stacks("with_dropout", rate),
-            task_head=dataclasses.replace(self.task_head, dropout=rate),
+            task_head=self.task_head.with_dropout(rate),
         )
 
     def with_initializer_range(self, spread: float) -> "TransformerConfig":

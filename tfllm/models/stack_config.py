@@ -46,8 +46,11 @@ class StackConfig:
         embeddings: Input embeddings, with the positions.
         block: Config of every block.
         num_layers: Number of layers, L: how often a block is applied.
-        num_groups: Number of blocks with weights; consecutive layers share
-            one (Lan et al., 2020, section 3.1). None: a block for each layer.
+        num_groups: Number of groups of blocks with weights; consecutive
+            layers share one (Lan et al., 2020, section 3.1). None: a block
+            for each layer.
+        group_size: Blocks of a group, applied one after another before a
+            group is applied again.
         block_kind: Name in `tfllm.models.blocks.BLOCKS` of the layer that
             `block` configures.
         final_norm: Normalization after the last block, or None.
@@ -61,6 +64,7 @@ class StackConfig:
     block: BlockConfig
     num_layers: int
     num_groups: int | None = None
+    group_size: int = 1
     block_kind: str = "transformer"
     final_norm: NormConfig | None = None
     final_dropout: float = 0.0
@@ -69,7 +73,7 @@ class StackConfig:
 
     def __post_init__(self) -> None:
         """Validates the fields."""
-        check_positive(self, "num_layers")
+        check_positive(self, "num_layers", "group_size")
         check_optional_positive(self, "num_groups")
         check_rate(self, "final_dropout")
         width = self.hidden_size
@@ -80,8 +84,14 @@ class StackConfig:
             )
         if self.num_layers % self.num_blocks:
             raise ValueError(
-                "`num_layers` must be a multiple of `num_groups`. Received: "
-                f"{self.num_layers} and {self.num_groups}"
+                "`num_layers` must be a multiple of `num_groups` times "
+                f"`group_size`. Received: {self.num_layers}, "
+                f"{self.num_groups} and {self.group_size}"
+            )
+        if self.num_groups is None and self.group_size > 1:
+            raise ValueError(
+                "`group_size` must be 1 without `num_groups`. Received: "
+                f"{self.group_size}"
             )
         if self.scale_scores_by_layer and self.num_blocks < self.num_layers:
             raise ValueError(
@@ -126,11 +136,22 @@ class StackConfig:
     @property
     def num_blocks(self) -> int:
         """Number of blocks that have weights."""
-        return self.num_groups or self.num_layers
+        if self.num_groups is None:
+            return self.num_layers
+        return self.num_groups * self.group_size
 
-    def group_of(self, layer: int) -> int:
+    @property
+    def num_group_calls(self) -> int:
+        """How often groups are applied, all of them together."""
+        return self.num_layers // self.group_size
+
+    def block_index(self, layer: int) -> int:
         """Returns the index of the block that a layer applies."""
-        return layer * self.num_blocks // self.num_layers
+        if self.num_groups is None:
+            return layer
+        call, place = divmod(layer, self.group_size)
+        group = call * self.num_groups // self.num_group_calls
+        return group * self.group_size + place
 
     def block_of(self, layer: int) -> BlockConfig:
         """Returns the config of the block of a layer, counted from 0."""
@@ -146,6 +167,7 @@ class StackConfig:
         """Returns the config with one rate for every dropout."""
         replace = dataclasses.replace
         block, cross = self.block, self.block.cross_attention
+        inner = block.feed_forward
         return replace(
             self,
             embeddings=replace(self.embeddings, dropout=rate),
@@ -153,9 +175,12 @@ class StackConfig:
                 block,
                 dropout=rate,
                 attention=replace(block.attention, dropout=rate),
+                # Families without this dropout, or a final one, get none.
+                feed_forward=replace(
+                    inner, dropout=rate if inner.dropout else 0.0
+                ),
                 cross_attention=cross and replace(cross, dropout=rate),
             ),
-            # Families without a final dropout get none.
             final_dropout=rate if self.final_dropout else 0.0,
         )
 

@@ -213,7 +213,10 @@ class TokenModel(TaskModel):
     ) -> None:
         super().__init__(config, **kwargs)
         self.num_labels = num_labels
-        self.dropout = self._create_dropout(config.task_head.dropout)
+        head = config.task_head
+        self.dropout = self._create_dropout(
+            head.dropout if head.token_dropout is None else head.token_dropout
+        )
         self.token_classifier = self._create_classifier(
             num_labels, "token_classifier"
         )
@@ -250,6 +253,7 @@ class SpanModel(TaskModel):
 
     def __init__(self, config: TransformerConfig, **kwargs: Any) -> None:
         super().__init__(config, **kwargs)
+        self.dropout = self._create_dropout(config.task_head.span_dropout)
         self.span_classifier = self._create_classifier(2, "span_classifier")
 
     def call(
@@ -271,7 +275,8 @@ class SpanModel(TaskModel):
 
     def outputs(self, tokens: Tokens, training: bool) -> Any:
         """Returns float32 [B, T, 2], before the mask."""
-        x = self._hidden_states(tokens, training)
+        x = self._hidden_states(tokens, training)  # [B, T, D]
+        x = self.dropout(x, training=training)
         return self.span_classifier(ops.cast(x, "float32"))
 
 

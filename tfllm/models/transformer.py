@@ -154,7 +154,7 @@ class Transformer(ConfiguredLayer):
         memories = () if cache is None else cache.memory
         layers = []
         for i in range(self.stack.num_layers):
-            block = self.blocks[self.stack.group_of(i)]
+            block = self.blocks[self.stack.block_index(i)]
             memory = memories[i] if memories else None
             if memory is None and source is not None:
                 memory = self._memory(block, source)
@@ -202,7 +202,7 @@ class Transformer(ConfiguredLayer):
         if source_mask is None:
             source_mask = ops.ones(ops.shape(source)[:2], "bool")
         blocks = [
-            self.blocks[self.stack.group_of(i)]
+            self.blocks[self.stack.block_index(i)]
             for i in range(self.stack.num_layers)
         ]
         return cache._replace(

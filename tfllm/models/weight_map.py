@@ -1,9 +1,12 @@
 """Weight maps: which published tensor is which variable of a model."""
 
 import dataclasses
-from typing import Literal
+from typing import Literal, Protocol
+
+import numpy as np
 
 from tfllm.layers.config import AttentionConfig
+from tfllm.models.config import TransformerConfig
 from tfllm.models.stack_config import StackConfig
 
 Transform = Literal["copy", "transpose"]
@@ -25,6 +28,18 @@ class Weight:
     path: str
     transform: Transform = "copy"
     columns: tuple[int, int] | None = None
+
+
+class TensorSource(Protocol):
+    """Tensors by published name, read one at a time."""
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Returns the shape of every tensor, without reading it."""
+        ...
+
+    def read(self, name: str) -> np.ndarray:
+        """Returns one tensor as float32."""
+        ...
 
 
 def dense_weights(
@@ -50,6 +65,18 @@ def dense_weights(
         kernel,
         Weight(f"{published}.bias", f"{path}.bias", "copy", columns),
     ]
+
+
+def stack_paths(config: TransformerConfig) -> dict[str, str]:
+    """Returns the paths of the stacks by "encoder" and "decoder".
+
+    Args:
+        config: Of a model with one stack or with both.
+    """
+    names = [n for n in ("encoder", "decoder") if getattr(config, n)]
+    if len(names) == 1:
+        return {names[0]: "transformer"}
+    return {name: f"transformer.{name}" for name in names}
 
 
 class WeightTable:
@@ -80,15 +107,18 @@ class WeightTable:
         """Returns a table of the same rows, with these prefixes."""
         return WeightTable(f"{published}.", f"{path}.", self.rows)
 
-    def blocks(self, published: str, stack: StackConfig) -> list["WeightTable"]:
-        """Returns a part for each block of a model with one stack.
+    def blocks(
+        self, published: str, stack: StackConfig, path: str = "transformer"
+    ) -> list["WeightTable"]:
+        """Returns a part for each block of a stack.
 
         Args:
             published: Published prefix of the blocks, without their number.
             stack: The stack.
+            path: Path of the stack; see `stack_paths`.
         """
         return [
-            self.part(f"{published}.{i}", f"transformer.blocks.{i}")
+            self.part(f"{published}.{i}", f"{path}.blocks.{i}")
             for i in range(stack.num_blocks)
         ]
 

@@ -68,6 +68,7 @@ def config(
             dropout=dropout,
             initializer_range=initializer_range,
             attention={"use_bias": False},
+            feed_forward={"dropout": dropout},
             block_kind="two_stream",
             two_stream=TwoStreamConfig(
                 clamp_distance, memory_length, reuse_length
@@ -80,7 +81,9 @@ def config(
         output_head=OutputHeadConfig(
             hidden_size, vocab_size, tied=tied, use_bias=True, **heads
         ),
-        task_head=TaskHeadConfig(classifier_dropout, **heads),
+        task_head=TaskHeadConfig(
+            classifier_dropout, token_dropout=0.0, **heads
+        ),
         **special_ids(vocab_size, bos_token_id, eos_token_id, pad_token_id),
     )
 

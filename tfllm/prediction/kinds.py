@@ -68,6 +68,7 @@ KINDS: dict[str, LanguagePrediction | LabelledPrediction] = {
         ("perplexity", "mlm_accuracy", "nsp_accuracy", "sop_accuracy")
     ),
     "permutation_lm": LanguagePrediction(("perplexity", "plm_accuracy")),
+    "seq2seq_lm": LanguagePrediction(("perplexity", "seq2seq_accuracy")),
     "classification": LabelledPrediction(
         LabelFigures, record_results.label_result
     ),

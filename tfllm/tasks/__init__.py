@@ -11,6 +11,7 @@ from tfllm.tasks.masked_lm import MaskedLM
 from tfllm.tasks.multiple_choice import MultipleChoice
 from tfllm.tasks.permutation_lm import PermutationLM
 from tfllm.tasks.question_answering import QuestionAnswering
+from tfllm.tasks.seq2seq_lm import Seq2SeqLM
 from tfllm.tasks.tagging import Tagging
 from tfllm.tasks.task import Task
 
@@ -24,6 +25,7 @@ TASKS: dict[str, type[Task]] = {
     "permutation_lm": PermutationLM,
     "question_answering": QuestionAnswering,
     "regression": Classification,
+    "seq2seq_lm": Seq2SeqLM,
     "tagging": Tagging,
 }
 
@@ -66,6 +68,7 @@ __all__ = [
     "MultipleChoice",
     "PermutationLM",
     "QuestionAnswering",
+    "Seq2SeqLM",
     "Tagging",
     "Task",
     "create",

@@ -14,7 +14,12 @@ from typing import Any, Literal, get_args
 from tfllm import file_access
 from tfllm.data.vocabularies.lines import Lines
 from tfllm.tokenizers.row_template import RowTemplate
-from tfllm.tokenizers.special_tokens import LLAMA_TOKENS, ROLES, SpecialTokens
+from tfllm.tokenizers.special_tokens import (
+    LLAMA_TOKENS,
+    ROLES,
+    AddedToken,
+    SpecialTokens,
+)
 
 ModelType = Literal["bpe", "unigram"]
 Normalization = Literal[
@@ -48,6 +53,7 @@ class SentencePieceTrainingConfig:
         role_order: Roles in the order of their ids, from 0; (): that of
             `ROLES`.
         user_tokens: Tokens that are never split in texts.
+        added_tokens: Tokens behind those of the model, unless it has them.
         template: Row template of the model; None: that of LLaMA.
     """
 
@@ -61,6 +67,7 @@ class SentencePieceTrainingConfig:
     special_tokens: SpecialTokens = LLAMA_TOKENS
     role_order: tuple[str, ...] = ()
     user_tokens: tuple[str, ...] = ()
+    added_tokens: tuple[AddedToken, ...] = ()
     template: RowTemplate[str] | None = None
 
     def __post_init__(self) -> None:
@@ -86,12 +93,19 @@ class SentencePieceTrainingConfig:
             )
         fixed = len(self.ordered_tokens()) + len(self.user_tokens)
         fixed += 256 if self.byte_fallback else 0
+        fixed += self.num_added
         if self.vocab_size <= fixed:
             raise ValueError(
                 f"`vocab_size` must be above {fixed}, the number of special "
                 "tokens, and of bytes with `byte_fallback`. "
                 f"Received: {self.vocab_size}."
             )
+
+    @property
+    def num_added(self) -> int:
+        """Number of tokens behind those of the model."""
+        known = {*self.ordered_tokens(), *self.user_tokens}
+        return len({token.content for token in self.added_tokens} - known)
 
     def ordered_tokens(self) -> tuple[str, ...]:
         """Returns the special tokens, each once, in the order of their ids."""
@@ -153,7 +167,7 @@ def train_model(
             **_options(config),
         )
     except (RuntimeError, OSError) as error:
-        message = _explained(str(error), config.vocab_size)
+        message = _explained(str(error), config)
         raise ValueError(message) from error
     return content.getvalue()
 
@@ -185,7 +199,7 @@ def _options(config: SentencePieceTrainingConfig) -> dict[str, Any]:
         **options,
         "control_symbols": [token for token in ids if token not in named],
         "user_defined_symbols": list(config.user_tokens),
-        "vocab_size": config.vocab_size,
+        "vocab_size": config.vocab_size - config.num_added,
         "model_type": config.model_type,
         "byte_fallback": config.byte_fallback,
         "character_coverage": config.character_coverage,
@@ -200,20 +214,22 @@ def _options(config: SentencePieceTrainingConfig) -> dict[str, Any]:
     }
 
 
-def _explained(message: str, vocab_size: int) -> str:
+def _explained(message: str, config: SentencePieceTrainingConfig) -> str:
     """Returns an error message that explains one of the trainer."""
     smallest = re.search(r"smaller than required_chars\. \d+ vs (\d+)", message)
     if smallest:
         return (
-            f"`vocab_size` must be at least {smallest[1]}, the characters of "
-            f"the text and the special tokens. Received: {vocab_size}. Raise "
-            "it, or lower `character_coverage`."
+            "`vocab_size` must be at least "
+            f"{int(smallest[1]) + config.num_added}, the characters of the "
+            f"text and the special tokens. Received: {config.vocab_size}. "
+            "Raise it, or lower `character_coverage`."
         )
     largest = re.search(r"set it to a value <= (\d+)", message)
     if largest:
         return (
-            f"`vocab_size` must be at most {largest[1]} for a text this small. "
-            f"Received: {vocab_size}. Lower it, or give more text."
+            "`vocab_size` must be at most "
+            f"{int(largest[1]) + config.num_added} for a text this small. "
+            f"Received: {config.vocab_size}. Lower it, or give more text."
         )
     if "sentences_.empty()" in message or "!sentences" in message:
         return "`input_files` must hold text. Received: files with no word."
@@ -250,6 +266,7 @@ def train(
     tokenizer = SentencePieceTokenizer(
         parse(content, "the trained model"),
         special_tokens=config.special_tokens,
+        added_tokens=config.added_tokens,
         template=config.template,
     )
     tokenizer.save(output_dir)
