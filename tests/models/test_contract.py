@@ -424,7 +424,7 @@ def off_default_config(**changes: Any) -> TransformerConfig:
         "decoder": dataclasses.replace(decoder, block=block),
         "share_embeddings": False,
         "max_length": 5,
-        "pooler": PoolerConfig(12, "relu", "last", 0.3),
+        "pooler": PoolerConfig(12, "relu", 0.3, "last"),
         "masked_lm_head": MaskedLMHeadConfig(
             hidden_size=12,
             embedding_size=8,

@@ -27,14 +27,14 @@ class PoolerConfig:
     Attributes:
         hidden_size: Width of the hidden states, D.
         activation: Applied to the projection.
-        token: Token that it reads: the first one, or the last real one.
         initializer_range: Standard deviation of the truncated normal.
+        token: Token that it reads: the first one, or the last real one.
     """
 
     hidden_size: int
     activation: Activation = "tanh"
-    token: Literal["first", "last"] = "first"
     initializer_range: float = 0.02
+    token: Literal["first", "last"] = "first"
 
     def __post_init__(self) -> None:
         """Validates the fields."""

@@ -133,7 +133,7 @@ class TwoStreamTransformer(Transformer):
         states_of_layers = []
         for i in range(self.stack.num_layers):
             states_of_layers.append(x)
-            x, _, *predicted = self.blocks[self.stack.group_of(i)](
+            x, _, *predicted = self.blocks[self.stack.block_index(i)](
                 x,
                 mask_penalty=penalty,
                 positions=distances,
