@@ -65,6 +65,7 @@ BY_TASK = {
         {"max_predictions": 0, "dupe_factor": 2},
         ("mlm", "nsp"),
     ),
+    "permutation_lm": ({"max_predictions": 0, "dupe_factor": 2}, ("plm",)),
     "causal_lm": ({}, ("clm",)),
     "seq2seq_lm": ({}, ("seq2seq",)),
     # Three batches.

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import inspect
 import pathlib
 import tempfile
 from typing import Any
@@ -51,13 +52,16 @@ def shake(task: Any, spread: float = 0.3) -> None:
 
 
 def config_of(family: str, tokenizer: Any) -> Any:
-    config = FAMILIES[family].config(
-        num_layers=2,
-        hidden_size=32,
-        num_heads=2,
-        vocab_size=tokenizer.vocab_size,
-        max_position_embeddings=LENGTH,
-    )
+    spec = FAMILIES[family]
+    numbers = {
+        "num_layers": 2,
+        "hidden_size": 32,
+        "num_heads": 2,
+        "vocab_size": tokenizer.vocab_size,
+        "max_position_embeddings": LENGTH,
+    }
+    known = inspect.signature(spec.config).parameters
+    config = spec.config(**{k: v for k, v in numbers.items() if k in known})
     return dataclasses.replace(config, **tokenizer.model_ids)
 
 

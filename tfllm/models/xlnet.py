@@ -204,8 +204,13 @@ TOKENIZER = TokenizerSpec(
         eos="</s>",
         additional=("<eop>", "<eod>"),
     ),
-    special_first=True,
     added_tokens=(AddedToken("<mask>", lstrip=True, special=True),),
+    training={
+        "model_type": "unigram",
+        "byte_fallback": False,
+        "normalization": "nmt_nfkc",
+        "role_order": ("unk", "bos", "eos", "cls", "sep", "pad", "mask"),
+    },
     classes=("XLNetTokenizer",),
 )
 
@@ -223,7 +228,7 @@ FAMILY = Family(
     layers=("n_layer", "transformer.layer.{}."),
     tied=lambda config: (
         {"lm_loss.weight": "transformer.word_embedding.weight"}
-        if config.output_head.tied
+        if config.output_head and config.output_head.tied
         else {}
     ),
     architectures=class_names(

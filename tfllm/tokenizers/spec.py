@@ -29,6 +29,8 @@ class TokenizerSpec:
             the default, such as a mask that takes the space before it.
         arguments: More arguments of the tokenizer of a new vocabulary, and of
             one of the same kind whose files are silent.
+        training: Fields of the training config of a new vocabulary, where
+            they differ from its defaults.
         classes: Names in `tokenizer_class` of tokenizer_config.json. A saved
             tokenizer gets the first one that gives its ids.
     """
@@ -39,6 +41,7 @@ class TokenizerSpec:
     special_first: bool = False
     added_tokens: tuple[AddedToken, ...] = ()
     arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     classes: tuple[str, ...] = ()
 
     @property

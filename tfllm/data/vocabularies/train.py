@@ -30,6 +30,7 @@ def train(
         ValueError: A file is missing, empty or binary, or the size is too
             small.
     """
+    options = {**spec.training, **options}
     if spec.kind == "wordpiece":
         vocabulary = wordpiece.train(
             input_files,
