@@ -30,6 +30,11 @@ from tfllm.tokenizers import load_tokenizer
 LENGTH, NEW_TOKENS = 24, 8
 OTHERS = [name for name in FAMILIES if name not in ("bert", "gpt2")]
 WRITERS = [name for name in OTHERS if FAMILIES[name].config().generates]
+CLASSIFIERS = [
+    name
+    for name in OTHERS
+    if "sequence_classification" in FAMILIES[name].architectures
+]
 READERS = [name for name in OTHERS if name not in WRITERS]
 TEXTS = ["the river", "She said: long  days,", "", "été 🙂 自然", "up " * 40]
 
@@ -49,7 +54,7 @@ def save(folder: pathlib.Path, family: str, kind: str, **settings: Any) -> str:
     )
     small_models.shake(task, 0.2)
     model_folder.save(task, folder / "model", tokenizer)
-    if kind == "causal_lm":
+    if task.generates:
         config = GenerationConfig.from_published(tokenizer.model_ids)
         path = folder / "model" / GENERATION_CONFIG_FILE
         path.write_text(config.to_json())
@@ -68,7 +73,7 @@ def serve(folder: str, settings: ExportSettings) -> SavedModel:
     "family",
     [
         pytest.param(n, marks=[pytest.mark.wide] * (n != "llama"))
-        for n in OTHERS
+        for n in CLASSIFIERS
     ],
 )
 def test_classification(family: str, tmp_path: pathlib.Path) -> None:
@@ -94,10 +99,12 @@ def test_classification(family: str, tmp_path: pathlib.Path) -> None:
     ],
 )
 def test_text_generation(family: str, tmp_path: pathlib.Path) -> None:
-    folder = save(tmp_path, family, "causal_lm")
+    both = FAMILIES[family].config().reads_both_sides
+    folder = save(tmp_path, family, "seq2seq_lm" if both else "causal_lm")
     task = model_folder.load(folder)
     texts = [text for text in TEXTS if text and len(text) < 80]
-    with serve(folder, ExportSettings(max_new_tokens=NEW_TOKENS)) as model:
+    settings = ExportSettings(small_models.LENGTH, max_new_tokens=NEW_TOKENS)
+    with serve(folder, settings) as model:
         answer = model.run("serving_default", {"text": texts})
         drawn = model.run(
             "sample",

@@ -45,6 +45,7 @@ def create_relative_encoder_decoder(
     epsilon: float = 1e-6,
     initializer_factor: float = 1.0,
     tied: bool = True,
+    bos_token_id: int | None = None,
     pad_token_id: int = 0,
     eos_token_id: int | None = 1,
     decoder_start_token_id: int | None = None,
@@ -110,6 +111,7 @@ def create_relative_encoder_decoder(
             initializer_range=initializer_factor,
         ),
         task_head=TaskHeadConfig(classifier_dropout, initializer_range=narrow),
+        bos_token_id=bos_token_id,
         pad_token_id=pad_token_id,
         eos_token_id=eos_token_id,
         decoder_start_token_id=(
@@ -138,6 +140,7 @@ KEYS: dict[str, tuple[str, Any]] = {
     "classifier_dropout": ("classifier_dropout", 0.0),
     "layer_norm_epsilon": ("epsilon", 1e-6),
     "initializer_factor": ("initializer_factor", 1.0),
+    "bos_token_id": ("bos_token_id", None),
     "pad_token_id": ("pad_token_id", 0),
     "eos_token_id": ("eos_token_id", 1),
     "decoder_start_token_id": ("decoder_start_token_id", None),

@@ -72,6 +72,12 @@ TOKENIZER = TokenizerSpec(
         AddedToken(f"<extra_id_{number}>", special=True)
         for number in range(99, -1, -1)
     ),
+    training={
+        "model_type": "unigram",
+        "normalization": "nmt_nfkc",
+        "byte_fallback": False,
+        "role_order": ("pad", "eos", "unk"),
+    },
     classes=("T5Tokenizer", "T5TokenizerFast"),
 )
 

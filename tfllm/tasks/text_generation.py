@@ -161,6 +161,7 @@ class TextGeneration:
             max_length=task.config.max_length,
             draft_max_length=_max_length(draft),
             vocab_size=task.config.vocab_size,
+            reads_sources=not self.prompts.goes_on,
             first_row=first_row,
         )
         self.num_proposed += output.num_proposed
@@ -208,6 +209,7 @@ class TextGeneration:
                 model.vocab_size,
                 _max_length(draft),
                 list(block),
+                reads_sources=not self.prompts.goes_on,
             )
 
     def _ids(self, prompts: Sequence[str]) -> list[list[int]]:

@@ -55,12 +55,26 @@ def test_spans_become_masks(density: float, mean: float) -> None:
             else:
                 last = token
         assert hidden == ROOM - len(kept)
-    if mean * 4 < density * ROOM:
-        # The last span of a row is cut, which makes them a little shorter.
-        total = sum(sizes.values())
-        found = sum(size * count for size, count in sizes.items()) / total
-        assert mean * 0.75 < found < mean * 1.05
-        assert 0.5 < sizes[0] / total / math.exp(-mean) < 1.5
+    spans, texts = expected_spans(mean, round(density * ROOM))
+    assert sum(sizes.values()) / ROWS == pytest.approx(spans, rel=0.03)
+    with_text = sum(sizes.values()) - sizes[0]
+    assert with_text / ROWS == pytest.approx(texts, rel=0.03)
+
+
+def expected_spans(mean: float, noisy: int) -> tuple[float, float]:
+    """Mean numbers of spans in a row, and of those that are not empty.
+
+    More than k draws are needed if k of them, together Poisson with k times
+    the mean, give less than the noisy tokens. There are at most as many spans
+    as these. Of all draws, a share of exp(-mean) is empty (Wald's identity).
+    """
+
+    def is_short(draws: int) -> float:
+        bounds = poisson_bounds(draws * mean)
+        return float(bounds[noisy - 1])
+
+    draws = [is_short(k) for k in range(20 * noisy)]
+    return sum(draws[:noisy]), sum(draws) * (1.0 - math.exp(-mean))
 
 
 def test_poisson() -> None:

@@ -40,6 +40,7 @@ class SentencePieceTrainingConfig:
 
     Attributes:
         vocab_size: Number of tokens, with special tokens and bytes.
+        hard_limit: Whether a text with fewer tokens is refused.
         model_type: "bpe", as LLaMA, or "unigram", as T5 and ALBERT.
         byte_fallback: Whether characters without a token become the tokens of
             their bytes; otherwise they are unknown.
@@ -58,6 +59,7 @@ class SentencePieceTrainingConfig:
     """
 
     vocab_size: int = 32000
+    hard_limit: bool = True
     model_type: ModelType = "bpe"
     byte_fallback: bool = True
     character_coverage: float = 0.9995
@@ -200,6 +202,7 @@ def _options(config: SentencePieceTrainingConfig) -> dict[str, Any]:
         "control_symbols": [token for token in ids if token not in named],
         "user_defined_symbols": list(config.user_tokens),
         "vocab_size": config.vocab_size - config.num_added,
+        "hard_vocab_limit": config.hard_limit,
         "model_type": config.model_type,
         "byte_fallback": config.byte_fallback,
         "character_coverage": config.character_coverage,

@@ -65,6 +65,6 @@ def train(
             special_tokens=spec.special_tokens,
             added_tokens=spec.added_tokens,
             template=spec.template,
-            **options,
+            **{"hard_limit": False, **options},
         ),
     )

@@ -280,12 +280,16 @@ class TextGenerationServing:
         ]
         bos = config.bos_token_id
         prompts = rows if bos is None else [row or [bos] for row in rows]
+        # Sources were cut; new tokens have the positions of the model.
+        goes_on = self.reader.goes_on
+        limit = self.length if goes_on else self.task.config.max_length
         output = generate(
             self.task.model,
             prompts,
             config,
             token_bytes=self.tokenizer.target.token_bytes,
-            max_length=self.length,
+            max_length=limit,
+            reads_sources=not self.reader.goes_on,
             jit_compile=False,
         )
         answers = []
