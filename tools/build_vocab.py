@@ -120,6 +120,7 @@ _FLAGS_OF_ONE_KIND = {
 # Kind of a family -> --kind.
 _KIND_OF_FAMILY = {
     "byte_bpe": "byte_bpe",
+    "mapped_sentence_piece": "sentencepiece",
     "sentence_piece": "sentencepiece",
     "wordpiece": "wordpiece",
 }

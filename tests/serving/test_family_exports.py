@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.conftest import WORDS
 from tests.serving import small_models
@@ -124,6 +125,44 @@ def test_text_generation(family: str, tmp_path: pathlib.Path) -> None:
     ((expected,),) = task.text(texts[:1], max_new_tokens=NEW_TOKENS, **options)
     count = drawn["lengths"][0]
     assert drawn["token_ids"][0, :count].tolist() == expected.token_ids
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        n
+        for n in READERS
+        if "replaced_token_detection" in FAMILIES[n].architectures
+    ],
+)
+def test_replaced_tokens(family: str, tmp_path: pathlib.Path) -> None:
+    folder = save(tmp_path, family, "replaced_token_detection")
+    task, tokenizer = model_folder.load(folder), load_tokenizer(folder)
+    template = tokenizer.row_template
+    with serve(folder, ExportSettings(LENGTH, 8)) as model:
+        answer = model.run("serving_default", {"text": TEXTS})
+    for row, text in enumerate(TEXTS):
+        ids = tokenizer.tokenize(tf.constant([text])).to_list()[0]
+        assert answer["num_tokens"][row] == len(ids)
+        room = LENGTH - len(template.opens) - len(template.closes)
+        if not 0 < len(ids) <= room:
+            continue
+        tokens = [*template.opens, *ids, *template.closes]
+        logits = task({"token_ids": np.array([tokens], "int32")})["rtd"]
+        expected = tf.sigmoid(logits)[0, len(template.opens) :][: len(ids)]
+        np.testing.assert_allclose(
+            answer["scores"][row, : len(ids)], expected, atol=1e-5
+        )
+        starts, ends = answer["starts"][row], answer["ends"][row]
+        words = [text[starts[i] : ends[i]].lower() for i in range(len(ids))]
+        spelled = [
+            tokenizer.token_text(i).removeprefix("##").lower() for i in ids
+        ]
+        unknown = tokenizer.token_text(tokenizer.role_id("unk")).lower()
+        assert all(
+            one in (unknown, other)
+            for one, other in zip(spelled, words, strict=True)
+        )
 
 
 @pytest.mark.parametrize("family", READERS)

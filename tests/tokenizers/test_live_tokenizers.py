@@ -33,11 +33,15 @@ SIZE = {
 # Transformers for a tokenizer.json as it is.
 AS_IT_IS = "TokenizersBackend"
 CLASSES = {
+    # Its other name, BartTokenizer, is the same class.
+    "bart": "RobertaTokenizer",
     "bert": "BertTokenizer",
+    "marian": "MarianTokenizer",
     "gpt2": "GPT2Tokenizer",
     "roberta": "RobertaTokenizer",
     # LLaMA 3's.
     "llama": AS_IT_IS,
+    "opt": "GPT2Tokenizer",
     "qwen2": "Qwen2Tokenizer",
 }
 

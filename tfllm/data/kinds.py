@@ -71,6 +71,20 @@ LANGUAGE_KINDS: dict[str, DataKind] = {
         evaluation=masked_config.evaluation_config,
         open=deferred("masked.batches", "open_masked_data"),
     ),
+    masked_config.DETECTION_TASK: DataKind(
+        is_labelled=False,
+        flags=(
+            "generator_size",
+            "masking",
+            "mask_rate",
+            "max_predictions",
+            "dupe_factor",
+            "short_seq_prob",
+        ),
+        config=masked_config.detection_config,
+        evaluation=masked_config.evaluation_config,
+        open=deferred("masked.batches", "open_masked_data"),
+    ),
     permutation_config.TASK: DataKind(
         is_labelled=False,
         flags=(

@@ -46,6 +46,13 @@ class LoadReport:
         """Returns whether any name did not fit."""
         return bool(self.missing or self.unexpected or self.misshaped)
 
+    def joined(self, other: "LoadReport", prefix: str) -> "LoadReport":
+        """Returns a report with the names of another, behind a prefix."""
+        lists = dataclasses.asdict(self)
+        for kind, names in dataclasses.asdict(other).items():
+            lists[kind] = sorted(lists[kind] + [prefix + n for n in names])
+        return LoadReport(**lists)
+
     def __str__(self) -> str:
         """Returns the first names of each list."""
         return "; ".join(
@@ -138,6 +145,8 @@ def published_shape(
     shape = [int(size) for size in variable.shape]
     if weight.columns is not None:
         shape[-1] = weight.columns[1] - weight.columns[0]
+    if weight.transform == "row":
+        shape = [1, *shape]
     return tuple(shape[::-1] if weight.transform == "transpose" else shape)
 
 
@@ -152,8 +161,13 @@ def published_tensors(
             tensor = tensor[..., slice(*weight.columns)]
         if weight.transform == "transpose":
             tensor = tensor.T
+        elif weight.transform == "row":
+            tensor = tensor[None]
         name = family.name_in_files(weight.published, kind)
         yield name, np.ascontiguousarray(tensor)
+    if family.computed is not None:
+        for published, tensor in family.computed(model.config).items():
+            yield family.name_in_files(published, kind), tensor
 
 
 def assign(
@@ -201,6 +215,8 @@ def assign(
             shortened(match.unused),
         )
     _assign_rows(match.fits, source)
+    for variable in match.zeros:
+        variable.assign(np.zeros(variable.shape, np.float32))
     return report
 
 
@@ -213,12 +229,14 @@ class _Match:
         report: All names that do not fit.
         body_fits: Whether all variables of the body have a tensor.
         unused: Published names of heads that the model does not have.
+        zeros: Variables without a tensor that are then zero.
     """
 
     fits: list[tuple[Weight, keras.Variable, str]]
     report: LoadReport
     body_fits: bool
     unused: list[str]
+    zeros: list[keras.Variable]
 
 
 def _match_tensors(
@@ -231,7 +249,7 @@ def _match_tensors(
     names = {weight.published for weight, _ in rows}
     table = _weight_table(root, family)
     known = {weight.published for weight in table}
-    stored = _stored_names(family, root.config, known, source)
+    stored = stored_names(family, root.config, known, source)
     # Some published folders have weights that their own model never reads.
     left_out = {
         weight.published
@@ -239,12 +257,16 @@ def _match_tensors(
         if weight.path.startswith(getattr(root, "leaves_out", ()))
     }
     fits, misshaped = [], []
+    zeros: dict[str, keras.Variable] = {}
     body_fits = True
     for weight, variable in rows:
         expected = published_shape(weight, variable)
         name = stored.get(weight.published)
         if name is not None and shapes[name] == expected:
             fits.append((weight, variable, name))
+            continue
+        if name is None and weight.optional:
+            zeros[weight.published] = variable
             continue
         body_fits = body_fits and not weight.path.startswith(_BODY)
         if name is not None:
@@ -253,11 +275,12 @@ def _match_tensors(
             )
     unexpected = set(stored) - names - left_out
     report = LoadReport(
-        missing=sorted(names - set(stored)),
+        missing=sorted(names - set(stored) - set(zeros)),
         unexpected=sorted(unexpected),
         misshaped=sorted(misshaped),
     )
-    return _Match(fits, report, body_fits, sorted(unexpected & known))
+    unused = sorted(unexpected & known)
+    return _Match(fits, report, body_fits, unused, [*zeros.values()])
 
 
 def _check_finite(names: list[str], source: TensorSource, origin: str) -> None:
@@ -303,7 +326,7 @@ def _check_report(
         )
 
 
-def _stored_names(
+def stored_names(
     family: Family,
     config: TransformerConfig,
     known: set[str],
@@ -358,6 +381,8 @@ def _assign_rows(
         tensor = source.read(name)
         if weight.transform == "transpose":
             tensor = tensor.T
+        elif weight.transform == "row":
+            tensor = tensor[0]
         if weight.columns is None:
             variable.assign(tensor)
             continue

@@ -1,8 +1,24 @@
 """Model families on one configurable stack: pure Keras, any backend."""
 
-from tfllm.models import bert, gpt2, llama, qwen2, roberta, t5, xlnet
+from tfllm.models import (
+    bart,
+    bert,
+    electra,
+    fsmt,
+    gpt2,
+    llama,
+    marian,
+    mistral,
+    mt5,
+    opt,
+    qwen2,
+    roberta,
+    t5,
+    xlnet,
+)
 from tfllm.models.bodies import create_body
 from tfllm.models.config import TransformerConfig
+from tfllm.models.detection_model import DetectionModel
 from tfllm.models.encoder_decoder import EncoderDecoder
 from tfllm.models.family import Family
 from tfllm.models.language_model import LanguageModel
@@ -21,9 +37,16 @@ from tfllm.models.two_stream import TwoStreamTransformer
 from tfllm.models.weight_map import Weight
 
 FAMILIES: dict[str, Family] = {
+    "bart": bart.FAMILY,
     "bert": bert.FAMILY,
+    "electra": electra.FAMILY,
+    "fsmt": fsmt.FAMILY,
     "gpt2": gpt2.FAMILY,
     "llama": llama.FAMILY,
+    "marian": marian.FAMILY,
+    "mistral": mistral.FAMILY,
+    "mt5": mt5.FAMILY,
+    "opt": opt.FAMILY,
     "qwen2": qwen2.FAMILY,
     "roberta": roberta.FAMILY,
     "t5": t5.FAMILY,
@@ -33,6 +56,7 @@ FAMILIES: dict[str, Family] = {
 __all__ = [
     "FAMILIES",
     "ChoiceModel",
+    "DetectionModel",
     "EmbeddingModel",
     "EncoderDecoder",
     "Family",

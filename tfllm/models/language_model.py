@@ -101,7 +101,7 @@ class LanguageModel(TransformerModel):
         return self.transformer.create_cache(batch_size, length, *source)
 
     def start(
-        self, prompts: Any, real: Any, room: int
+        self, prompts: Any, real: Any, room: int, first: int | None = None
     ) -> tuple[Any, Any, Cache]:
         """Returns the first input of the decoder, its mask and an empty cache.
 
@@ -111,6 +111,8 @@ class LanguageModel(TransformerModel):
             prompts: int32 [B, P], padded on the left.
             real: bool [B, P], true for real tokens.
             room: Number of tokens to generate.
+            first: Token that a decoder beside an encoder reads first; None:
+                `decoder_start_token_id` of the config.
 
         Returns:
             token_ids int32 [B, P] and their mask bool [B, P]; [B, 1] each if
@@ -119,7 +121,8 @@ class LanguageModel(TransformerModel):
         batch, length = ops.shape(prompts)
         if self.config.kind == "decoder":
             return prompts, real, self.create_cache(batch, length + room)
-        first = self.config.decoder_start_token_id
+        if first is None:
+            first = self.config.decoder_start_token_id
         if first is None:
             raise ValueError(
                 "`decoder_start_token_id` is needed to write. Received: none. "

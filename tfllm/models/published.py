@@ -44,11 +44,11 @@ class PublishedConfig:
     def __init__(self, values: Mapping[str, Any]) -> None:
         self._values = values
 
-    def count(self, key: str, default: int, limit: int) -> int:
-        """Returns an integer from 1 to `limit`."""
+    def count(self, key: str, default: int, limit: int, least: int = 1) -> int:
+        """Returns an integer from `least` to `limit`."""
         value = self._values.get(key, default)
-        if not _is_integer(value) or not 1 <= value <= limit:
-            raise _error(key, f"an integer from 1 to {limit}", value)
+        if not _is_integer(value) or not least <= value <= limit:
+            raise _error(key, f"an integer from {least} to {limit}", value)
         return value
 
     def optional_count(

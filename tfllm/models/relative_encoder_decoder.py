@@ -28,6 +28,7 @@ from tfllm.models.weight_map import (
 
 def create_relative_encoder_decoder(
     family: str,
+    scales_tied: bool,
     /,
     num_layers: int = 6,
     hidden_size: int = 512,
@@ -54,8 +55,9 @@ def create_relative_encoder_decoder(
 
     The arguments are those of `tfllm.models.stacks`, FeedForwardConfig and
     RelativeBiasConfig. There is no longest sequence. With `tied`, the token
-    table predicts the next token, from hidden states scaled by D ** -0.5. All
-    deviations of new weights have the factor `initializer_factor`. None means:
+    table predicts the next token, with `scales_tied` from hidden states scaled
+    by D ** -0.5. All deviations of new weights have the factor
+    `initializer_factor`. None means:
     `num_layers` for `num_decoder_layers`, the token of padding for
     `decoder_start_token_id`.
     """
@@ -107,7 +109,7 @@ def create_relative_encoder_decoder(
             hidden_size,
             vocab_size,
             tied=tied,
-            scale=hidden_size**-0.5 if tied else 1.0,
+            scale=hidden_size**-0.5 if tied and scales_tied else 1.0,
             initializer_range=initializer_factor,
         ),
         task_head=TaskHeadConfig(classifier_dropout, initializer_range=narrow),

@@ -36,7 +36,7 @@ SIZES = {
 }
 
 # The defaults are those of T5-small.
-config = functools.partial(shared.create_relative_encoder_decoder, "t5")
+config = functools.partial(shared.create_relative_encoder_decoder, "t5", True)
 
 
 class T5Keys(shared.RelativeKeys):

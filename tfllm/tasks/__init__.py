@@ -11,6 +11,7 @@ from tfllm.tasks.masked_lm import MaskedLM
 from tfllm.tasks.multiple_choice import MultipleChoice
 from tfllm.tasks.permutation_lm import PermutationLM
 from tfllm.tasks.question_answering import QuestionAnswering
+from tfllm.tasks.replaced_token_detection import ReplacedTokenDetection
 from tfllm.tasks.seq2seq_lm import Seq2SeqLM
 from tfllm.tasks.tagging import Tagging
 from tfllm.tasks.task import Task
@@ -25,6 +26,7 @@ TASKS: dict[str, type[Task]] = {
     "permutation_lm": PermutationLM,
     "question_answering": QuestionAnswering,
     "regression": Classification,
+    "replaced_token_detection": ReplacedTokenDetection,
     "seq2seq_lm": Seq2SeqLM,
     "tagging": Tagging,
 }
@@ -68,6 +70,7 @@ __all__ = [
     "MultipleChoice",
     "PermutationLM",
     "QuestionAnswering",
+    "ReplacedTokenDetection",
     "Seq2SeqLM",
     "Tagging",
     "Task",

@@ -62,6 +62,9 @@ class TaskContract:
     null_threshold: float | None = None
     # Whether rows mark the word that the labels describe.
     with_predicates: bool = False
+    # Figures beside losses and measures: ratios of two sums, for which
+    # `objective_sums` has entries of these names.
+    ratios: ClassVar[tuple[str, ...]] = ()
     # Keras and `compile` set them.
     model: Any
     distribute_strategy: tf.distribute.Strategy
@@ -112,6 +115,15 @@ class TaskContract:
             ValueError: The task cannot have the value of a key.
         """
         return cls.kind
+
+    @property
+    def companions(self) -> dict[str, Any]:
+        """Models that a folder of the task holds in folders of their own.
+
+        Name of the folder -> model with heads. They are trained beside
+        `model`, which works without them.
+        """
+        return {}
 
     @property
     def data_settings(self) -> dict[str, Any]:
@@ -227,6 +239,7 @@ class TaskContract:
         Returns:
             For each objective two float32 scalars: the sum of the weighted
             losses, and that of the measure of `measure_of`, by default hits.
+            For each of `ratios` the sums above and below the line.
         """
         raise NotImplementedError
 

@@ -57,6 +57,10 @@ def train(
             ),
             spec,
         ).vocab_size
+    if spec.kind == "mapped_sentence_piece":
+        return sentence_piece.train_mapped(
+            input_files, output_dir, vocab_size, spec, **options
+        )
     return sentence_piece.train(
         input_files,
         output_dir,
