@@ -193,9 +193,9 @@ def to_transformers(
         arguments["num_labels"] = root.num_labels
     if head == "encoder" and _has_published_pooler(root.config):
         arguments["add_pooling_layer"] = False
-    theirs, info = cls.from_pretrained(
-        folder, output_loading_info=True, **arguments
-    )
+    theirs, info = getattr(
+        transformers, family.architectures[head]
+    ).from_pretrained(folder, output_loading_info=True, **arguments)
     strange = {k: v for k, v in info.items() if k.endswith("_keys") and v}
     if strange:
         raise ValueError(
