@@ -14,12 +14,15 @@ from tfllm.models import (
     qwen2,
     roberta,
     t5,
+    xlnet,
 )
+from tfllm.models.bodies import create_body
 from tfllm.models.config import TransformerConfig
 from tfllm.models.detection_model import DetectionModel
 from tfllm.models.encoder_decoder import EncoderDecoder
 from tfllm.models.family import Family
 from tfllm.models.language_model import LanguageModel
+from tfllm.models.permutation_model import PermutationModel
 from tfllm.models.pretraining_model import PretrainingModel
 from tfllm.models.stack_config import StackConfig
 from tfllm.models.task_models import (
@@ -30,6 +33,7 @@ from tfllm.models.task_models import (
     TokenModel,
 )
 from tfllm.models.transformer import Transformer
+from tfllm.models.two_stream import TwoStreamTransformer
 from tfllm.models.weight_map import Weight
 
 FAMILIES: dict[str, Family] = {
@@ -46,6 +50,7 @@ FAMILIES: dict[str, Family] = {
     "qwen2": qwen2.FAMILY,
     "roberta": roberta.FAMILY,
     "t5": t5.FAMILY,
+    "xlnet": xlnet.FAMILY,
 }
 
 __all__ = [
@@ -56,6 +61,7 @@ __all__ = [
     "EncoderDecoder",
     "Family",
     "LanguageModel",
+    "PermutationModel",
     "PretrainingModel",
     "SequenceModel",
     "SpanModel",
@@ -63,5 +69,7 @@ __all__ = [
     "TokenModel",
     "Transformer",
     "TransformerConfig",
+    "TwoStreamTransformer",
     "Weight",
+    "create_body",
 ]

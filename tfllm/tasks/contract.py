@@ -140,6 +140,15 @@ class TaskContract:
         """Unit of the loss."""
         return "nats"
 
+    def with_masks(self, inputs: Tensors, mask_id: int) -> Tensors:
+        """Returns the features of texts whose masks are to be filled.
+
+        Args:
+            inputs: Features of the texts.
+            mask_id: Id of the mask.
+        """
+        return inputs
+
     def targets(self) -> dict[str, Target]:
         """Returns the description of each objective's labels."""
         raise NotImplementedError
