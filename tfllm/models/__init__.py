@@ -1,6 +1,14 @@
 """Model families on one configurable stack: pure Keras, any backend."""
 
-from tfllm.models import bert, gpt2, llama, opt, qwen2, roberta
+from tfllm.models import (
+    bert,
+    gpt2,
+    llama,
+    mistral,
+    opt,
+    qwen2,
+    roberta,
+)
 from tfllm.models.config import TransformerConfig
 from tfllm.models.encoder_decoder import EncoderDecoder
 from tfllm.models.family import Family
@@ -21,6 +29,7 @@ FAMILIES: dict[str, Family] = {
     "bert": bert.FAMILY,
     "gpt2": gpt2.FAMILY,
     "llama": llama.FAMILY,
+    "mistral": mistral.FAMILY,
     "opt": opt.FAMILY,
     "qwen2": qwen2.FAMILY,
     "roberta": roberta.FAMILY,
