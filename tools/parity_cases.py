@@ -184,6 +184,8 @@ def to_transformers(
     Raises:
         ValueError: Transformers misses a name, or does not know one.
     """
+    import transformers
+
     model_folder.save(model, folder, **options)
     root = getattr(model, "model", model)
     head = weights.architecture_of(model)
