@@ -72,6 +72,7 @@ class TextSettings:
     max_predictions: int = 0
     dupe_factor: int = InstanceSettings.dupe_factor
     short_seq_prob: float = InstanceSettings.short_seq_prob
+    generator_size: float = 0.25
     document_per: str = FilesConfig.document_per
     isolate_documents: bool = False
     eval_stride: int = 0

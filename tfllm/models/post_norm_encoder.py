@@ -180,12 +180,15 @@ def embedding_table(prefix: str, config: TransformerConfig) -> WeightTable:
     return table
 
 
-def encoder_table(prefix: str, config: TransformerConfig) -> WeightTable:
+def encoder_table(
+    prefix: str, config: TransformerConfig, has_pooler: bool = True
+) -> WeightTable:
     """Returns published name <-> path for embeddings, blocks and pooler.
 
     Args:
         prefix: As in `embedding_table`.
         config: Config of the model.
+        has_pooler: Whether the pooler belongs to the bare encoder.
     """
     table = embedding_table(prefix, config)
     names = ("self.query", "self.key", "self.value", "output.dense")
@@ -195,5 +198,6 @@ def encoder_table(prefix: str, config: TransformerConfig) -> WeightTable:
         part.dense("intermediate.dense", "feed_forward.up")
         part.dense("output.dense", "feed_forward.down")
         part.norm("output.LayerNorm", "feed_forward_norm")
-    table.dense(f"{prefix}.pooler.dense", "pooler.dense")
+    if has_pooler:
+        table.dense(f"{prefix}.pooler.dense", "pooler.dense")
     return table

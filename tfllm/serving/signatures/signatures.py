@@ -20,6 +20,7 @@ from tfllm.serving.signatures.fill_mask import FillMaskServing
 from tfllm.serving.signatures.question_answering import (
     QuestionAnsweringServing,
 )
+from tfllm.serving.signatures.replaced_tokens import ReplacedTokenServing
 from tfllm.serving.signatures.sequence_labels import (
     SequenceOutput,
     SequenceServing,
@@ -61,6 +62,8 @@ SERVED_KINDS: dict[str, ServedKind] = {
     "causal_lm": ServedKind(TextGenerationServing),
     "seq2seq_lm": ServedKind(TextGenerationServing),
     "masked_lm": ServedKind(FillMaskServing),
+    "permutation_lm": ServedKind(FillMaskServing),
+    "replaced_token_detection": ServedKind(ReplacedTokenServing),
     "classification": _sequences(sequence_labels.ONE_LABEL, litert.ONE_LABEL),
     "multi_label": _sequences(
         sequence_labels.SEVERAL_LABELS, litert.SEVERAL_LABELS
