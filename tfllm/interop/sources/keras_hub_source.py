@@ -351,14 +351,14 @@ def _assign(
     """Assigns published tensors to the variables of KerasHub."""
     for variable in model.weights:
         place = layout.published(variable.path)
-        if place and place[0].startswith(layout.optional):
-            if place[0] not in tensors:
-                logger.warning(
-                    "%s is initialized at random: the model has no %s",
-                    variable.path,
-                    place[0],
-                )
-                continue
+        is_missing = place is None or place[0] not in tensors
+        if place and is_missing and place[0].startswith(layout.optional):
+            logger.warning(
+                "%s is initialized at random: the model has no %s",
+                variable.path,
+                place[0],
+            )
+            continue
         if place is None or place[0] not in tensors:
             raise ValueError(
                 f"KerasHub's variable {variable.path} must have a tensor. "

@@ -18,6 +18,7 @@ from tfllm.interop.sources.contract import (
     Source,
 )
 from tfllm.interop.tensor_files import TensorSource
+from tfllm.models import FAMILIES
 
 _ENDINGS = (".bin", ".pt", ".pth")
 # Files of a model folder besides config and weights.
@@ -51,6 +52,8 @@ def read(path: str, options: Options) -> Checkpoint:
         left_out = tensors.others
     else:
         tensors = folder_tensors.open_tensors(folder)
+    if "model_type" not in config:
+        config |= _family_of(tensors)
     return Checkpoint(
         config,
         tensors,
@@ -62,6 +65,17 @@ def read(path: str, options: Options) -> Checkpoint:
             "transformers", functools.partial(load_transformers, path)
         ),
     )
+
+
+def _family_of(tensors: TensorSource) -> dict[str, str]:
+    """Returns `model_type`, which files before 2020 lack; empty if unclear."""
+    names = list(tensors.shapes())
+    families = [
+        family.name
+        for family in FAMILIES.values()
+        if any(name.startswith(family.prefix) for name in names)
+    ]
+    return {"model_type": families[0]} if len(families) == 1 else {}
 
 
 def _copy_files(source: pathlib.Path, target: pathlib.Path) -> None:
