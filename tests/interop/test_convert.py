@@ -93,7 +93,7 @@ def test_folders_that_hold_files(
     ("change", "message"),
     [
         ({"hidden_act": "mish"}, "`hidden_act` must be.*'mish'"),
-        ({"num_hidden_layers": 3}, r"must match the model.*16 missing"),
+        ({"num_hidden_layers": 3}, "`num_hidden_layers` must be 2"),
         ({"model_type": "brt"}, "`model_type`.*'brt'.*nearest is 'bert'"),
     ],
 )
