@@ -78,11 +78,16 @@ def read_config(
     try:
         config = family.from_published(values)
         check_parameters(config)
+        if values.get("architectures") == [family.architectures.get("encoder")]:
+            # Some encoder-decoders have a class for their encoder alone.
+            config = config.only("encoder") if config.encoder else config
     except (TypeError, ValueError) as error:
         raise ValueError(f"'{path}' is wrong: {error}") from error
     if pathlib.Path(folder).is_dir() and has_tensors(path.parent):
-        shapes = open_tensors(path.parent).shapes()
-        _check_tensor_sizes(family, config, shapes, path)
+        tensors = open_tensors(path.parent)
+        _check_tensor_sizes(family, config, tensors.shapes(), path)
+        if family.fit_tensors is not None:
+            config = family.fit_tensors(config, tensors)
     return family, config
 
 
@@ -98,12 +103,16 @@ def _check_tensor_sizes(
         name if name.startswith(family.prefix) else family.prefix + name: shape
         for name, shape in names.items()
     }
-    key, layer = family.layers
-    pattern = re.escape(layer).replace(re.escape("{}"), r"(\d+)")
-    numbers = [
-        int(match[1]) for match in map(re.compile(pattern).match, full) if match
-    ]
-    stored = {key: (max(numbers) + 1, "layers")} if numbers else {}
+    stored: dict[str, tuple[int, str]] = {}
+    for key, layer in (family.layers, family.decoder_layers or ("", "")):
+        pattern = re.escape(layer).replace(re.escape("{}"), r"(\d+)")
+        numbers = [
+            int(match[1])
+            for match in map(re.compile(pattern).match, full)
+            if match and layer
+        ]
+        if numbers:
+            stored[key] = max(numbers) + 1, "layers"
     for size in family.shown_sizes(config):
         shape = full.get(size.tensor, ())
         if len(shape) == 2:
@@ -111,7 +120,7 @@ def _check_tensor_sizes(
             stored[size.key] = shape[size.axis], place
     published = family.to_published(config)
     for key, (number, place) in stored.items():
-        if published[key] != number:
+        if published.get(key, number) != number:
             raise ValueError(
                 f"'{path}' is wrong: `{key}` must be {number}, as the tensors "
                 f"beside it have it ({place}). Received: {published[key]}. "

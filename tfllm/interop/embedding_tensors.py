@@ -8,7 +8,7 @@ import numpy as np
 
 from tfllm.interop.folder_tensors import open_tensors
 from tfllm.interop.module_files import modules_of
-from tfllm.interop.tensor_files import TensorSource
+from tfllm.models.weight_map import TensorSource
 
 
 def tensors(folder: pathlib.Path) -> TensorSource:

@@ -3,8 +3,9 @@
 import pathlib
 
 from tfllm.interop import tensor_files, torch_files
-from tfllm.interop.tensor_files import SafetensorsFolder, TensorSource
+from tfllm.interop.tensor_files import SafetensorsFolder
 from tfllm.interop.torch_files import TorchFolder
+from tfllm.models.weight_map import TensorSource
 
 
 def has_tensors(folder: pathlib.Path) -> bool:

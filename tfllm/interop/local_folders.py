@@ -12,8 +12,9 @@ from tfllm import file_access
 from tfllm.interop import hub
 from tfllm.interop.config_file import CONFIG_FILE
 
-# Folders of modules of sentence-transformers, such as 1_Pooling.
-_MODULE_FOLDER = re.compile(r"\d+_\w+")
+# Folders in a model folder: modules of sentence-transformers, such as
+# 1_Pooling, and the generator beside a discriminator.
+_MODULE_FOLDER = re.compile(r"\d+_\w+|generator")
 
 
 @contextlib.contextmanager
@@ -92,7 +93,7 @@ def named_write_errors(folder: str) -> Iterator[None]:
 
 
 def copy_model_files(source: str, target: str) -> None:
-    """Copies the files of a model folder and of its modules.
+    """Copies the files of a model folder and of the folders in it.
 
     config.json comes last: a folder that has one is complete.
     """

@@ -9,7 +9,7 @@ import json
 import os
 import pathlib
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -19,18 +19,6 @@ from tfllm.interop import shards
 
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
-
-
-class TensorSource(Protocol):
-    """Tensors by published name, read one at a time."""
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Returns the shape of every tensor, without reading it."""
-        ...
-
-    def read(self, name: str) -> np.ndarray:
-        """Returns one tensor as float32."""
-        ...
 
 
 def has_tensors(folder: pathlib.Path) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tfllm.interop.tensor_files import TensorSource
+from tfllm.models.weight_map import TensorSource
 
 # (token_ids int32 [B, T], padding_mask int32 [B, T]) -> logits of a model that
 # generates, or hidden states of an encoder, float [B, T, V or D].

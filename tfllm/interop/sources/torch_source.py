@@ -17,8 +17,8 @@ from tfllm.interop.sources.contract import (
     Reference,
     Source,
 )
-from tfllm.interop.tensor_files import TensorSource
 from tfllm.models import FAMILIES
+from tfllm.models.weight_map import TensorSource
 
 _ENDINGS = (".bin", ".pt", ".pth")
 # Files of a model folder besides config and weights.
