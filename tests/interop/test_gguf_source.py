@@ -150,7 +150,13 @@ def test_files_of_each_architecture(tmp_path: pathlib.Path, case: str) -> None:
 
 @pytest.mark.live_parity
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ["llama", "qwen2", "gpt2"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        "llama",
+        *(pytest.param(c, marks=pytest.mark.wide) for c in ("qwen2", "gpt2")),
+    ],
+)
 def test_transformers_reads_the_same(tmp_path: pathlib.Path, case: str) -> None:
     for package in ("torch", "transformers", "accelerate"):
         pytest.importorskip(package)
