@@ -1,6 +1,15 @@
 """Model families on one configurable stack: pure Keras, any backend."""
 
-from tfllm.models import bert, gpt2, llama, qwen2, roberta
+from tfllm.models import (
+    albert,
+    bert,
+    distilbert,
+    gpt2,
+    llama,
+    qwen2,
+    roberta,
+    xlm_roberta,
+)
 from tfllm.models.config import TransformerConfig
 from tfllm.models.encoder_decoder import EncoderDecoder
 from tfllm.models.family import Family
@@ -18,11 +27,14 @@ from tfllm.models.transformer import Transformer
 from tfllm.models.weight_map import Weight
 
 FAMILIES: dict[str, Family] = {
+    "albert": albert.FAMILY,
     "bert": bert.FAMILY,
+    "distilbert": distilbert.FAMILY,
     "gpt2": gpt2.FAMILY,
     "llama": llama.FAMILY,
     "qwen2": qwen2.FAMILY,
     "roberta": roberta.FAMILY,
+    "xlm-roberta": xlm_roberta.FAMILY,
 }
 
 __all__ = [
