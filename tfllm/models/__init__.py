@@ -1,7 +1,6 @@
 """Model families on one configurable stack: pure Keras, any backend."""
 
 from tfllm.models import (
-from tfllm.models import (
     albert,
     bart,
     bert,
