@@ -7,6 +7,7 @@ faster, cheaper and lighter", 2019, https://arxiv.org/abs/1910.01108.
 import dataclasses
 
 from tfllm.layers.config import Activation
+from tfllm.layers.position_config import LearnedPositionsConfig
 from tfllm.models import bert, post_norm_encoder
 from tfllm.models.config import TransformerConfig
 from tfllm.models.family import LABELLED, Family, class_names, stack_size
@@ -69,8 +70,9 @@ def config(
         pad_token_id=pad_token_id,
     )
     replace = dataclasses.replace
-    tables = full.embeddings
-    positions = replace(tables.positions, sinusoidal=sinusoidal_positions)
+    tables, positions = full.embeddings, full.embeddings.positions
+    assert isinstance(positions, LearnedPositionsConfig)
+    positions = replace(positions, sinusoidal=sinusoidal_positions)
     return replace(
         full,
         encoder=replace(
