@@ -15,6 +15,7 @@ os.environ["TF_USE_LEGACY_KERAS"] = "1"
 
 import numpy as np
 import tensorflow as tf
+from official.modeling import activations
 from official.nlp import modeling
 
 SIZES = {
@@ -29,7 +30,11 @@ def main(folder: str, kind: str) -> None:
     place = pathlib.Path(folder)
     place.mkdir()
     encoder = modeling.networks.BertEncoder(
-        **SIZES, inner_dim=56, max_sequence_length=19, type_vocab_size=2
+        **SIZES,
+        inner_dim=56,
+        max_sequence_length=19,
+        type_vocab_size=2,
+        dict_outputs=True,
     )
     config = {
         "vocab_size": 53,
@@ -57,7 +62,7 @@ def main(folder: str, kind: str) -> None:
         )
         model = modeling.models.BertPretrainerV2(
             encoder_network=encoder,
-            mlm_activation=modeling.activations.gelu,
+            mlm_activation=activations.gelu,
             classification_heads=[head],
         )
         inputs["masked_lm_positions"] = tf.constant([[1, 3], [2, 0]])

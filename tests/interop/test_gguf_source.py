@@ -49,8 +49,7 @@ NAMES = {
 def create(family: str, **arguments: Any) -> CausalLM:
     arguments |= {"num_layers": 2, "hidden_size": 64, "num_heads": 4}
     config = FAMILIES[family].config(
-        **arguments,
-        intermediate_size=96,
+        **{"intermediate_size": 96, **arguments},
         vocab_size=len(TOKENS),
         max_position_embeddings=64,
     )
@@ -82,7 +81,7 @@ def write(
     writer = gguf.GGUFWriter(path, family)
     writer.add_block_count(config.num_layers)
     writer.add_embedding_length(config.hidden_size)
-    writer.add_feed_forward_length(96)
+    writer.add_feed_forward_length(config.block.feed_forward.intermediate_size)
     writer.add_context_length(64)
     writer.add_head_count(attention.num_heads)
     writer.add_head_count_kv(attention.kv_heads)
@@ -123,7 +122,8 @@ CASES = {
     "llama": {"num_kv_heads": 2, "theta": 5000.0, "epsilon": 1e-5},
     "llama_tied": {"tied": True},
     "qwen2": {"num_kv_heads": 2},
-    "gpt2": {},
+    # Transformers takes no other width from a file.
+    "gpt2": {"intermediate_size": 256},
 }
 
 
@@ -150,7 +150,13 @@ def test_files_of_each_architecture(tmp_path: pathlib.Path, case: str) -> None:
 
 @pytest.mark.live_parity
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ["llama", "qwen2", "gpt2"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        "llama",
+        *(pytest.param(c, marks=pytest.mark.wide) for c in ("qwen2", "gpt2")),
+    ],
+)
 def test_transformers_reads_the_same(tmp_path: pathlib.Path, case: str) -> None:
     for package in ("torch", "transformers", "accelerate"):
         pytest.importorskip(package)

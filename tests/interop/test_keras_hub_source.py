@@ -78,7 +78,17 @@ def tokenizer_of(case: str) -> Any:
     return None
 
 
-@pytest.fixture(params=CASES, scope="module")
+# Those with most to convert: positions, a head, grouped queries, scaling.
+SHOWN = ("roberta", "llama3")
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(c, marks=() if c in SHOWN else pytest.mark.wide)
+        for c in CASES
+    ],
+    scope="module",
+)
 def case(request: Any) -> str:
     return request.param
 

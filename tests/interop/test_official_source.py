@@ -38,7 +38,9 @@ def test_names(name: str, expected: str | None) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["encoder", "pretrainer"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("encoder", marks=pytest.mark.wide), "pretrainer"]
+)
 def test_outputs_are_those_of_official(
     kind: str, tmp_path: pathlib.Path
 ) -> None:

@@ -111,6 +111,12 @@ def test_two_vocabularies_do_not_share_a_table() -> None:
         FAMILIES["marian"].size("tiny", vocab_size=50, decoder_vocab_size=30)
 
 
+def test_the_decoder_starts_with_a_token_of_its_own() -> None:
+    sizes = {"vocab_size": 50, "decoder_vocab_size": 30}
+    with pytest.raises(ValueError, match=r"`decoder_start.* 30. Received: 49"):
+        FAMILIES["marian"].size("tiny", **sizes, share_embeddings=False)
+
+
 def test_a_bare_folder_without_bias_of_the_logits(
     tmp_path: pathlib.Path,
 ) -> None:

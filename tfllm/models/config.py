@@ -75,10 +75,13 @@ class TransformerConfig:
             "decoder_start_token_id",
         ):
             value = getattr(self, name)
-            if value is not None and not 0 <= value < self.vocab_size:
+            # The decoder may have a vocabulary of its own.
+            stack = self.stacks[-1 if name.startswith("decoder") else 0]
+            size = stack.embeddings.vocab_size
+            if value is not None and not 0 <= value < size:
                 raise ValueError(
                     f"`{name}` must be an id of the vocabulary of "
-                    f"{self.vocab_size}. Received: {value}"
+                    f"{size}. Received: {value}"
                 )
         for stack in self.stacks:
             positions = stack.embeddings.positions

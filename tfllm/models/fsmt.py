@@ -22,29 +22,19 @@ from tfllm.tokenizers.row_template import RowTemplate
 from tfllm.tokenizers.spec import TokenizerSpec
 from tfllm.tokenizers.special_tokens import SpecialTokens
 
-_TWO = {"share_embeddings": False, "max_position_embeddings": 1024}
+_WMT19 = {
+    "intermediate_size": 8192,
+    "decoder_intermediate_size": 4096,
+    "share_embeddings": False,
+    "max_position_embeddings": 1024,
+}
 SIZES = {
     "tiny": stack_size(2, 128, 2),
-    "base": stack_size(6, 512, 8, vocab_size=37000),
-    "big": stack_size(6, 1024, 16, vocab_size=37000, dropout=0.3),
-    "wmt19_en_de": stack_size(
-        6,
-        1024,
-        16,
-        intermediate_size=8192,
-        decoder_intermediate_size=4096,
-        vocab_size=42024,
-        **_TWO,
-    ),
+    "base": stack_size(6, 512, 8),
+    "big": stack_size(6, 1024, 16, dropout=0.3),
+    "wmt19_en_de": stack_size(6, 1024, 16, vocab_size=42024, **_WMT19),
     "wmt19_en_ru": stack_size(
-        6,
-        1024,
-        16,
-        intermediate_size=8192,
-        decoder_intermediate_size=4096,
-        vocab_size=31232,
-        decoder_vocab_size=31640,
-        **_TWO,
+        6, 1024, 16, vocab_size=31232, decoder_vocab_size=31640, **_WMT19
     ),
 }
 

@@ -351,8 +351,8 @@ def _assign(
     """Assigns published tensors to the variables of KerasHub."""
     for variable in model.weights:
         place = layout.published(variable.path)
-        optional = place and place[0].startswith(layout.optional)
-        if place and optional and place[0] not in tensors:
+        is_missing = place is None or place[0] not in tensors
+        if place and is_missing and place[0].startswith(layout.optional):
             logger.warning(
                 "%s is initialized at random: the model has no %s",
                 variable.path,
