@@ -234,7 +234,7 @@ def from_transformers(
     """
     theirs.save_pretrained(folder, **options)
     config = model_folder.read_config(folder)[1]
-    if isinstance(model, EncoderDecoder):
+    if not hasattr(model, "lm_head"):
         # It has no head, whose table the folder would show.
         head = model.config.output_head
         config = dataclasses.replace(config, output_head=head)

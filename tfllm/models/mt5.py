@@ -66,6 +66,6 @@ FAMILY = dataclasses.replace(
         fields=shared.FIELDS,
     ),
     architectures=class_names(
-        "MT5", "seq2seq_lm", "encoder_decoder", encoder="MT5EncoderModel"
+        "MT5", *shared.CLASSES, encoder="MT5EncoderModel"
     ),
 )

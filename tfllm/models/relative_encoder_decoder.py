@@ -112,7 +112,11 @@ def create_relative_encoder_decoder(
             scale=hidden_size**-0.5 if tied and scales_tied else 1.0,
             initializer_range=initializer_factor,
         ),
-        task_head=TaskHeadConfig(classifier_dropout, initializer_range=narrow),
+        task_head=TaskHeadConfig(
+            classifier_dropout,
+            initializer_range=narrow,
+            sequence_dense="tanh",
+        ),
         bos_token_id=bos_token_id,
         pad_token_id=pad_token_id,
         eos_token_id=eos_token_id,
@@ -200,6 +204,13 @@ class RelativeKeys(PublishedKeys):
         return values
 
 
+# `Family.architectures`, beside the class of the encoder.
+CLASSES = (
+    "seq2seq_lm",
+    "encoder_decoder",
+    "sequence_classification",
+    "question_answering",
+)
 _NAMES = ("q", "k", "v", "o")
 # `Family.prefix` and `Family.prefixes`: a classifier holds the whole model.
 PREFIX = "transformer."
@@ -247,6 +258,8 @@ def relative_weights(config: TransformerConfig) -> list[Weight]:
             part.dense(f"{inner}.wo", "feed_forward.down", bias=False)
     if config.output_head is not None and not config.output_head.tied:
         table.tensor("lm_head.weight", "lm_head.table")
+    table.dense("classification_head.dense", "sequence_dense")
+    table.heads("classification_head.out_proj", token="", choice="")
     return table.rows
 
 

@@ -104,10 +104,5 @@ FAMILY = Family(
     ignored=lambda _: shared.IGNORED,
     tied=shared.tied_tables,
     fit_tensors=shared.fit_output_table,
-    architectures=class_names(
-        "T5",
-        "seq2seq_lm",
-        "encoder_decoder",
-        encoder="T5EncoderModel",
-    ),
+    architectures=class_names("T5", *shared.CLASSES, encoder="T5EncoderModel"),
 )
