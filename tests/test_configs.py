@@ -66,6 +66,7 @@ BY_TASK = {
         {"max_predictions": 0, "dupe_factor": 2},
         ("mlm", "nsp"),
     ),
+    "permutation_lm": ({"max_predictions": 0, "dupe_factor": 2}, ("plm",)),
     "causal_lm": ({}, ("clm",)),
     "replaced_token_detection": (
         {"max_predictions": 0, "dupe_factor": 2},

@@ -8,7 +8,13 @@ import inspect
 from typing import Any
 
 from tfllm.layers import Llama3Scaling
-from tfllm.models import Family
+from tfllm.models import (
+    Family,
+    LanguageModel,
+    PermutationModel,
+    PretrainingModel,
+    TransformerConfig,
+)
 
 _VALUES: dict[str, Any] = {
     "num_layers": 3,
@@ -47,6 +53,10 @@ _VALUES: dict[str, Any] = {
     "bos_token_id": 6,
     "eos_token_id": 3,
     "pad_token_id": 4,
+    "clamp_distance": 5,
+    "memory_length": 7,
+    "reuse_length": 6,
+    "pooler_activation": "relu",
     "decoder_start_token_id": 5,
 }
 
@@ -55,6 +65,24 @@ _OTHER_VALUES: dict[str, Any] = {
     "activation": "gelu_tanh",
     "eos_token_id": 5,
 }
+
+
+def pretraining_class(config: TransformerConfig) -> Any:
+    """Returns the model that learns from running text."""
+    if config.generates:
+        return LanguageModel
+    if config.masked_lm_head is not None:
+        return PretrainingModel
+    return PermutationModel
+
+
+def pretraining_task(config: TransformerConfig) -> Any:
+    """Returns a task that learns from running text."""
+    # Tasks are TensorFlow; the rest of this file is not.
+    from tfllm.tasks import TASKS
+
+    kinds = ("masked_lm", "causal_lm", "permutation_lm", "seq2seq_lm")
+    return next(TASKS[k] for k in kinds if TASKS[k].fits(config))(config)
 
 
 def off_default(family: Family, **changes: Any) -> dict[str, Any]:

@@ -28,14 +28,17 @@ from tfllm.models import (
     DetectionModel,
     EncoderDecoder,
     LanguageModel,
+    PermutationModel,
     PretrainingModel,
     SequenceModel,
     SpanModel,
     TokenModel,
     Transformer,
     TransformerConfig,
+    create_body,
 )
 from tfllm.models.task_models import TaskModel
+from tfllm.models.two_stream import factorization_mask
 from tools.family_arguments import off_default
 
 LENGTH = 11
@@ -73,14 +76,15 @@ MODELS: dict[str, tuple[Any, dict[str, Any]]] = {
     "causal_lm": (LanguageModel, {}),
     "replaced_token_detection": (DetectionModel, {}),
     "seq2seq_lm": (LanguageModel, {}),
-    "encoder": (Transformer, {}),
+    "permutation_lm": (PermutationModel, {}),
+    "encoder": (create_body, {}),
     "encoder_decoder": (EncoderDecoder, {}),
     "sequence_classification": (SequenceModel, {"num_labels": NUM_LABELS}),
     "token_classification": (TokenModel, {"num_labels": NUM_LABELS}),
     "question_answering": (SpanModel, {}),
     "multiple_choice": (ChoiceModel, {}),
 }
-LANGUAGE_MODELS = tuple(MODELS)[:5]
+LANGUAGE_MODELS = tuple(MODELS)[:6]
 # Those that write.
 WRITERS = ("causal_lm", "seq2seq_lm")
 # Our output -> theirs.
@@ -88,6 +92,7 @@ _OUTPUTS = {
     "mlm": ("prediction_logits", "logits"),
     "nsp": ("seq_relationship_logits", "sop_logits"),
     "clm": ("logits",),
+    "plm": ("logits",),
     "hidden": ("last_hidden_state",),
     "encoder": ("encoder_last_hidden_state",),
     "start": ("start_logits",),
@@ -247,9 +252,10 @@ def from_transformers(
 
 def sides(config: TransformerConfig, head: str) -> tuple[str, ...]:
     """Returns the sides on which a head reads padded rows."""
-    reads_first = head in ("sequence_classification", "multiple_choice")
-    if config.reads_both_sides and reads_first:
-        return ("right",)
+    pools = head in ("sequence_classification", "multiple_choice")
+    if config.reads_both_sides and pools:
+        last = config.pooler is not None and config.pooler.token == "last"
+        return ("left",) if last else ("right",)
     return ("right", "left")
 
 
@@ -308,6 +314,8 @@ def _inputs(model: Any, side: str) -> dict[str, np.ndarray]:
     config = model.config
     ids, mask = rows(config, side)
     inputs = {"token_ids": ids, "padding_mask": mask}
+    if isinstance(model, PermutationModel):
+        return inputs | _predicted(mask)
     if config.kind != "encoder_decoder":
         return inputs
     if isinstance(model, TaskModel):
@@ -347,6 +355,21 @@ def _run_ours(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _predicted(mask: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns which tokens a PermutationModel predicts, in which order.
+
+    Args:
+        mask: int32 [B, T], true for real tokens.
+    """
+    rng = np.random.default_rng(2)
+    order = rng.permuted(np.cumsum(np.ones_like(mask), axis=1), axis=1)
+    # Half of the tokens are given.
+    order = np.where(order <= mask.shape[1] // 2, order, 0)
+    positions = np.argsort(-order, axis=1)[:, : mask.shape[1] // 2]
+    visible = keras.ops.convert_to_numpy(factorization_mask(order))
+    return {"masked_positions": positions, "attention_mask": visible}
+
+
 def _run_theirs(model: Any, theirs: Any, inputs: dict[str, Any]) -> Any:
     """Returns the outputs of Transformers."""
     import torch
@@ -360,6 +383,11 @@ def _run_theirs(model: Any, theirs: Any, inputs: dict[str, Any]) -> Any:
     if isinstance(model, ChoiceModel) and config.pooler is None:
         last = (mask[0] * np.arange(mask.shape[2])).argmax(axis=1)
         arguments["mc_token_ids"] = torch.tensor(last)[None]
+    if isinstance(model, PermutationModel):
+        hidden = ~inputs["attention_mask"]
+        places = np.eye(mask.shape[1])[inputs["masked_positions"]]
+        arguments["perm_mask"] = torch.tensor(hidden).float()
+        arguments["target_mapping"] = torch.tensor(places).float()
     if config.kind == "decoder":
         positions = np.maximum(np.cumsum(mask, axis=-1) - 1, 0)
         arguments["position_ids"] = torch.tensor(positions)

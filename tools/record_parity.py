@@ -273,7 +273,13 @@ def record_family(family: Family, folder: pathlib.Path, seed: int) -> None:
     smaller = SMALLER if two_stacks else {}
     config = family.config(**off_default(family, **smaller))
     values = family.to_published(config)
-    keys = ("pretraining", "masked_lm", "causal_lm", "seq2seq_lm")
+    keys = (
+        "pretraining",
+        "masked_lm",
+        "causal_lm",
+        "seq2seq_lm",
+        "permutation_lm",
+    )
     main = next(key for key in keys if key in family.architectures)
     heads = {
         key: family.architectures[key]
@@ -310,10 +316,12 @@ def record_family(family: Family, folder: pathlib.Path, seed: int) -> None:
                 for i, hidden in enumerate(states):
                     name = f"{kind.replace('decoder_', '')}hidden_states.{i}"
                     tensors[f"outputs/{name}"] = hidden.numpy()
-            names = _LOGITS if config.generates else _ENCODER_LOGITS
-            for theirs, ours in names.items():
+            logits = _LOGITS if config.generates else _ENCODER_LOGITS
+            if main == "permutation_lm":
+                logits = {"logits": "plm"}
+            for theirs, name in logits.items():
                 if theirs in outputs:
-                    tensors[f"outputs/{ours}"] = outputs[theirs].numpy()
+                    tensors[f"outputs/{name}"] = outputs[theirs].numpy()
         else:
             ours = {v: k for k, v in _HEAD_OUTPUTS.items() if k in outputs}
             for name, theirs in ours.items():
@@ -490,6 +498,8 @@ def _family_inputs(
 ) -> dict[str, np.ndarray]:
     """Returns a full and two padded rows; decoders pad on both sides.
 
+    Those of a pooler of the last token are padded on the left.
+
     No real token has the id of padding, as some references require. Rows of
     an encoder-decoder end with the token that ends a text, and are padded on
     the right; its sources are the same rows in another order.
@@ -499,18 +509,21 @@ def _family_inputs(
     mask = (columns < np.array([[13], [9], [4]])).astype(np.int64)
     if config.kind == "decoder":
         mask[1] = mask[1, ::-1]
+    if config.pooler is not None and config.pooler.token == "last":
+        mask = mask[:, ::-1]
     limit = min(stack.embeddings.vocab_size for stack in config.stacks)
     tokens = rng.integers(pad + 1, limit, (3, length))
     if config.kind == "encoder_decoder":
         last = np.argmax(mask * (columns + 1), axis=1)
+        assert config.eos_token_id is not None
         tokens[range(3), last] = config.eos_token_id
     inputs = {
         "token_ids": np.where(mask, tokens, pad),
         "padding_mask": mask,
     }
-    if config.embeddings.num_segments:
-        segments = columns % config.embeddings.num_segments
-        inputs["segment_ids"] = segments * mask
+    num_segments = 3 if config.num_segments is None else config.num_segments
+    if num_segments:
+        inputs["segment_ids"] = columns % num_segments * mask
     if config.kind == "decoder":
         positions = np.maximum(np.cumsum(mask, axis=1) - 1, 0)
         inputs["position_ids"] = positions

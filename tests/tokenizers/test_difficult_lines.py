@@ -14,12 +14,14 @@ import tensorflow as tf
 
 from tests.tokenizers.difficult_lines import difficult_lines
 from tfllm.data.vocabularies.byte_bpe import ByteBPETrainingConfig, train_merges
+from tfllm.data.vocabularies.word_bpe import WordBPETrainingConfig, train_model
 from tfllm.tokenizers import (
     AddedToken,
     ByteBPETokenizer,
     RowTemplate,
     SpecialTokens,
     Tokenizer,
+    WordPairTokenizer,
     WordPieceTokenizer,
     load_tokenizer,
 )
@@ -118,6 +120,7 @@ def assert_equal(
         ("digits", None, False),
         ("llama3", None, True),
         ("qwen2", "NFC", False),
+        ("tekken", None, True),
     ],
 )
 def test_byte_bpe(
@@ -189,6 +192,32 @@ def test_prefix_space(merges: list[Merge], tmp_path: pathlib.Path) -> None:
     found = ours.tokenize(tf.constant(texts)).to_list()
     oracle = theirs.encode_batch(texts, add_special_tokens=False)
     assert found == [encoding.ids for encoding in oracle]
+
+
+def test_word_bpe(tmp_path: pathlib.Path) -> None:
+    special = SpecialTokens(unk="<unk>", eos="</s>")
+    text = [*difficult_lines(500), *inspect.getsource(argparse).split("\n")]
+    vocab, merges = train_model(
+        text,
+        WordBPETrainingConfig(
+            vocab_size=1500, limit_alphabet=150, special_tokens=special
+        ),
+    )
+    ours = WordPairTokenizer(
+        vocab,
+        merges,
+        special_tokens=special,
+        added_tokens=(AddedToken("<x>", lstrip=True),),
+        special_tokens_in_text=("unk", "eos"),
+    )
+    ours.save(str(tmp_path))
+    theirs = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    texts = difficult_lines(COUNT, ("<unk>", "</s>", "<x>"))
+    assert_equal(ours, theirs, texts)
+    # A third of the alphabet is left out, and each of its characters is one
+    # unknown token.
+    rows = ours.tokenize(tf.constant(texts)).to_list()
+    assert sum(row.count(0) for row in rows) > 500
 
 
 @pytest.mark.parametrize("lowercase", [True, False])

@@ -418,7 +418,7 @@ def _companions_of(model: keras.Layer) -> dict[str, keras.Layer]:
 
 
 def _generates(model: keras.Layer) -> bool:
-    """Returns whether a model continues texts."""
+    """Returns whether a model generates text."""
     # A model without a task is asked for its head.
     has_head = hasattr(weights.root_of(model), "lm_head")
     return getattr(model, "generates", has_head)

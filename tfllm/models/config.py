@@ -182,6 +182,13 @@ class TransformerConfig:
         """Rows of the token table, V."""
         return self.embeddings.vocab_size
 
+    @property
+    def num_segments(self) -> int | None:
+        """Number of segment ids; None if any do, as they are only compared."""
+        if self.stack.two_stream is not None:
+            return None
+        return self.embeddings.num_segments
+
     def only(self, part: Literal["encoder", "decoder"]) -> "TransformerConfig":
         """Returns the config with the encoder or the decoder alone."""
         replace = dataclasses.replace

@@ -58,6 +58,13 @@ class PublishedConfig:
         value = self._values.get(key, default)
         return None if value is None else self.count(key, value, limit)
 
+    def limit(
+        self, key: str, limit: int, default: int | None, off: tuple[Any, ...]
+    ) -> int | None:
+        """Returns an integer from 1 to `limit`; None for a value in `off`."""
+        value = self._values.get(key, default)
+        return None if value in off else self.count(key, value, limit)
+
     def rate(self, key: str, default: float) -> float:
         """Returns a number that is at least 0 and below 1."""
         value = self._values.get(key, default)

@@ -16,6 +16,29 @@ from tfllm.layers.position_config import (
 
 
 @dataclasses.dataclass(frozen=True)
+class TwoStreamConfig:
+    """A second stream of queries, and memory of the segments before.
+
+    Attributes:
+        clamp_distance: All distances from here on count as this one; None:
+            no limit.
+        memory_length: Tokens before a segment that are remembered; None: all.
+        reuse_length: Tokens of a segment, its first ones, that are remembered;
+            None: all.
+    """
+
+    clamp_distance: int | None = None
+    memory_length: int | None = None
+    reuse_length: int | None = None
+
+    def __post_init__(self) -> None:
+        """Validates the fields."""
+        check_optional_positive(
+            self, "clamp_distance", "memory_length", "reuse_length"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class StackConfig:
     """Embeddings, and blocks of one config on top of them.
 
@@ -38,6 +61,7 @@ class StackConfig:
             keys in spite of `block.attention.window`.
         scale_scores_by_layer: Divide the attention scores of layer i, counted
             from 1, by i.
+        two_stream: Second stream of blocks of the kind "two_stream", or None.
     """
 
     embeddings: EmbeddingConfig
@@ -51,6 +75,7 @@ class StackConfig:
     final_dropout: float = 0.0
     full_attention_layers: tuple[int, ...] = ()
     scale_scores_by_layer: bool = False
+    two_stream: TwoStreamConfig | None = None
 
     def __post_init__(self) -> None:
         """Validates the fields."""
@@ -78,6 +103,11 @@ class StackConfig:
             raise ValueError(
                 "`scale_scores_by_layer` needs a block for each layer. "
                 f"Received: num_groups={self.num_groups}"
+            )
+        if (self.block_kind == "two_stream") != (self.two_stream is not None):
+            raise ValueError(
+                "`two_stream` and `block_kind` 'two_stream' need each other. "
+                f"Received: {self.two_stream} and {self.block_kind!r}"
             )
         layers = set(self.full_attention_layers)
         has_window = self.block.attention.window is not None

@@ -123,10 +123,11 @@ class TaskModel(TransformerModel):
         self, tokens: Tokens, pooler: Pooler | None, training: bool
     ) -> Any:
         """Returns the pooler's vector, or that of the last token, [B, D]."""
-        if pooler is not None:
-            # It reads the first token only.
+        if pooler is not None and pooler.config.token == "first":
             return pooler(self._hidden_states(tokens, training, True))
         x = self._hidden_states(tokens, training)  # [B, T, D]
+        if pooler is not None:
+            return pooler(x, tokens["padding_mask"])
         return last_token(x, tokens["padding_mask"])
 
     def _create_dropout(self, rate: float) -> Dropout:

@@ -29,6 +29,7 @@ __all__ = [
     "SpecialTokens",
     "Tokenizer",
     "TokenizerSpec",
+    "WordPairTokenizer",
     "WordPieceTokenizer",
     "load_tokenizer",
 ]
@@ -45,6 +46,7 @@ _MODULES = {
     "SpecialTokens": "special_tokens",
     "Tokenizer": "text_tokenizer",
     "TokenizerSpec": "spec",
+    "WordPairTokenizer": "word_pair",
     "WordPieceTokenizer": "wordpiece",
     "load_tokenizer": "load",
 }

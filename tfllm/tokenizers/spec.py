@@ -10,7 +10,11 @@ from tfllm.tokenizers.row_template import RowTemplate
 from tfllm.tokenizers.special_tokens import AddedToken, SpecialTokens
 
 Kind = Literal[
-    "wordpiece", "byte_bpe", "sentence_piece", "mapped_sentence_piece"
+    "wordpiece",
+    "byte_bpe",
+    "word_bpe",
+    "sentence_piece",
+    "mapped_sentence_piece",
 ]
 
 

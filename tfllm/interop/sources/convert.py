@@ -144,6 +144,8 @@ def _assemble(
     text = json.dumps(dict(checkpoint.config), indent=2, sort_keys=True)
     (folder / CONFIG_FILE).write_text(f"{text}\n", encoding="utf-8")
     family, config = read_config(folder)
+    if family.fit_tensors is not None:
+        config = family.fit_tensors(config, checkpoint.tensors)
     for name, content in checkpoint.extra_files.items():
         (folder / name).write_text(content, encoding="utf-8")
     if checkpoint.write_tokenizer is not None:

@@ -65,8 +65,9 @@ class Layout:
             of the class.
         segment_table: Published table of one row, for which the class has no
             variable. The positions have it added.
-        tasks: Class with a head of the same layout, and its key of
+        head: Class with a head of the same layout, and its key of
             `Family.architectures`.
+        optional: Prefixes of published names that a model may lack.
     """
 
     family: str
@@ -80,6 +81,7 @@ class Layout:
     position_rows: int = 0
     segment_table: str | None = None
     head: tuple[str, str] | None = None
+    optional: tuple[str, ...] = ()
 
     def published(self, path: str) -> tuple[str, int | None] | None:
         """Returns the published tensor of a variable, and its part of it.
@@ -186,6 +188,7 @@ LAYOUTS: dict[str, Layout] = {
         },
         _ENCODER_BLOCK,
         "bert.encoder.layer",
+        optional=("bert.pooler.",),
     ),
     "RobertaBackbone": Layout(
         "roberta",

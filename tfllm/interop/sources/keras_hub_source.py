@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import os
 import pathlib
 import shutil
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tfllm.interop import model_folder, weights
+from tfllm.interop import folder_tensors, model_folder, weights
 from tfllm.interop.config_file import CONFIG_FILE
 from tfllm.interop.sources.contract import (
     Arrays,
@@ -28,7 +29,9 @@ from tfllm.interop.sources.contract import (
 )
 from tfllm.interop.sources.keras_hub_layouts import LAYOUTS, Layout
 from tfllm.interop.sources.staging import staged_folder
-from tfllm.models import FAMILIES
+from tfllm.models import FAMILIES, Family, TransformerConfig
+
+logger = logging.getLogger(__name__)
 
 _LIBRARY = "keras-hub"
 _TASK_WEIGHTS = "task.weights.h5"
@@ -239,9 +242,10 @@ def write(source: str, folder: str, revision: str | None = None) -> None:
             computes the same.
     """
     with model_folder.local_folder(source, revision) as local:
-        task = model_folder.load(local)
-    config = weights.root_of(task).config
-    family = FAMILIES[config.family]
+        family, config = model_folder.read_config(local)
+        tensors = _stored_tensors(local, family, config)
+        # Its loading checks that all tensors are there.
+        tokenizer = model_folder.load(local).tokenizer
     kinds = [k for k, lay in LAYOUTS.items() if lay.family == family.name]
     if not kinds:
         raise ValueError(
@@ -249,14 +253,12 @@ def write(source: str, folder: str, revision: str | None = None) -> None:
             f"{sorted({lay.family for lay in LAYOUTS.values()})}. Received: "
             f"{family.name!r}"
         )
-    tokenizer = task.tokenizer
     # Of two classes that differ in their tokenizer alone, the first has BPE.
     is_bpe = tokenizer is None or tokenizer.kind != "sentence_piece"
     kind = kinds[0] if is_bpe else kinds[-1]
     layout = LAYOUTS[kind]
     published = family.to_published(config)
     _check_constants(layout, published, source)
-    tensors = dict(weights.published_tensors(task, family))
     arguments = _arguments(layout, published)
     model = _create(kind, layout, arguments, tensors)
     _assign(layout, model, tensors)
@@ -264,6 +266,16 @@ def write(source: str, folder: str, revision: str | None = None) -> None:
         model.save_to_preset(str(place))
         if tokenizer is not None:
             _tokenizer(kind, tokenizer).save_to_preset(str(place))
+
+
+def _stored_tensors(
+    folder: pathlib.Path, family: Family, config: TransformerConfig
+) -> dict[str, np.ndarray]:
+    """Returns the tensors of a folder by published name, with all heads."""
+    source = folder_tensors.open_tensors(folder)
+    known = {weight.published for weight in family.weights(config)}
+    names = weights.stored_names(family, config, known, source)
+    return {new: source.read(n) for new, n in names.items() if new in known}
 
 
 def _check_constants(
@@ -339,6 +351,14 @@ def _assign(
     """Assigns published tensors to the variables of KerasHub."""
     for variable in model.weights:
         place = layout.published(variable.path)
+        is_missing = place is None or place[0] not in tensors
+        if place and is_missing and place[0].startswith(layout.optional):
+            logger.warning(
+                "%s is initialized at random: the model has no %s",
+                variable.path,
+                place[0],
+            )
+            continue
         if place is None or place[0] not in tensors:
             raise ValueError(
                 f"KerasHub's variable {variable.path} must have a tensor. "

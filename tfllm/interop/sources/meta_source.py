@@ -177,8 +177,7 @@ def _cut_axis(
 ) -> int | None:
     """Returns the axis along which the parts of a tensor are joined.
 
-    The token table is cut along its rows since LLaMA 3. Where there are more
-    parts than heads of keys, parts repeat them: these are refused.
+    The token table is cut along its rows since LLaMA 3.
     """
     if name == "tok_embeddings.weight":
         width = parts[0].tensors[name].shape[1]

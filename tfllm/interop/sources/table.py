@@ -10,6 +10,8 @@ from tfllm.interop import tf1_bert
 from tfllm.interop.sources import (
     gguf_source,
     keras_hub_source,
+    meta_source,
+    official_source,
     tf1_bert_source,
     torch_source,
 )
@@ -18,7 +20,9 @@ from tfllm.interop.sources.contract import Source
 # In this order: a folder may have files of several formats.
 SOURCES: dict[str, Source] = {
     "tf1_bert": tf1_bert_source.SOURCE,
+    "official": official_source.SOURCE,
     "keras_hub": keras_hub_source.SOURCE,
+    "meta": meta_source.SOURCE,
     "torch": torch_source.SOURCE,
     "gguf": gguf_source.SOURCE,
 }

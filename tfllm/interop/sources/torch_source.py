@@ -17,6 +17,7 @@ from tfllm.interop.sources.contract import (
     Reference,
     Source,
 )
+from tfllm.models import FAMILIES
 from tfllm.models.weight_map import TensorSource
 
 _ENDINGS = (".bin", ".pt", ".pth")
@@ -51,6 +52,8 @@ def read(path: str, options: Options) -> Checkpoint:
         left_out = tensors.others
     else:
         tensors = folder_tensors.open_tensors(folder)
+    if "model_type" not in config:
+        config |= _family_of(tensors)
     return Checkpoint(
         config,
         tensors,
@@ -62,6 +65,17 @@ def read(path: str, options: Options) -> Checkpoint:
             "transformers", functools.partial(load_transformers, path)
         ),
     )
+
+
+def _family_of(tensors: TensorSource) -> dict[str, str]:
+    """Returns `model_type`, which files before 2020 lack; empty if unclear."""
+    names = list(tensors.shapes())
+    families = [
+        family.name
+        for family in FAMILIES.values()
+        if any(name.startswith(family.prefix) for name in names)
+    ]
+    return {"model_type": families[0]} if len(families) == 1 else {}
 
 
 def _copy_files(source: pathlib.Path, target: pathlib.Path) -> None:
