@@ -165,7 +165,12 @@ def create(family: str, head: str, arguments: dict[str, Any]) -> Any:
 def create_writer(family: str, arguments: dict[str, Any]) -> Any:
     """Returns a LanguageModel whose tokens are far apart in probability."""
     names = off_default(FAMILIES[family])
-    spread = {"initializer_range": 0.5, "initializer_factor": 3.0}
+    # A normalized output shows the source of an encoder-decoder less.
+    both = FAMILIES[family].config().kind == "encoder_decoder"
+    spread = {
+        "initializer_range": 1.0 if both else 0.5,
+        "initializer_factor": 3.0,
+    }
     arguments |= {name: spread[name] for name in names if name in spread}
     head = next(head for head in heads(family) if head in WRITERS)
     return create(family, head, arguments)

@@ -36,4 +36,4 @@ def test_tokens_under_rules(
     theirs = parity_cases.to_transformers(model, tmp_path)
     pairs = parity_cases.written(model, theirs, beams, **rules)
     assert [ours for ours, _ in pairs] == [reference for _, reference in pairs]
-    assert len({tuple(ours) for ours, _ in pairs}) > len(pairs) / 2
+    assert len({tuple(ours) for ours, _ in pairs}) > len(pairs) / 4

@@ -59,6 +59,8 @@ def save(name: str, tokenizer: Tokenizer, folder: pathlib.Path) -> Any:
     return transformers.AutoTokenizer.from_pretrained(folder)
 
 
+# Marian's class in Transformers, which does not use it either.
+@pytest.mark.filterwarnings("ignore:Recommended. pip install sacremoses")
 @pytest.mark.parametrize("name", FAMILIES)
 def test_class_and_ids_of_a_new_vocabulary(
     name: str, tmp_path: pathlib.Path

@@ -13,8 +13,9 @@ from tfllm.models.config import TransformerConfig
 from tfllm.models.family import Family, class_names, stack_size
 from tfllm.models.published_keys import PublishedKeys
 from tfllm.models.weight_map import Weight
-from tfllm.tokenizers.mapped_piece_files import ROWS, TOKENS
+from tfllm.tokenizers.row_template import RowTemplate
 from tfllm.tokenizers.spec import TokenizerSpec
+from tfllm.tokenizers.special_tokens import SpecialTokens
 
 SIZES = {
     "tiny": stack_size(2, 128, 2),
@@ -84,8 +85,8 @@ FAMILY = Family(
     weights=weight_map,
     tokenizer=TokenizerSpec(
         kinds=("mapped_sentence_piece",),
-        template=ROWS,
-        special_tokens=TOKENS,
+        template=RowTemplate(pad="pad", closes=("eos",)),
+        special_tokens=SpecialTokens(pad="<pad>", unk="<unk>", eos="</s>"),
         classes=("MarianTokenizer",),
     ),
     prefix=shared.PREFIX,
