@@ -143,6 +143,7 @@ ALLOWED_IN_DATA: dict[str, set[str]] = {
         "prepared_folder",
         "worker_pool",
     },
+    "permutation": {"masked"},
     "causal": {
         "token_stream",
         "corpus",
