@@ -48,6 +48,7 @@ VOCABULARIES = {
     "wordpiece": "vocab.txt",
     "byte_bpe": "merges.txt",
     "sentence_piece": "tokenizer.model",
+    "mapped_sentence_piece": "source.spm",
 }
 # A figure of each task with labels.
 FIGURES = {
@@ -65,6 +66,7 @@ BY_TASK = {
         {"max_predictions": 0, "dupe_factor": 2},
         ("mlm", "nsp"),
     ),
+    "permutation_lm": ({"max_predictions": 0, "dupe_factor": 2}, ("plm",)),
     "causal_lm": ({}, ("clm",)),
     "replaced_token_detection": (
         {"max_predictions": 0, "dupe_factor": 2},

@@ -183,10 +183,7 @@ def test_the_export_writes_as_the_folder(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"token_masking": 0.1}, "`token_masking` goes with denoising="),
-        ({"noise_density": 0.7}, "`noise_density` must be above 0 and at most"),
         ({"mask_rate": 0.2}, "`mask_rate` goes with --task=masked_lm"),
-        ({"seq_length": 4}, "`seq_length` must be at least 8"),
         (
             {"denoising": "text_infilling"},
             "the tokenizer must have a mask token",

@@ -102,7 +102,7 @@ def open_job(task: Task, files: list[str]) -> Job:
             "`model_dir` must hold a model that labels or fills masks. "
             f"Received: {FLAGS.model_dir}, a {type(task).__name__}"
             + (
-                "; it continues texts with tfllm.generate."
+                "; it generates text with tfllm.generate."
                 if task.generates
                 else "; its export answers texts, and other tasks start from "
                 "it with --init_from."

@@ -20,7 +20,7 @@ from tfllm.data.vocabularies import sentence_piece, wordpiece
 from tfllm.runs import flags
 
 _DEFAULT = wordpiece.WordPieceTrainingConfig()
-_KINDS = ("byte_bpe", "sentencepiece", "wordpiece")
+_KINDS = ("byte_bpe", "sentencepiece", "word_bpe", "wordpiece")
 
 _GROUP = flags.Group("Flags")
 _INPUT_FILES = _GROUP.string(
@@ -44,7 +44,8 @@ _KIND = _GROUP.choice(
     None,
     _KINDS,
     "Kind of vocabulary: wordpiece as of BERT, byte_bpe as of GPT-2, "
-    "sentencepiece as of LLaMA 2 and T5. RoBERTa, LLaMA 3 and Qwen 2 need "
+    "word_bpe as of GPT-1, sentencepiece as of LLaMA 2 and T5. RoBERTa, "
+    "LLaMA 3 and Qwen 2 need "
     "--model instead. Default: that of --model; wordpiece without --model.",
 )
 _VOCAB_SIZE = _GROUP.integer(
@@ -56,8 +57,8 @@ _VOCAB_SIZE = _GROUP.integer(
 _MIN_FREQUENCY = _GROUP.integer(
     "min_frequency",
     _DEFAULT.min_frequency,
-    "Smallest frequency of a pair of tokens to merge. For --kind=wordpiece and "
-    "byte_bpe.",
+    "Smallest frequency of a pair of tokens to merge. For --kind=wordpiece, "
+    "byte_bpe and word_bpe.",
 )
 _LOWERCASE = _GROUP.boolean(
     "lowercase",
@@ -68,7 +69,7 @@ _LIMIT_ALPHABET = _GROUP.integer(
     "limit_alphabet",
     _DEFAULT.limit_alphabet,
     "Largest number of single characters in the vocabulary; the most frequent "
-    "ones are kept. For --kind=wordpiece.",
+    "ones are kept. For --kind=wordpiece and word_bpe.",
 )
 
 
@@ -113,6 +114,7 @@ _USER_TOKENS = _SENTENCE_PIECE.string(
 # Kind -> flags for this kind only.
 _FLAGS_OF_ONE_KIND = {
     "wordpiece": ("lowercase", "limit_alphabet"),
+    "word_bpe": ("limit_alphabet",),
     "sentencepiece": tuple(_SENTENCE_PIECE.names),
 }
 
@@ -120,7 +122,9 @@ _FLAGS_OF_ONE_KIND = {
 # Kind of a family -> --kind.
 _KIND_OF_FAMILY = {
     "byte_bpe": "byte_bpe",
+    "mapped_sentence_piece": "sentencepiece",
     "sentence_piece": "sentencepiece",
+    "word_bpe": "word_bpe",
     "wordpiece": "wordpiece",
 }
 
@@ -140,6 +144,7 @@ def main() -> None:
         trainers = {
             "byte_bpe": _train_byte_bpe,
             "sentencepiece": _train_sentence_piece,
+            "word_bpe": _train_word_bpe,
             "wordpiece": _train_wordpiece,
         }
         size = trainers[kind]()
@@ -154,7 +159,7 @@ def _check_flags(kind: str, received: str) -> None:
         received: The flag that says so, for messages.
     """
     for other, names in _FLAGS_OF_ONE_KIND.items():
-        for name in names:
+        for name in set(names) - {*_FLAGS_OF_ONE_KIND.get(kind, ())}:
             if other != kind and absl_flags.FLAGS[name].present:
                 raise ValueError(
                     f"`{name}` goes with --kind={other}. Received: "
@@ -162,7 +167,7 @@ def _check_flags(kind: str, received: str) -> None:
                 )
     if kind == "sentencepiece" and absl_flags.FLAGS["min_frequency"].present:
         raise ValueError(
-            "`min_frequency` goes with --kind=wordpiece or byte_bpe: "
+            "`min_frequency` goes with the kinds of merges and wordpiece: "
             "SentencePiece chooses tokens without it. "
             f"Received: {received}. Leave it out."
         )
@@ -248,6 +253,25 @@ def _train_byte_bpe() -> int:
         _OUTPUT_DIR.value,
         byte_bpe.ByteBPETrainingConfig(
             vocab_size=_VOCAB_SIZE.value, min_frequency=_MIN_FREQUENCY.value
+        ),
+    ).vocab_size
+
+
+def _train_word_bpe() -> int:
+    """Trains a BPE vocabulary of words; returns its size."""
+    # TensorFlow takes seconds to import: flags are checked before.
+    import tfllm.lean_keras  # noqa: F401
+
+    # isort: split
+    from tfllm.data.vocabularies import word_bpe
+
+    return word_bpe.train(
+        _INPUT_FILES.value,
+        _OUTPUT_DIR.value,
+        word_bpe.WordBPETrainingConfig(
+            vocab_size=_VOCAB_SIZE.value,
+            min_frequency=_MIN_FREQUENCY.value,
+            limit_alphabet=_LIMIT_ALPHABET.value,
         ),
     ).vocab_size
 

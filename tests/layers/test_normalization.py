@@ -38,6 +38,19 @@ def test_rms_norm_equals_numpy() -> None:
 
 
 @pytest.mark.parametrize("kind", ["layer_norm", "rms_norm"])
+def test_without_scale_and_bias(kind: str) -> None:
+    layer = Norm(NormConfig(6, kind=kind, epsilon=1e-3, affine=False))
+    layer.build()
+    assert not layer.weights
+    x = np.random.default_rng(1).normal(2, 3, (2, 5, 6)).astype("float32")
+    center = x.mean(-1, keepdims=True) if kind == "layer_norm" else 0.0
+    square = ((x - center) ** 2).mean(-1, keepdims=True)
+    y = ops.convert_to_numpy(layer(x))
+    expected = (x - center) / np.sqrt(square + 1e-3)
+    np.testing.assert_allclose(y, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["layer_norm", "rms_norm"])
 def test_statistics_are_float32_under_bfloat16(kind: str) -> None:
     # In bfloat16 the squares would overflow no sooner, but 256 + 1 is 256.
     x = np.full((1, 6), 256.0) + np.arange(6) * 2

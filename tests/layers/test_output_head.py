@@ -35,17 +35,19 @@ def test_tied(few: bool) -> None:
 
 @pytest.mark.parametrize("few", [False, True])
 def test_every_switch(few: bool) -> None:
-    head = build(
-        table_size=3, tied=False, projection=True, use_bias=True, scale=0.5
-    )
-    x = 0.5 * (X @ value(head.projection.kernel))
-    expected = x @ value(head.table).T + value(head.bias)
+    head = build(tied=False, use_bias=True, scale=0.5)
+    expected = 0.5 * X @ value(head.table).T + value(head.bias)
     logits = head(X, token_table=TABLE, few=few)
     np.testing.assert_allclose(
         ops.convert_to_numpy(logits), expected, atol=1e-5
     )
 
 
-def test_a_table_of_another_width_needs_a_projection() -> None:
-    with pytest.raises(ValueError, match=r"`table_size`.*3 and 4"):
-        OutputHeadConfig(4, 9, table_size=3)
+def test_a_bias_that_is_not_trained() -> None:
+    head = build(use_bias=True, trains_bias=False)
+    assert not head.trainable_variables
+    head.bias.assign(np.arange(9.0))
+    logits = head(X, token_table=TABLE)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(logits), X @ TABLE.T + np.arange(9.0), atol=1e-5
+    )

@@ -117,6 +117,17 @@ def test_sinusoidal_positions_are_those_of_marian() -> None:
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+def test_sinusoidal_positions_are_those_of_tensor2tensor() -> None:
+    """Its `get_timing_signal_1d`: the last wavelength is 2 pi 10000."""
+    config = SinusoidalPositionsConfig("halves", reaches_theta=True, offset=2)
+    layer = SinusoidalPositions(EmbeddingConfig(11, 6, positions=config))
+    rates = np.exp(-np.log(10000.0) * np.arange(3) / 2)
+    angles = (2 + np.arange(4))[:, None] * rates
+    expected = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
+    found = ops.convert_to_numpy(layer(length=4))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
 DISTANCES = [-200, -128, -100, -40, -16, -9, -8, -7, -1, 0]
 DISTANCES += [1, 7, 8, 9, 16, 40, 100, 127, 128, 200]
 # Of `_relative_position_bucket` of T5 in Transformers 5.23.

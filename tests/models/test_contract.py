@@ -36,13 +36,19 @@ from tfllm.layers import (
 from tfllm.models import (
     FAMILIES,
     LanguageModel,
+    PermutationModel,
     PretrainingModel,
     StackConfig,
     Transformer,
     TransformerConfig,
     blocks,
+    create_body,
 )
-from tools.family_arguments import off_default
+from tools.family_arguments import (
+    off_default,
+    pretraining_class,
+    pretraining_task,
+)
 
 VOCAB = 101
 LENGTH = 9
@@ -70,7 +76,7 @@ ENCODER_DECODERS = of_kind("encoder_decoder")
 def build(config: TransformerConfig, cls: Any = None, **options: Any) -> Any:
     keras.utils.set_random_seed(0)
     if cls is None:
-        cls = LanguageModel if config.generates else PretrainingModel
+        cls = pretraining_class(config)
     model = cls(config, **options)
     model.build()
     return model
@@ -105,7 +111,7 @@ def causal(family: str) -> Transformer:
     decoder = dataclasses.replace(stack, block=block)
     # Of an encoder-decoder, the encoder made causal.
     config = dataclasses.replace(config, encoder=None, decoder=decoder)
-    return build(config, Transformer)
+    return build(config, create_body)
 
 
 def batch(model: Any = None) -> dict[str, np.ndarray]:
@@ -169,6 +175,8 @@ def test_shapes_and_dtypes(model: Any) -> None:
     assert {k: v.shape for k, v in outputs.items()} == (
         {"clm": (3, LENGTH, VOCAB)}
         if isinstance(model, LanguageModel)
+        else {"plm": (3, 3, VOCAB)}
+        if isinstance(model, PermutationModel)
         else {"mlm": (3, 3, VOCAB), "nsp": (3, 2)}
         if model.num_sequence_labels
         else {"mlm": (3, 3, VOCAB)}
@@ -182,6 +190,8 @@ def test_shapes_and_dtypes(model: Any) -> None:
 def test_without_masked_positions_all_are_predicted(
     encoder: PretrainingModel,
 ) -> None:
+    if isinstance(encoder, PermutationModel):
+        pytest.skip("its content stream sees the tokens")
     inputs = batch()
     positions = inputs.pop("masked_positions")
     everywhere = run(encoder, inputs)["mlm"]
@@ -349,7 +359,7 @@ def test_layer_config_round_trip(model: Any) -> None:
 
 def stack_off_default(causal: bool, **changes: Any) -> StackConfig:
     """Every field off its default; a stack for tests below."""
-    norm = NormConfig(12, kind="rms_norm", epsilon=0.1)
+    norm = NormConfig(12, kind="rms_norm", epsilon=0.1, affine=False)
     attention = AttentionConfig(
         hidden_size=12,
         num_heads=4,
@@ -360,6 +370,7 @@ def stack_off_default(causal: bool, **changes: Any) -> StackConfig:
         scale=1.0,
         dropout=0.2,
         causal=causal,
+        window=3 if causal else None,
         initializer_range=0.3,
         query_initializer_range=0.4,
         output_initializer_range=0.2,
@@ -374,7 +385,7 @@ def stack_off_default(causal: bool, **changes: Any) -> StackConfig:
             scale=1.5,
             positions=LearnedPositionsConfig(8, 2, "mask", True),
             num_segments=3,
-            norm=NormConfig(8, kind="rms_norm", epsilon=0.1),
+            norm=NormConfig(8, kind="rms_norm", epsilon=0.1, affine=False),
             dropout=0.1,
             initializer_range=0.3,
         ),
@@ -397,7 +408,9 @@ def stack_off_default(causal: bool, **changes: Any) -> StackConfig:
         "num_layers": 2,
         "num_groups": 1,
         "group_size": 2,
+        "full_attention_layers": (1,) if causal else (),
         "final_norm": norm,
+        "final_projection": 8 if causal else None,
         "final_dropout": 0.1,
     }
     return StackConfig(**{**values, **changes})
@@ -415,7 +428,7 @@ def off_default_config(**changes: Any) -> TransformerConfig:
         "decoder": dataclasses.replace(decoder, block=block),
         "share_embeddings": False,
         "max_length": 5,
-        "pooler": PoolerConfig(12, activation="relu", initializer_range=0.3),
+        "pooler": PoolerConfig(12, "relu", 0.3, "last"),
         "masked_lm_head": MaskedLMHeadConfig(
             hidden_size=12,
             embedding_size=8,
@@ -428,12 +441,11 @@ def off_default_config(**changes: Any) -> TransformerConfig:
             12, activation="relu", initializer_range=0.3
         ),
         "output_head": OutputHeadConfig(
-            hidden_size=12,
+            hidden_size=8,
             vocab_size=7,
-            table_size=8,
             tied=False,
-            projection=True,
             use_bias=True,
+            trains_bias=False,
             scale=0.5,
             initializer_range=0.3,
         ),
@@ -466,6 +478,7 @@ def decoder_off_default(**changes: Any) -> TransformerConfig:
 # Not off their defaults above: a block has a name in BLOCKS, an encoder looks
 # both ways, a block of two stacks that share nothing has all its weights.
 AT_DEFAULT = {
+    "masked_lm_head.norm.affine",
     "masked_lm_head.norm.epsilon",
     "masked_lm_head.norm.kind",
     *(
@@ -475,11 +488,16 @@ AT_DEFAULT = {
             "block_kind",
             "embeddings.has_token_table",
             "scale_scores_by_layer",
+            "two_stream",
         )
     ),
     "decoder.block.cross_attention.causal",
+    "decoder.block.cross_attention.window",
     "encoder.block.attention.causal",
+    "encoder.block.attention.window",
     "encoder.block.cross_attention",
+    "encoder.final_projection",
+    "encoder.full_attention_layers",
 }
 ROTARY = {
     "rotary_size": 4,
@@ -488,7 +506,7 @@ ROTARY = {
 # One of each kind, every field off its default.
 POSITIONS = [
     LearnedPositionsConfig(8, 2, "mask", True),
-    SinusoidalPositionsConfig("halves", 100.0, 3, "mask"),
+    SinusoidalPositionsConfig("halves", 100.0, True, 3, "mask"),
     RotaryConfig(**ROTARY, scaling=LinearScaling(2.0)),
     RotaryConfig(**ROTARY, scaling=DynamicScaling(2.0, 16)),
     RotaryConfig(
@@ -567,6 +585,7 @@ def assert_steps_equal(
 SWITCHES: dict[str, dict[str, Any]] = {
     "groups": {"num_groups": 1, "group_size": 1, "num_layers": 4},
     "groups of two": {"num_groups": 2, "num_layers": 8},
+    "windows": {"full_attention_layers": ()},
     "scale by layer": {
         "num_groups": None,
         "group_size": 1,
@@ -586,6 +605,45 @@ def test_every_switch_keeps_the_cache_right(name: str) -> None:
     assert_steps_equal(causal, tokens, mask, hidden(causal, tokens))
 
 
+def test_the_mask_of_a_window() -> None:
+    decoder = stack_off_default(True)
+    assert [decoder.window_of(i) for i in range(2)] == [3, None]
+    model = Transformer(decoder_off_default())
+    mask = np.array([[1] * 5, [0, 1, 1, 1, 1]])
+    visible = [
+        ops.convert_to_numpy(
+            model._mask_penalty(mask[:, :keys], queries, keys, start, None, 3)
+        )[:, 0]
+        == 0.0
+        for queries, keys, start in ((5, 5, 0), (2, 5, 3))
+    ]
+    expected = np.zeros((2, 5, 5), bool)
+    for row, query, key in np.ndindex(2, 5, 5):
+        near = query - 3 < key <= query
+        expected[row, query, key] = near and mask[row, key]
+    np.testing.assert_array_equal(visible[0], expected)
+    np.testing.assert_array_equal(visible[1], expected[:, 3:])
+    with pytest.raises(ValueError, match=r"`window`.*causal.* 3"):
+        AttentionConfig(12, 4, window=3)
+    with pytest.raises(ValueError, match=r"`full_attention_layers`.*\[2\]"):
+        stack_off_default(True, full_attention_layers=(2,))
+
+
+def test_final_projection() -> None:
+    model = build(decoder_off_default(), Transformer)
+    plain = build(decoder_off_default(final_projection=None), Transformer)
+    kernel = np.asarray(model.final_projection.kernel.value)
+    assert kernel.shape == (12, 8)
+    plain.set_weights([w for w in model.get_weights() if w.shape != (12, 8)])
+    tokens = np.array([[1, 2, 3]], "int32")
+    np.testing.assert_allclose(
+        hidden(model, tokens), hidden(plain, tokens) @ kernel, atol=1e-5
+    )
+    encoder = stack_off_default(False, final_projection=8)
+    with pytest.raises(ValueError, match=r"`encoder.final_projection`.* 8"):
+        off_default_config(encoder=encoder)
+
+
 class OwnBlock(TransformerBlock):
     """As a family with a block of its own would have it."""
 
@@ -595,7 +653,9 @@ class OwnBlock(TransformerBlock):
 
 def test_a_family_brings_its_own_block(monkeypatch: Any) -> None:
     monkeypatch.setitem(blocks.BLOCKS, "own", OwnBlock)
-    config = decoder_off_default(block_kind="own", final_norm=None)
+    config = decoder_off_default(
+        block_kind="own", final_norm=None, final_projection=None
+    )
     model = build(config, Transformer)
     tokens = np.array([[1, 2, 3]], "int32")
     np.testing.assert_allclose(
@@ -625,7 +685,7 @@ def test_weight_map_covers_every_variable_once(family: str, model: Any) -> None:
     for weight, variable in rows:
         whole = (0, variable.shape[-1])
         parts.setdefault(id(variable), []).append(weight.columns or whole)
-    for variable in model.trainable_variables:
+    for variable in model.weights:
         spans = sorted(parts.pop(id(variable)))
         edges = [0, *(stop for _, stop in spans)]
         assert [start for start, _ in spans] == edges[:-1], variable.path
@@ -645,10 +705,13 @@ def num_parameters(config: TransformerConfig) -> int:
     heads = 0
     if config.output_head is not None and not config.output_head.tied:
         heads = v * d
+    if config.output_head is not None and config.output_head.use_bias:
+        heads += v
     if config.masked_lm_head is not None:
         heads = d * e + e + 2 * e + v
     if config.pair_objective != "none":
         heads += (d * d + d) + (2 * d + 2)
+    heads += d * (config.stack.two_stream is not None)  # Of the queries.
     return stacks + heads
 
 
@@ -670,6 +733,10 @@ def num_in_stack(stack: StackConfig) -> int:
             block += d * (queries + keys) + queries * d + per_width * d
             block += (queries + keys) * attention.use_bias
             block += d * attention.has_output_bias
+    if stack.two_stream is not None:
+        # Distances; biases of content, distance and segment; two segments.
+        attention = stack.block.attention
+        block += (d + 5) * attention.num_heads * attention.head_size
     e, positions = embeddings.table_size, embeddings.positions
     rows = embeddings.num_segments + getattr(positions, "rows", 0)
     outside = rows * e
@@ -731,17 +798,7 @@ def test_one_trace_for_equal_shapes(model: Any) -> None:
 @pytest.mark.filterwarnings("ignore:__array__ impl:DeprecationWarning")
 def test_save_and_restore(model: Any, tmp_path: pathlib.Path) -> None:
     tensorflow()
-    from tfllm.tasks import TASKS
-
-    # Of the pretraining tasks, the one that this model learns.
-    kinds = [
-        kind
-        for kind in ("masked_lm", "causal_lm", "seq2seq_lm")
-        if kind in TASKS and TASKS[kind].fits(model.config)
-    ]
-    if not kinds:
-        pytest.skip("no task pretrains such a model")
-    task = TASKS[kinds[0]](model.config)
+    task = pretraining_task(model.config)
     path = tmp_path / "task.keras"
     task.save(path)
     restored = keras.saving.load_model(path, compile=False)

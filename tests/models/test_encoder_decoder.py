@@ -106,6 +106,8 @@ def settings_of(name: str) -> TransformerConfig:
     if name in VARIANTS:
         return VARIANTS[name]
     arguments = off_default(FAMILIES[name], vocab_size=VOCAB)
+    if "decoder_vocab_size" in arguments:
+        arguments["decoder_vocab_size"] = VOCAB
     return FAMILIES[name].config(**arguments)
 
 
@@ -183,6 +185,10 @@ def test_every_token_reads_the_whole_source(model: LanguageModel) -> None:
 
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_padding_changes_nothing(model: LanguageModel, side: str) -> None:
+    positions = model.config.embeddings.positions
+    is_absolute = positions.type in ("learned", "sinusoidal")
+    if side == "left" and is_absolute and positions.counted_from == "start":
+        pytest.skip("positions count padding on the left")
     inputs = batch()
     expected = logits(model, inputs)
     pads = ((0, 0), (2, 0) if side == "left" else (0, 2))

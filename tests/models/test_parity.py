@@ -20,13 +20,14 @@ from tfllm.models import (
     FAMILIES,
     ChoiceModel,
     DetectionModel,
-    LanguageModel,
+    PermutationModel,
     PretrainingModel,
     SequenceModel,
     SpanModel,
     TokenModel,
     Transformer,
 )
+from tools.family_arguments import pretraining_class
 
 TESTDATA = pathlib.Path(__file__).parents[1] / "testdata"
 RECORDED = sorted(TESTDATA.glob("parity_*.safetensors"))
@@ -71,8 +72,7 @@ class Reference:
             metadata={"format": "pt"},
         )
         _, config = model_folder.read_config(folder)
-        cls = LanguageModel if config.generates else PretrainingModel
-        self.model = cls(config)
+        self.model = pretraining_class(config)(config)
         self.model.build()
         self.report = model_folder.load_weights(self.model, folder)
 
@@ -106,22 +106,27 @@ def hidden_states(
         token_table=inputs.get("token_table"),
     )
     terms: dict[str, Any] = {
-        "mask_penalty": transformer._mask_penalty(mask, length, length, 0),
         "positions": transformer._attention_positions(
-            positions, 0, length, length
+            positions, 0, length, length, inputs.get("segment_ids")
         ),
     }
     if source is not None:
         hidden = 1.0 - source_mask[:, None, None].astype("float32")
         terms["memory_penalty"] = 1e9 * hidden
     states = [x]
-    for block in transformer.blocks:
+    for i in range(transformer.stack.num_layers):
+        block = transformer.blocks[transformer.stack.block_index(i)]
         if source is not None:
             terms["memory"] = transformer._memory(block, source)
-        x, _ = block(x, **terms)
+        penalty = transformer._mask_penalty(
+            mask, length, length, 0, window=transformer.stack.window_of(i)
+        )
+        x, _ = block(x, mask_penalty=penalty, **terms)
         states.append(x)
     if transformer.final_norm is not None:
         states[-1] = transformer.final_norm(x)
+    if transformer.final_projection is not None:
+        states[-1] = transformer.final_projection(states[-1])
     return states
 
 
@@ -180,6 +185,8 @@ def test_all_heads_equal_the_reference(reference: Reference) -> None:
         last = f"hidden_states.{reference.model.config.stacks[-1].num_layers}"
         assert_equal(reference, last, outputs.pop("hidden_states"))
         assert set(outputs) == {"clm"}
+    elif isinstance(reference.model, PermutationModel):
+        assert set(outputs) == {"plm"}
     else:
         pairs = reference.model.config.pair_objective != "none"
         assert set(outputs) == ({"mlm", "nsp"} if pairs else {"mlm"})
@@ -248,7 +255,8 @@ def test_heads_for_tasks_equal_the_reference(
         metadata={"format": "pt"},
     )
     cls, options = HEADS[head]
-    inputs = {k: v for k, v in parts["inputs"].items() if k != "position_ids"}
+    names = ("token_ids", "padding_mask", "segment_ids")
+    inputs = {k: v for k, v in parts["inputs"].items() if k in names}
     real = inputs["padding_mask"].astype(bool)
     if head == "multiple_choice":
         inputs = {name: value[None] for name, value in inputs.items()}

@@ -71,9 +71,16 @@ def test_fit_learns_and_accumulation_is_exact() -> None:
         np.testing.assert_allclose(one, other, atol=2e-4)
 
 
-def test_r_drop_and_a_dataset() -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({"r_drop": 1.0}, marks=pytest.mark.wide),
+        {"adversarial": "fgm", "adversarial_epsilon": 1.0},
+    ],
+)
+def test_methods_and_a_dataset(options: dict[str, Any]) -> None:
     task = create(dropout=0.1)
-    task.compile("adam", r_drop=1.0)
+    task.compile("adam", **options)
     batches = tf.data.Dataset.from_tensors((features(), labels())).repeat(3)
     task.fit(batches, verbose=0, shuffle=False)
     assert np.isfinite(task.evaluate(batches, verbose=0)).all()

@@ -15,9 +15,8 @@ from tests.tokenizers.test_sentence_piece import (
 )
 from tfllm.data.vocabularies.train import train as train_vocabulary
 from tfllm.models import FAMILIES
-from tfllm.tasks import CausalLM, MaskedLM
 from tfllm.tokenizers import Tokenizer, load_tokenizer
-from tools.family_arguments import off_default
+from tools.family_arguments import off_default, pretraining_task
 
 pytestmark = pytest.mark.live_parity
 
@@ -34,11 +33,15 @@ SIZE = {
 # Transformers for a tokenizer.json as it is.
 AS_IT_IS = "TokenizersBackend"
 CLASSES = {
+    # Its other name, BartTokenizer, is the same class.
+    "bart": "RobertaTokenizer",
     "bert": "BertTokenizer",
+    "marian": "MarianTokenizer",
     "gpt2": "GPT2Tokenizer",
     "roberta": "RobertaTokenizer",
     # LLaMA 3's.
     "llama": AS_IT_IS,
+    "opt": "GPT2Tokenizer",
     "qwen2": "Qwen2Tokenizer",
 }
 
@@ -51,8 +54,7 @@ def save(name: str, tokenizer: Tokenizer, folder: pathlib.Path) -> Any:
         k: v for k, v in tokenizer.model_ids.items() if k in off_default(family)
     }
     config = family.config(**sizes, **ids, vocab_size=tokenizer.vocab_size)
-    task = CausalLM if config.generates else MaskedLM
-    tfllm.save(task(config), folder, tokenizer)
+    tfllm.save(pretraining_task(config), folder, tokenizer)
     return transformers.AutoTokenizer.from_pretrained(folder)
 
 

@@ -17,6 +17,7 @@ from tfllm.data.labelled.config import LabelledDataConfig
 from tfllm.data.labelled.kinds import LABELLED_KINDS
 from tfllm.data.masked import config as masked_config
 from tfllm.data.masked.config import MaskedDataConfig
+from tfllm.data.permutation import config as permutation_config
 
 DataConfig = (
     MaskedDataConfig
@@ -83,6 +84,19 @@ LANGUAGE_KINDS: dict[str, DataKind] = {
         config=masked_config.detection_config,
         evaluation=masked_config.evaluation_config,
         open=deferred("masked.batches", "open_masked_data"),
+    ),
+    permutation_config.TASK: DataKind(
+        is_labelled=False,
+        flags=(
+            "masking",
+            "mask_rate",
+            "max_predictions",
+            "dupe_factor",
+            "short_seq_prob",
+        ),
+        config=permutation_config.data_config,
+        evaluation=masked_config.evaluation_config,
+        open=deferred("permutation.batches", "open_permutation_data"),
     ),
     causal_config.TASK: DataKind(
         is_labelled=False,

@@ -328,7 +328,7 @@ def _check_lower_case(folder: pathlib.Path, values: CheckedValues) -> None:
 def _pooling_config(model: EmbeddingModel) -> dict[str, Any]:
     """Returns 1_Pooling/config.json."""
     names = [ours for _, _, ours in _POOLINGS if ours in model.poolings]
-    width = model.config.hidden_size
+    width = model.config.output_size
     if names == list(model.poolings):
         return {
             "word_embedding_dimension": width,

@@ -1,4 +1,4 @@
-"""generation_config.json: how the model of a folder continues texts."""
+"""generation_config.json: how the model of a folder generates text."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def local_folder(
     Args:
         folder: A folder; `~` is the home of the user. If no such folder
             exists, `organisation/name` on the Hugging Face hub, or one of
-            its short names, such as `gpt2`.
+            its short names, such as `gpt2`; `id@revision` names a revision.
         revision: Branch, tag or commit of a hub id.
 
     Yields:
@@ -43,14 +43,20 @@ def local_folder(
             "`revision` goes with a hub id. Received: "
             f"{revision!r} with the folder '{name}'. Leave it out."
         )
+    hub_id, named_revision = hub.split_revision(name)
+    if not is_folder and named_revision and revision is not None:
+        raise ValueError(
+            "`revision` must be left out beside `id@revision`. Received: "
+            f"{revision!r} with '{name}'. Name the revision once."
+        )
     if file_access.is_remote(name):
         with tempfile.TemporaryDirectory() as copy:
             copy_model_files(name, copy)
             yield pathlib.Path(copy)
     elif os.path.isdir(name):
         yield pathlib.Path(name)
-    elif not is_folder and hub.may_be_hub_id(name):
-        yield hub.fetch(name, revision)
+    elif not is_folder and hub.may_be_hub_id(hub_id):
+        yield hub.fetch(hub_id, named_revision or revision)
     else:
         raise ValueError(
             "a model folder must exist, or be a hub id such as "

@@ -25,6 +25,7 @@ from tfllm import file_access
 from tfllm.interop import (
     embedding_folder,
     embedding_tensors,
+    folder_tensors,
     generation_file,
     model_card,
     stored_task,
@@ -76,11 +77,13 @@ _DECISIVE = (
     CONFIG_FILE,
     "generation_config.json",
     "model*.safetensors",
+    "pytorch_model*.bin*",
     "tokenizer*.json",
     "special_tokens_map.json",
-    "vocab.*",
+    "*vocab.*",
     "merges.txt",
     "*.model",
+    "*.spm",
     "added_tokens.json",
     # sentence-transformers.
     "modules.json",
@@ -152,7 +155,11 @@ def _write(
     weights.check_covered(model, family, covered)
     config = _published_config(model, family, extra_config)
     kind = weights.architecture_of(model)
-    shapes = {
+    shapes: dict[str, tuple[int, ...]] = {
+        family.name_in_files(name, kind): tensor.shape
+        for name, tensor in weights.computed_tensors(model, family).items()
+    }
+    shapes |= {
         family.name_in_files(weight.published, kind): weights.published_shape(
             weight, variable
         )
@@ -221,9 +228,7 @@ def load_weights(
             )
         embeds = getattr(model, "embeds", False)
         open_tensors = (
-            embedding_tensors.tensors
-            if embeds
-            else tensor_files.SafetensorsFolder
+            embedding_tensors.tensors if embeds else folder_tensors.open_tensors
         )
         report = weights.assign(
             model,
@@ -413,7 +418,7 @@ def _companions_of(model: keras.Layer) -> dict[str, keras.Layer]:
 
 
 def _generates(model: keras.Layer) -> bool:
-    """Returns whether a model continues texts."""
+    """Returns whether a model generates text."""
     # A model without a task is asked for its head.
     has_head = hasattr(weights.root_of(model), "lm_head")
     return getattr(model, "generates", has_head)

@@ -34,11 +34,13 @@ class NormConfig:
         hidden_size: Width of the normalized axis.
         kind: "layer_norm" or "rms_norm" (no mean, no bias).
         epsilon: Added to the variance.
+        affine: Multiply by a trained scale, and add a trained bias.
     """
 
     hidden_size: int
     kind: Literal["layer_norm", "rms_norm"] = "layer_norm"
     epsilon: float = 1e-12
+    affine: bool = True
 
     def __post_init__(self) -> None:
         """Validates the fields."""
@@ -62,6 +64,8 @@ class AttentionConfig:
         scale: Factor on the scores; None means H ** -0.5.
         dropout: Rate on the attention probabilities.
         causal: A query sees only keys at its own position or before.
+        window: Number of keys that a query sees, its own and those just
+            before it (Beltagy et al., 2020, section 3.1); None for all.
         initializer_range: Standard deviation of the truncated normal.
         query_initializer_range: Standard deviation for the projection to
             queries; None means `initializer_range`.
@@ -78,6 +82,7 @@ class AttentionConfig:
     scale: float | None = None
     dropout: float = 0.0
     causal: bool = False
+    window: int | None = None
     initializer_range: float = 0.02
     query_initializer_range: float | None = None
     output_initializer_range: float | None = None
@@ -85,7 +90,7 @@ class AttentionConfig:
     def __post_init__(self) -> None:
         """Validates the fields."""
         check_positive(self, "hidden_size", "num_heads")
-        check_optional_positive(self, "num_kv_heads", "head_dim")
+        check_optional_positive(self, "num_kv_heads", "head_dim", "window")
         check_rate(self, "dropout")
         check_spread(
             self,
@@ -97,6 +102,11 @@ class AttentionConfig:
             raise ValueError(
                 "`scale` must be a finite number or None. "
                 f"Received: {self.scale!r}"
+            )
+        if self.window is not None and not self.causal:
+            raise ValueError(
+                "`window` must be None unless `causal` is true. "
+                f"Received: {self.window}"
             )
         if self.head_dim is None and self.hidden_size % self.num_heads:
             raise ValueError(

@@ -69,6 +69,8 @@ class Embeddings(ConfiguredLayer):
             else None
         )
         self.dropout = Dropout(config.dropout, name="dropout", dtype=policy)
+        self.token_table: Any = None
+        self.segment_table: Any = None
         self._shift: Any = None
         self._has_tables = False
 

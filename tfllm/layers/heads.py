@@ -17,6 +17,7 @@ from tfllm.layers.fields import (
 from tfllm.layers.hand_gradients import tied_logits
 from tfllm.layers.linear import Linear
 from tfllm.layers.normalization import Norm
+from tfllm.layers.pooling import last_token
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,11 +28,13 @@ class PoolerConfig:
         hidden_size: Width of the hidden states, D.
         activation: Applied to the projection.
         initializer_range: Standard deviation of the truncated normal.
+        token: Token that it reads: the first one, or the last real one.
     """
 
     hidden_size: int
     activation: Activation = "tanh"
     initializer_range: float = 0.02
+    token: Literal["first", "last"] = "first"
 
     def __post_init__(self) -> None:
         """Validates the fields."""
@@ -142,13 +145,15 @@ class TaskHeadConfig:
 
 
 class Pooler(ConfiguredLayer):
-    """Dense layer on the first token's hidden state.
+    """Dense layer on the hidden state of the first or the last token.
 
     Args:
         config: PoolerConfig.
 
     Call args:
         hidden_states: float [B, T, D].
+        padding_mask: int32 or bool [B, T], true for real tokens, or None if
+            all are real. Only the last token depends on it.
 
     Returns:
         float [B, D].
@@ -175,9 +180,14 @@ class Pooler(ConfiguredLayer):
         self.dense.build()
         self.built = True
 
-    def call(self, hidden_states: Any) -> Any:
-        """Returns the vector of the first token, float [B, D]."""
-        return self.activation(self.dense(hidden_states[:, 0]))
+    def call(self, hidden_states: Any, padding_mask: Any = None) -> Any:
+        """Returns the vector of the token, float [B, D]."""
+        x = (
+            hidden_states[:, 0]
+            if self.config.token == "first"
+            else last_token(hidden_states, padding_mask)
+        )  # [B, D]
+        return self.activation(self.dense(x))
 
 
 class MaskedLMHead(ConfiguredLayer):

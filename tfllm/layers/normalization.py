@@ -31,37 +31,42 @@ class Norm(ConfiguredLayer):
     def build(self, input_shape: Any = None) -> None:
         """Creates the weights."""
         shape = (self.config.hidden_size,)
+        self.scale = self.bias = None
         # autocast=False keeps the affine map in float32.
-        self.scale = self.add_weight(
-            name="scale", shape=shape, initializer="ones", autocast=False
-        )
-        self.bias = (
-            self.add_weight(
+        if self.config.affine:
+            self.scale = self.add_weight(
+                name="scale", shape=shape, initializer="ones", autocast=False
+            )
+        if self.config.affine and self.config.kind == "layer_norm":
+            self.bias = self.add_weight(
                 name="bias", shape=shape, initializer="zeros", autocast=False
             )
-            if self.config.kind == "layer_norm"
-            else None
-        )
         self.built = True
 
     def call(self, x: Any) -> Any:
         """Returns x normalized, float [..., D]."""
-        dtype = x.dtype
+        dtype, size = x.dtype, self.config.hidden_size
         x = ops.cast(x, "float32")
-        if self.bias is None:
+        if self.config.kind == "rms_norm":
             y = _rms_norm(x, self.scale, self.config.epsilon)
         else:
-            # Reshaped, variables become tensors, which have gradients.
             y = hand_gradients.layer_norm(
                 x,
-                ops.reshape(self.scale, (-1,)),
-                ops.reshape(self.bias, (-1,)),
+                _vector(self.scale, ops.ones, size),
+                _vector(self.bias, ops.zeros, size),
                 self.config.epsilon,
             )
         return ops.cast(y, dtype)
 
 
+def _vector(variable: Any, default: Any, size: int) -> Any:
+    """Returns a variable as a tensor, or `default(size)` without one."""
+    # Reshaped, variables become tensors, which have gradients.
+    return default(size) if variable is None else ops.reshape(variable, (-1,))
+
+
 def _rms_norm(x: Any, scale: Any, epsilon: float) -> Any:
-    """Returns the RMSNorm of float32 x [..., D]."""
+    """Returns the RMSNorm of float32 x [..., D]; no scale means 1."""
     variance = ops.mean(ops.square(x), axis=-1, keepdims=True)
-    return x * ops.rsqrt(variance + epsilon) * scale
+    x = x * ops.rsqrt(variance + epsilon)
+    return x if scale is None else x * scale

@@ -13,7 +13,6 @@ from tfllm.layers.fields import (
     check_spread,
 )
 from tfllm.layers.hand_gradients import tied_logits
-from tfllm.layers.linear import Linear
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,38 +22,26 @@ class OutputHeadConfig:
     Attributes:
         hidden_size: Width of the hidden states, D.
         vocab_size: Number of logits, V.
-        table_size: Width of the output table, E; None means D.
         tied: Use the table of the token embeddings as the output table.
-        projection: A dense layer without bias from D to E before the table.
         use_bias: A bias on each logit.
+        trains_bias: The bias is trained; otherwise it stays as it was read.
         scale: Factor on the hidden states.
         initializer_range: Standard deviation of the truncated normal.
     """
 
     hidden_size: int
     vocab_size: int
-    table_size: int | None = None
     tied: bool = True
-    projection: bool = False
     use_bias: bool = False
+    trains_bias: bool = True
     scale: float = 1.0
     initializer_range: float = 0.02
 
     def __post_init__(self) -> None:
         """Validates the fields."""
-        check_positive(self, "hidden_size", "vocab_size", "width")
+        check_positive(self, "hidden_size", "vocab_size")
         check_positive_number(self, "scale")
         check_spread(self, "initializer_range")
-        if not self.projection and self.width != self.hidden_size:
-            raise ValueError(
-                "`table_size` must be `hidden_size` without a `projection`. "
-                f"Received: {self.table_size} and {self.hidden_size}"
-            )
-
-    @property
-    def width(self) -> int:
-        """Width of the output table, E."""
-        return self.table_size or self.hidden_size
 
 
 class OutputHead(ConfiguredLayer):
@@ -65,7 +52,7 @@ class OutputHead(ConfiguredLayer):
 
     Call args:
         hidden_states: float [B, T, D], after the last normalization.
-        token_table: float [V, E], the table of the embeddings; read if tied.
+        token_table: float [V, D], the table of the embeddings; read if tied.
         few: Faster for few positions without a gradient, as in decoding. The
             table comes first in the product, so that its rows are read in
             order: up to twice as fast on CPU.
@@ -82,29 +69,15 @@ class OutputHead(ConfiguredLayer):
 
     def __init__(self, config: OutputHeadConfig, **kwargs: Any) -> None:
         super().__init__(config, autocast=False, **kwargs)
-        self.projection = (
-            Linear(
-                config.hidden_size,
-                config.width,
-                use_bias=False,
-                initializer_range=config.initializer_range,
-                name="projection",
-                dtype=self.dtype_policy,
-            )
-            if config.projection
-            else None
-        )
 
     def build(self, input_shape: Any = None) -> None:
         """Creates the weights, without a tied table."""
         config = self.config
-        if self.projection is not None:
-            self.projection.build()
         self.table = self.bias = None
         if not config.tied:
             self.table = self.add_weight(
                 name="table",
-                shape=(config.vocab_size, config.width),
+                shape=(config.vocab_size, config.hidden_size),
                 initializer=keras.initializers.TruncatedNormal(
                     stddev=config.initializer_range
                 ),
@@ -115,6 +88,7 @@ class OutputHead(ConfiguredLayer):
                 name="bias",
                 shape=(config.vocab_size,),
                 initializer="zeros",
+                trainable=config.trains_bias,
                 autocast=False,
             )
         self.built = True
@@ -129,8 +103,6 @@ class OutputHead(ConfiguredLayer):
         x = ops.reshape(
             hidden_states, (-1, self.config.hidden_size)
         )  # [B * T, D]
-        if self.projection is not None:
-            x = self.projection(x)  # [B * T, E]
         x = ops.cast(x, "float32")
         if self.config.scale != 1.0:
             x = x * self.config.scale

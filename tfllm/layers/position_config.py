@@ -60,6 +60,8 @@ class SinusoidalPositionsConfig:
         layout: Sines and cosines "interleaved" (paper), or in "halves"
             [sines, cosines].
         theta: Base of the wavelengths.
+        reaches_theta: The longest wavelength is 2 pi theta, and not a step
+            shorter. NOTE: so in the code of the paper's authors, tensor2tensor.
         offset: Added to every position.
         counted_from: Token at position 0; see `CountedFrom`.
     """
@@ -67,6 +69,7 @@ class SinusoidalPositionsConfig:
     type: ClassVar[str] = "sinusoidal"
     layout: Literal["interleaved", "halves"] = "interleaved"
     theta: float = 10000.0
+    reaches_theta: bool = False
     offset: int = 0
     counted_from: CountedFrom = "start"
 

@@ -100,8 +100,9 @@ class SinusoidalPositions(ConfiguredLayer):
             position_ids = start + ops.arange(length, dtype="int32")
         x = ops.cast(position_ids + config.offset, "float32")
         # [T, E / 2], or [B, T, E / 2]; so below.
+        waves = _wave_numbers(size, config.theta, config.reaches_theta)
         angles = ops.expand_dims(x, -1) * ops.convert_to_tensor(
-            _wave_numbers(size, config.theta), "float32"
+            waves, "float32"
         )
         parts = [ops.sin(angles), ops.cos(angles)]
         if config.layout == "halves":
@@ -112,9 +113,13 @@ class SinusoidalPositions(ConfiguredLayer):
         return ops.cast(y, self.compute_dtype)
 
 
-def _wave_numbers(size: int, theta: float) -> list[float]:
+def _wave_numbers(
+    size: int, theta: float, reaches_theta: bool = False
+) -> list[float]:
     """Returns the angle of position 1 in each pair of `size` numbers."""
-    return [theta ** (-2.0 * i / size) for i in range(size // 2)]
+    half = size // 2
+    steps = max(half - 1, 1) if reaches_theta else half
+    return [theta ** (-i / steps) for i in range(half)]
 
 
 def _sinusoids(shape: tuple[int, int], dtype: Any = None) -> Any:

@@ -1,11 +1,28 @@
 """Model families on one configurable stack: pure Keras, any backend."""
 
-from tfllm.models import bert, electra, gpt2, llama, mt5, qwen2, roberta, t5
+from tfllm.models import (
+    bart,
+    bert,
+    electra,
+    fsmt,
+    gpt2,
+    llama,
+    marian,
+    mistral,
+    mt5,
+    opt,
+    qwen2,
+    roberta,
+    t5,
+    xlnet,
+)
+from tfllm.models.bodies import create_body
 from tfllm.models.config import TransformerConfig
 from tfllm.models.detection_model import DetectionModel
 from tfllm.models.encoder_decoder import EncoderDecoder
 from tfllm.models.family import Family
 from tfllm.models.language_model import LanguageModel
+from tfllm.models.permutation_model import PermutationModel
 from tfllm.models.pretraining_model import PretrainingModel
 from tfllm.models.stack_config import StackConfig
 from tfllm.models.task_models import (
@@ -16,17 +33,24 @@ from tfllm.models.task_models import (
     TokenModel,
 )
 from tfllm.models.transformer import Transformer
+from tfllm.models.two_stream import TwoStreamTransformer
 from tfllm.models.weight_map import Weight
 
 FAMILIES: dict[str, Family] = {
+    "bart": bart.FAMILY,
     "bert": bert.FAMILY,
     "electra": electra.FAMILY,
+    "fsmt": fsmt.FAMILY,
     "gpt2": gpt2.FAMILY,
     "llama": llama.FAMILY,
+    "marian": marian.FAMILY,
+    "mistral": mistral.FAMILY,
     "mt5": mt5.FAMILY,
+    "opt": opt.FAMILY,
     "qwen2": qwen2.FAMILY,
     "roberta": roberta.FAMILY,
     "t5": t5.FAMILY,
+    "xlnet": xlnet.FAMILY,
 }
 
 __all__ = [
@@ -37,6 +61,7 @@ __all__ = [
     "EncoderDecoder",
     "Family",
     "LanguageModel",
+    "PermutationModel",
     "PretrainingModel",
     "SequenceModel",
     "SpanModel",
@@ -44,5 +69,7 @@ __all__ = [
     "TokenModel",
     "Transformer",
     "TransformerConfig",
+    "TwoStreamTransformer",
     "Weight",
+    "create_body",
 ]

@@ -75,10 +75,13 @@ class TransformerConfig:
             "decoder_start_token_id",
         ):
             value = getattr(self, name)
-            if value is not None and not 0 <= value < self.vocab_size:
+            # The decoder may have a vocabulary of its own.
+            stack = self.stacks[-1 if name.startswith("decoder") else 0]
+            size = stack.embeddings.vocab_size
+            if value is not None and not 0 <= value < size:
                 raise ValueError(
                     f"`{name}` must be an id of the vocabulary of "
-                    f"{self.vocab_size}. Received: {value}"
+                    f"{size}. Received: {value}"
                 )
         for stack in self.stacks:
             positions = stack.embeddings.positions
@@ -108,6 +111,12 @@ class TransformerConfig:
             raise ValueError(
                 "`decoder` must be causal. Received: "
                 "`block.attention.causal` false"
+            )
+        if self.encoder is not None and self.encoder.final_projection:
+            raise ValueError(
+                "`encoder.final_projection` must be None beside a `decoder`, "
+                "which reads vectors of `hidden_size`. Received: "
+                f"{self.encoder.final_projection}"
             )
         has_cross = self.decoder.block.cross_attention is not None
         if self.encoder is not None and not has_cross:
@@ -145,8 +154,13 @@ class TransformerConfig:
 
     @property
     def hidden_size(self) -> int:
-        """Width of the hidden states, D."""
+        """Width of the hidden states in the blocks, D."""
         return self.stacks[-1].hidden_size
+
+    @property
+    def output_size(self) -> int:
+        """Width of the output of the last stack, which the heads read."""
+        return self.stacks[-1].output_size
 
     @property
     def num_layers(self) -> int:
@@ -167,6 +181,13 @@ class TransformerConfig:
     def vocab_size(self) -> int:
         """Rows of the token table, V."""
         return self.embeddings.vocab_size
+
+    @property
+    def num_segments(self) -> int | None:
+        """Number of segment ids; None if any do, as they are only compared."""
+        if self.stack.two_stream is not None:
+            return None
+        return self.embeddings.num_segments
 
     def only(self, part: Literal["encoder", "decoder"]) -> "TransformerConfig":
         """Returns the config with the encoder or the decoder alone."""

@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from tfllm.models.config import TransformerConfig
 from tfllm.models.published_keys import PublishedKeys
 from tfllm.models.weight_map import TensorSource, Weight
@@ -106,6 +108,8 @@ class Family:
             stacks, no head) and the heads of `tfllm.models.task_models` ->
             published class names.
         legacy_names: Old spelling -> new, replaced in published names.
+        computed: From a config, published name -> tensor of what has no
+            weight here, but a tensor in published files; None for none.
         fit_tensors: From a config and the tensors beside its config.json, the
             config that they fit, if the file cannot say it; None if it can.
         read: config.json -> arguments of `config`, if the table cannot say
@@ -132,6 +136,9 @@ class Family:
     legacy_names: Mapping[str, str] = dataclasses.field(default_factory=dict)
     prefixes: Mapping[str, str] = dataclasses.field(default_factory=dict)
     decoder_layers: tuple[str, str] | None = None
+    computed: Callable[[TransformerConfig], Mapping[str, np.ndarray]] | None = (
+        None
+    )
     fit_tensors: (
         Callable[[TransformerConfig, TensorSource], TransformerConfig] | None
     ) = None

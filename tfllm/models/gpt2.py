@@ -7,9 +7,9 @@ https://arxiv.org/abs/2005.14165, table 2.1.
 
 import functools
 
+from tfllm.models.causal_decoder import create_learned_decoder
 from tfllm.models.config import TransformerConfig
 from tfllm.models.family import LABELLED, Family, class_names, stack_size
-from tfllm.models.pre_norm_decoder import create_learned_decoder
 from tfllm.models.published_keys import PublishedKeys
 from tfllm.models.weight_map import Weight, WeightTable
 from tfllm.tokenizers.row_template import RowTemplate

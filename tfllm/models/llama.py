@@ -47,7 +47,9 @@ SIZES = {
 }
 
 # The defaults are those of the first model, 7B.
-config = functools.partial(rotary_decoder.create_rotary_decoder, "llama", None)
+config = functools.partial(
+    rotary_decoder.create_rotary_decoder, rotary_decoder.RotaryVariant("llama")
+)
 
 TOKENIZER = TokenizerSpec(
     # A new vocabulary is of the kind of LLaMA 3.

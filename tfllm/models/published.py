@@ -44,11 +44,11 @@ class PublishedConfig:
     def __init__(self, values: Mapping[str, Any]) -> None:
         self._values = values
 
-    def count(self, key: str, default: int, limit: int) -> int:
-        """Returns an integer from 1 to `limit`."""
+    def count(self, key: str, default: int, limit: int, least: int = 1) -> int:
+        """Returns an integer from `least` to `limit`."""
         value = self._values.get(key, default)
-        if not _is_integer(value) or not 1 <= value <= limit:
-            raise _error(key, f"an integer from 1 to {limit}", value)
+        if not _is_integer(value) or not least <= value <= limit:
+            raise _error(key, f"an integer from {least} to {limit}", value)
         return value
 
     def optional_count(
@@ -57,6 +57,13 @@ class PublishedConfig:
         """Returns an integer from 1 to `limit`, or None if it is null."""
         value = self._values.get(key, default)
         return None if value is None else self.count(key, value, limit)
+
+    def limit(
+        self, key: str, limit: int, default: int | None, off: tuple[Any, ...]
+    ) -> int | None:
+        """Returns an integer from 1 to `limit`; None for a value in `off`."""
+        value = self._values.get(key, default)
+        return None if value in off else self.count(key, value, limit)
 
     def rate(self, key: str, default: float) -> float:
         """Returns a number that is at least 0 and below 1."""

@@ -125,11 +125,17 @@ FIELDS: dict[str, Field] = {
     ),
     "scale_scores_by_layer": Field(flag, "stack.scale_scores_by_layer"),
     "tied": Field(flag, "output_head.tied"),
+    "use_bias": Field(flag, "block.attention.use_bias"),
+    "affine": Field(flag, "block.norm.affine"),
+    "pre_norm": Field(
+        flag, "block.norm_placement", lambda placement: placement == "pre"
+    ),
     "attention_bias": Field(flag, "block.attention.use_bias"),
     "feed_forward_bias": Field(flag, "block.feed_forward.use_bias"),
     "pad_token_id": Field(PublishedConfig.token_id, "pad_token_id"),
     "bos_token_id": Field(PublishedConfig.token_id, "bos_token_id"),
-    "eos_token_id": Field(PublishedConfig.token_id, "eos_token_id"),
+    # Of several that end a text, the first; generation_config.json has all.
+    "eos_token_id": Field(PublishedConfig.first_token_id, "eos_token_id"),
     "decoder_start_token_id": Field(
         PublishedConfig.token_id, "decoder_start_token_id"
     ),

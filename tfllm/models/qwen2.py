@@ -6,7 +6,7 @@ https://arxiv.org/abs/2407.10671.
 
 from tfllm.layers.config import Activation
 from tfllm.layers.position_config import RopeScaling
-from tfllm.models import rotary_decoder
+from tfllm.models import published_windows, rotary_decoder
 from tfllm.models.config import TransformerConfig
 from tfllm.models.family import Family, class_names, stack_size
 from tfllm.tokenizers.row_template import RowTemplate
@@ -47,17 +47,20 @@ def config(
     epsilon: float = 1e-6,
     initializer_range: float = 0.02,
     tied: bool = False,
+    window: int | None = None,
+    full_attention_layers: tuple[int, ...] = (),
     bos_token_id: int | None = END_OF_TEXT,
     eos_token_id: int | None = END_OF_TEXT,
     pad_token_id: int | None = None,
 ) -> TransformerConfig:
     """Returns the config; see `create_rotary_decoder` for the arguments.
 
-    NOTE: every layer attends to all positions; a sliding window is refused.
+    `window` and `full_attention_layers` are those of RotaryVariant.
     """
     return rotary_decoder.create_rotary_decoder(
-        "qwen2",
-        False,
+        rotary_decoder.RotaryVariant(
+            "qwen2", False, window, full_attention_layers
+        ),
         num_layers,
         hidden_size,
         num_heads,
@@ -91,15 +94,14 @@ KEYS = {
     "max_position_embeddings": ("max_position_embeddings", 32768),
     "bos_token_id": ("bos_token_id", None),
     "eos_token_id": ("eos_token_id", None),
+    **published_windows.KEYS,
 }
 for _switch in ("attention_bias", "mlp_bias"):
     del KEYS[_switch]
 PUBLISHED = rotary_decoder.RotaryKeys(
     "qwen2",
     KEYS,
-    fixed={"use_sliding_window": False},
-    constants={"use_sliding_window": False},
-    fields=rotary_decoder.FIELDS,
+    fields={**rotary_decoder.FIELDS, **published_windows.FIELDS},
 )
 
 TOKENIZER = TokenizerSpec(

@@ -3,22 +3,40 @@
 What their families share: `config()`, config.json and the names of weights.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from tfllm.layers.config import Activation, NormConfig
 from tfllm.layers.position_config import RopeScaling, RotaryConfig
+from tfllm.models.causal_decoder import assemble_decoder, tied_to
 from tfllm.models.config import TransformerConfig
-from tfllm.models.pre_norm_decoder import assemble_decoder
 from tfllm.models.published import MAX_WIDTH, PublishedConfig
 from tfllm.models.published_keys import Field, PublishedKeys
 from tfllm.models.published_rotary import read_rotary, write_rotary
+from tfllm.models.published_windows import read_windows
 from tfllm.models.weight_map import Weight, WeightTable
 
 
+@dataclasses.dataclass(frozen=True)
+class RotaryVariant:
+    """What differs between families of these decoders.
+
+    Attributes:
+        family: Name in `FAMILIES`.
+        output_bias: As in AttentionConfig.
+        window: As in AttentionConfig.
+        full_attention_layers: As in StackConfig.
+    """
+
+    family: str
+    output_bias: bool | None = None
+    window: int | None = None
+    full_attention_layers: tuple[int, ...] = ()
+
+
 def create_rotary_decoder(
-    family: str,
-    output_bias: bool | None,
+    variant: RotaryVariant,
     /,
     num_layers: int = 32,
     hidden_size: int = 4096,
@@ -47,12 +65,12 @@ def create_rotary_decoder(
     The arguments are those of `tfllm.models.stacks`, AttentionConfig and
     RotaryConfig (`theta`, `scaling`). The longest sequence is
     `max_position_embeddings`. With `tied`, the token table is the output
-    table. None means: `attention_bias` for `output_bias`, `num_heads` for
-    `num_kv_heads`, D / N for `head_dim`, 0.1 for `classifier_dropout`.
+    table. None means: `num_heads` for `num_kv_heads`, D / N for
+    `head_dim`, 0.1 for `classifier_dropout`.
     """
     head_size = head_dim or hidden_size // num_heads
     return assemble_decoder(
-        family,
+        variant.family,
         vocab_size,
         num_layers,
         num_heads,
@@ -72,15 +90,12 @@ def create_rotary_decoder(
             "num_kv_heads": num_kv_heads or num_heads,
             "head_dim": head_size,
             "use_bias": attention_bias,
-            "output_bias": output_bias,
+            "output_bias": variant.output_bias,
+            "window": variant.window,
         },
+        full_attention_layers=variant.full_attention_layers,
         feed_forward={"gated": True, "use_bias": feed_forward_bias},
     )
-
-
-def _first_id(values: PublishedConfig, key: str, default: Any) -> Any:
-    """Reads an id; of a list of ids that end a text, the first."""
-    return values.first_token_id(key, default)
 
 
 def _kv_heads(values: PublishedConfig, key: str, default: Any) -> Any:
@@ -113,7 +128,6 @@ KEYS: dict[str, tuple[str, Any]] = {
 }
 FIELDS = {
     "num_kv_heads": Field(_kv_heads, "block.attention.kv_heads"),
-    "eos_token_id": Field(_first_id, "eos_token_id"),
 }
 
 
@@ -125,11 +139,10 @@ class RotaryKeys(PublishedKeys):
 
         Raises:
             ValueError: A value is out of its range,
-                `partial_rotary_factor` is not 1, or a layer does not attend
-                to all positions.
+                `partial_rotary_factor` is not 1, or the family has no such
+                types of layers.
         """
-        arguments = super().read(values)
-        self._check_layers(values.get("layer_types"))
+        arguments = read_windows(values, super().read(values), self.model_type)
         size = arguments.get("head_dim") or (
             arguments["hidden_size"] // arguments["num_heads"]
         )
@@ -142,18 +155,6 @@ class RotaryKeys(PublishedKeys):
             )
         scaling = rotary.scaling
         return {**arguments, "theta": rotary.theta, "scaling": scaling}
-
-    def _check_layers(self, types: Any) -> None:
-        """Raises ValueError if `layer_types` names another attention."""
-        if types is None:
-            return
-        names = types if isinstance(types, list) else [types]
-        others = [name for name in names if name != "full_attention"]
-        if others:
-            raise ValueError(
-                "`layer_types` must have 'full_attention' for each layer in "
-                f"the family {self.model_type}. Received: {others[0]!r}"
-            )
 
     def write(self, config: TransformerConfig) -> dict[str, Any]:
         """Returns the config.json of a config, in both dialects."""
@@ -187,13 +188,8 @@ def rotary_decoder_weights(config: TransformerConfig) -> list[Weight]:
     return table.rows
 
 
-def tied_output(config: TransformerConfig) -> dict[str, str]:
-    """Returns `Family.tied`."""
-    if config.output_head is None or not config.output_head.tied:
-        return {}
-    return {"lm_head.weight": "model.embed_tokens.weight"}
-
-
+# `Family.tied`.
+tied_output = tied_to("model.embed_tokens.weight")
 # `Family.architectures`: none is published for choices.
 CLASSES = (
     "causal_lm",

@@ -16,6 +16,29 @@ from tfllm.layers.position_config import (
 
 
 @dataclasses.dataclass(frozen=True)
+class TwoStreamConfig:
+    """A second stream of queries, and memory of the segments before.
+
+    Attributes:
+        clamp_distance: All distances from here on count as this one; None:
+            no limit.
+        memory_length: Tokens before a segment that are remembered; None: all.
+        reuse_length: Tokens of a segment, its first ones, that are remembered;
+            None: all.
+    """
+
+    clamp_distance: int | None = None
+    memory_length: int | None = None
+    reuse_length: int | None = None
+
+    def __post_init__(self) -> None:
+        """Validates the fields."""
+        check_optional_positive(
+            self, "clamp_distance", "memory_length", "reuse_length"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class StackConfig:
     """Embeddings, and blocks of one config on top of them.
 
@@ -31,9 +54,14 @@ class StackConfig:
         block_kind: Name in `tfllm.models.blocks.BLOCKS` of the layer that
             `block` configures.
         final_norm: Normalization after the last block, or None.
-        final_dropout: Rate after the final normalization.
+        final_projection: Width of a dense layer without bias after the final
+            normalization (Zhang et al., 2022, OPT-350M), or None.
+        final_dropout: Rate on the output.
+        full_attention_layers: Layers, counted from 0, whose queries see all
+            keys in spite of `block.attention.window`.
         scale_scores_by_layer: Divide the attention scores of layer i, counted
             from 1, by i.
+        two_stream: Second stream of blocks of the kind "two_stream", or None.
     """
 
     embeddings: EmbeddingConfig
@@ -43,13 +71,16 @@ class StackConfig:
     group_size: int = 1
     block_kind: str = "transformer"
     final_norm: NormConfig | None = None
+    final_projection: int | None = None
     final_dropout: float = 0.0
+    full_attention_layers: tuple[int, ...] = ()
     scale_scores_by_layer: bool = False
+    two_stream: TwoStreamConfig | None = None
 
     def __post_init__(self) -> None:
         """Validates the fields."""
         check_positive(self, "num_layers", "group_size")
-        check_optional_positive(self, "num_groups")
+        check_optional_positive(self, "num_groups", "final_projection")
         check_rate(self, "final_dropout")
         width = self.hidden_size
         if self.embeddings.hidden_size != width:
@@ -72,6 +103,20 @@ class StackConfig:
             raise ValueError(
                 "`scale_scores_by_layer` needs a block for each layer. "
                 f"Received: num_groups={self.num_groups}"
+            )
+        if (self.block_kind == "two_stream") != (self.two_stream is not None):
+            raise ValueError(
+                "`two_stream` and `block_kind` 'two_stream' need each other. "
+                f"Received: {self.two_stream} and {self.block_kind!r}"
+            )
+        layers = set(self.full_attention_layers)
+        has_window = self.block.attention.window is not None
+        if layers - set(range(self.num_layers if has_window else 0)):
+            raise ValueError(
+                "`full_attention_layers` must be layers of a stack whose "
+                "attention has a `window`. Received: "
+                f"{list(self.full_attention_layers)} of {self.num_layers} "
+                f"layers, window={self.block.attention.window}"
             )
         self._check_positions()
 
@@ -99,6 +144,11 @@ class StackConfig:
         return self.block.attention.hidden_size
 
     @property
+    def output_size(self) -> int:
+        """Width of the output of the stack."""
+        return self.final_projection or self.hidden_size
+
+    @property
     def is_causal(self) -> bool:
         """Whether a token attends only to itself and those before it."""
         return self.block.attention.causal
@@ -122,6 +172,12 @@ class StackConfig:
         call, place = divmod(layer, self.group_size)
         group = call * self.num_groups // self.num_group_calls
         return group * self.group_size + place
+
+    def window_of(self, layer: int) -> int | None:
+        """Returns the keys that a query sees in a layer; None for all."""
+        if layer in self.full_attention_layers:
+            return None
+        return self.block.attention.window
 
     def block_of(self, layer: int) -> BlockConfig:
         """Returns the config of the block of a layer, counted from 0."""

@@ -172,7 +172,7 @@ def decoder_heads(
 
     Args:
         vocab_size: V.
-        hidden_size: D.
+        hidden_size: Width of the vectors that the heads read.
         dropout: Rate on the input of the heads for tokens and choices.
         initializer_range: Standard deviation of the truncated normal.
         tied: The token table predicts the next token.

@@ -91,6 +91,8 @@ class TaskModel(TransformerModel):
             training: Apply dropout.
             first_only: Compute the last block for the first tokens alone.
         """
+        if self.config.kind == "encoder_decoder":
+            return self._decoder_states(tokens, training)
         positions = None
         if first_only:
             positions = ops.zeros_like(
@@ -100,14 +102,32 @@ class TaskModel(TransformerModel):
             **tokens, output_positions=positions, training=training
         )
 
+    def _decoder_states(self, tokens: Tokens, training: bool) -> Any:
+        """Returns float [B, T, D]: both stacks read the tokens.
+
+        The decoder reads `decoder_start_token_id` and all but the last token
+        (Lewis et al., 2020, section 3.1).
+        """
+        token_ids = tokens["token_ids"]
+        start = self.config.decoder_start_token_id
+        first = ops.full_like(token_ids[:, :1], start)
+        shifted = ops.concatenate([first, token_ids[:, :-1]], axis=1)  # [B, T]
+        return self.transformer(
+            shifted,
+            source_ids=token_ids,
+            source_mask=tokens["padding_mask"],
+            training=training,
+        )
+
     def _sequence_vectors(
         self, tokens: Tokens, pooler: Pooler | None, training: bool
     ) -> Any:
         """Returns the pooler's vector, or that of the last token, [B, D]."""
-        if pooler is not None:
-            # It reads the first token only.
+        if pooler is not None and pooler.config.token == "first":
             return pooler(self._hidden_states(tokens, training, True))
         x = self._hidden_states(tokens, training)  # [B, T, D]
+        if pooler is not None:
+            return pooler(x, tokens["padding_mask"])
         return last_token(x, tokens["padding_mask"])
 
     def _create_dropout(self, rate: float) -> Dropout:
@@ -119,7 +139,7 @@ class TaskModel(TransformerModel):
     ) -> Linear:
         """Returns the last layer of a head, in float32 under any policy."""
         return Linear(
-            self.config.hidden_size,
+            self.config.output_size,
             num_outputs,
             use_bias=use_bias,
             initializer_range=self.config.task_head.initializer_range,
@@ -132,9 +152,10 @@ class SequenceModel(TaskModel):
     """Logits of labels for a whole sequence.
 
     Args:
-        config: TransformerConfig. The head reads the first token through a
-            dense layer if there is a `TaskHeadConfig.sequence_dense`, or
-            through the `pooler` if there is one; else the last real token.
+        config: TransformerConfig. The head reads the first token (of an
+            encoder-decoder the last real one) through a dense layer if there
+            is a `TaskHeadConfig.sequence_dense`, or through the `pooler` if
+            there is one; else the last real token.
         num_labels: Number of logits, L.
 
     Call args: Those of TaskModel.
@@ -157,8 +178,8 @@ class SequenceModel(TaskModel):
         self.pooler = self.sequence_dense = None
         if head.sequence_dense:
             self.sequence_dense = Linear(
-                config.hidden_size,
-                config.hidden_size,
+                config.output_size,
+                config.output_size,
                 initializer_range=head.initializer_range,
                 name="sequence_dense",
                 dtype=self.dtype_policy,
@@ -177,7 +198,12 @@ class SequenceModel(TaskModel):
         if self.sequence_dense is None:
             x = self._sequence_vectors(tokens, self.pooler, training)  # [B, D]
         else:
-            x = self._hidden_states(tokens, training, True)[:, 0]  # [B, D]
+            x = self._hidden_states(tokens, training, True)
+            x = (
+                x[:, 0]
+                if self.config.decoder is None
+                else last_token(x, tokens["padding_mask"])
+            )  # [B, D]
             x = self.sequence_dense(self.dropout(x, training=training))
             activate = ACTIVATIONS[self.config.task_head.sequence_dense]
             x = activate(x, training=training)
@@ -359,7 +385,7 @@ class EmbeddingModel(TaskModel):
         self.poolings = _checked_poolings(pooling, config)
         self.pooling = pooling if isinstance(pooling, str) else list(pooling)
         self.normalize, self.truncate_dim = normalize, truncate_dim
-        self.output_size = len(self.poolings) * config.hidden_size
+        self.output_size = len(self.poolings) * config.output_size
         self.projections = []
         for i, projection in enumerate(projections):
             if isinstance(projection, dict):

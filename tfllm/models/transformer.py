@@ -4,11 +4,12 @@ from typing import Any
 
 from keras import ops
 
-from tfllm.layers.attention import HIDDEN_PENALTY, AttentionPositions
+from tfllm.layers.attention import HIDDEN_PENALTY
 from tfllm.layers.configured import ConfiguredLayer
 from tfllm.layers.dropout import Dropout
 from tfllm.layers.embeddings import Embeddings
 from tfllm.layers.kv_cache import Cache, Memory
+from tfllm.layers.linear import Linear
 from tfllm.layers.normalization import Norm
 from tfllm.layers.position_config import RelativeBiasConfig, RotaryConfig
 from tfllm.layers.positions import RelativeBias, counted_positions
@@ -43,7 +44,8 @@ class Transformer(ConfiguredLayer):
         training: Apply dropout.
 
     Returns:
-        float [B, P or T, D]; with a cache, this and the new cache.
+        float [B, P or T, D], or [..., E] with a `final_projection` to E; with
+        a cache, this and the new cache.
 
     Reference: Vaswani et al., 2017; Devlin et al., 2019.
     """
@@ -72,6 +74,18 @@ class Transformer(ConfiguredLayer):
             if stack.final_norm is not None
             else None
         )
+        self.final_projection = (
+            Linear(
+                stack.hidden_size,
+                stack.final_projection,
+                use_bias=False,
+                initializer_range=stack.embeddings.initializer_range,
+                name="final_projection",
+                dtype=policy,
+            )
+            if stack.final_projection is not None
+            else None
+        )
         positions = stack.embeddings.positions
         self.relative_bias = (
             RelativeBias(positions, name="relative_bias", dtype=policy)
@@ -98,6 +112,7 @@ class Transformer(ConfiguredLayer):
             self.relative_bias,
             *self.blocks,
             self.final_norm,
+            self.final_projection,
         )
         for part in parts:
             if part is not None:
@@ -139,12 +154,16 @@ class Transformer(ConfiguredLayer):
             token_table=token_table,
             training=training,
         )  # [B, T, D]
+        windows = map(self.stack.window_of, range(self.stack.num_layers))
+        penalties = {
+            window: self._mask_penalty(
+                padding_mask, length, num_keys, start, document_ids, window
+            )
+            for window in dict.fromkeys(windows)
+        }
         terms = {
-            "mask_penalty": self._mask_penalty(
-                padding_mask, length, num_keys, start, document_ids
-            ),
             "positions": self._attention_positions(
-                position_ids, start, length, num_keys
+                position_ids, start, length, num_keys, segment_ids
             ),
             "memory_penalty": _memory_penalty(
                 source_mask if cache is None else cache.memory_mask
@@ -162,6 +181,7 @@ class Transformer(ConfiguredLayer):
             x, layer = block(
                 x,
                 output_positions=output_positions if last else None,
+                mask_penalty=penalties[self.stack.window_of(i)],
                 cache=None if cache is None else cache.layer(i),
                 memory=memory,
                 **terms,
@@ -169,6 +189,8 @@ class Transformer(ConfiguredLayer):
             layers.append(layer)
         if self.final_norm is not None:
             x = self.final_norm(x)
+        if self.final_projection is not None:
+            x = self.final_projection(x)  # [B, P or T, E]
         x = self.final_dropout(x, training=training)
         return x if cache is None else (x, cache.updated(layers))
 
@@ -226,8 +248,13 @@ class Transformer(ConfiguredLayer):
         return counted_positions(padding_mask, start, length)
 
     def _attention_positions(
-        self, position_ids: Any, start: Any, length: Any, num_keys: Any
-    ) -> AttentionPositions | None:
+        self,
+        position_ids: Any,
+        start: Any,
+        length: Any,
+        num_keys: Any,
+        segment_ids: Any = None,
+    ) -> Any:
         """Returns the rotation or the bias for the attention of all blocks."""
         if self.relative_bias is not None:
             return self.relative_bias(
@@ -247,13 +274,18 @@ class Transformer(ConfiguredLayer):
         num_keys: Any,
         start: Any,
         document_ids: Any = None,
+        window: int | None = None,
     ) -> Any:
         """Returns float32 [B or 1, 1, 1 or T, S] or None: see Attention."""
         visible = None
         if self.stack.is_causal:
             queries = ops.expand_dims(start + ops.arange(length), 1)  # [T, 1]
             keys = ops.expand_dims(ops.arange(num_keys), 0)  # [1, S]
-            visible = ops.less_equal(keys, queries)[None, None]  # [1, 1, T, S]
+            visible = ops.less_equal(keys, queries)  # [T, S]
+            if window is not None:
+                near = ops.greater(keys, queries - window)
+                visible = ops.logical_and(visible, near)
+            visible = visible[None, None]  # [1, 1, T, S]
         if padding_mask is not None:
             keep = ops.cast(padding_mask, "bool")
             keep = keep[:, None, None, :]  # [B, 1, 1, S]
@@ -267,10 +299,10 @@ class Transformer(ConfiguredLayer):
             visible = (
                 same if visible is None else ops.logical_and(visible, same)
             )
-        return None if visible is None else _penalty(visible)
+        return None if visible is None else penalty_of(visible)
 
 
-def _penalty(visible: Any) -> Any:
+def penalty_of(visible: Any) -> Any:
     """Returns float32 of the same shape: 0 where a key is visible."""
     return (1.0 - ops.cast(visible, "float32")) * HIDDEN_PENALTY
 
@@ -279,4 +311,4 @@ def _memory_penalty(mask: Any) -> Any:
     """Returns float32 [B, 1, 1, S] of a mask [B, S]; None for None or ()."""
     if mask is None or isinstance(mask, tuple):
         return None
-    return _penalty(ops.cast(mask, "bool")[:, None, None, :])
+    return penalty_of(ops.cast(mask, "bool")[:, None, None, :])

@@ -9,7 +9,7 @@ from tfllm.layers.config import AttentionConfig
 from tfllm.models.config import TransformerConfig
 from tfllm.models.stack_config import StackConfig
 
-Transform = Literal["copy", "transpose"]
+Transform = Literal["copy", "transpose", "row"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,15 +19,18 @@ class Weight:
     Attributes:
         published: Name in the family's safetensors files.
         path: Dotted attributes from the model to the variable.
-        transform: "transpose" if the published matrix is (out, in).
+        transform: "transpose" if the published matrix is (out, in), "row" if
+            the published vector has an axis of one before it.
         columns: (start, stop) on the last axis of the variable, if it holds
             several published tensors side by side; None for all of it.
+        optional: Files may lack the tensor, which is then zero.
     """
 
     published: str
     path: str
     transform: Transform = "copy"
     columns: tuple[int, int] | None = None
+    optional: bool = False
 
 
 class TensorSource(Protocol):
@@ -125,6 +128,17 @@ class WeightTable:
     def tensor(self, published: str, path: str) -> None:
         """Adds a tensor that has the same layout on both sides."""
         self.rows.append(Weight(self._published + published, self._path + path))
+
+    def row(self, published: str, path: str) -> None:
+        """Adds a vector with an axis of one before it, zero if missing."""
+        self.rows.append(
+            Weight(
+                self._published + published,
+                self._path + path,
+                "row",
+                optional=True,
+            )
+        )
 
     def norm(self, published: str, path: str, bias: bool = True) -> None:
         """Adds a normalization; RMSNorm has no `bias`."""

@@ -67,6 +67,7 @@ KINDS: dict[str, LanguagePrediction | LabelledPrediction] = {
     "masked_lm": LanguagePrediction(
         ("perplexity", "mlm_accuracy", "nsp_accuracy", "sop_accuracy")
     ),
+    "permutation_lm": LanguagePrediction(("perplexity", "plm_accuracy")),
     "replaced_token_detection": LanguagePrediction(
         (
             "rtd_accuracy",

@@ -27,8 +27,8 @@ BEFORE_DATA = {
         "model_dir": "Folder of the run: model, tokenizer, figures, logs, "
         "checkpoints. The same command resumes a run that was stopped. Needed.",
         "task": "Task to learn: causal_lm as of GPT-2, masked_lm as of BERT, "
-        "seq2seq_lm as of T5 and BART, replaced_token_detection as of ELECTRA, "
-        "or one of those with labels.",
+        "permutation_lm as of XLNet, seq2seq_lm as of T5 and BART, "
+        "replaced_token_detection as of ELECTRA, or one of those with labels.",
         "model": "FAMILY:SIZE of a fresh model, such as bert:tiny, bert:base "
         "or gpt2:small (an unknown size lists them all), or a config.json. "
         "Default: the model of --init_from, else bert:base.",
@@ -80,8 +80,9 @@ BEFORE_DATA = {
         "nsp, is B the text behind A; sop, are A and B swapped; none, one "
         "segment and no question. Default: that of the model's family.",
         "masking": "Unit of masking: tokens, whole words, or spans of up "
-        "to three words.",
-        "mask_rate": "Share of the tokens to mask, above 0 and below 1.",
+        "to three words, five for permutation_lm.",
+        "mask_rate": "Share of the tokens to mask, or to predict for "
+        "permutation_lm, above 0 and below 1.",
         "max_predictions": "Largest number of masked tokens per row; 0 for "
         "--mask_rate times --seq_length, rounded up.",
         "dupe_factor": "Number of passes over text files per epoch, each with "

@@ -9,6 +9,7 @@ from tfllm.tasks.classification import Classification
 from tfllm.tasks.embedding import Embedding
 from tfllm.tasks.masked_lm import MaskedLM
 from tfllm.tasks.multiple_choice import MultipleChoice
+from tfllm.tasks.permutation_lm import PermutationLM
 from tfllm.tasks.question_answering import QuestionAnswering
 from tfllm.tasks.replaced_token_detection import ReplacedTokenDetection
 from tfllm.tasks.seq2seq_lm import Seq2SeqLM
@@ -22,6 +23,7 @@ TASKS: dict[str, type[Task]] = {
     "masked_lm": MaskedLM,
     "multi_label": Classification,
     "multiple_choice": MultipleChoice,
+    "permutation_lm": PermutationLM,
     "question_answering": QuestionAnswering,
     "regression": Classification,
     "replaced_token_detection": ReplacedTokenDetection,
@@ -66,6 +68,7 @@ __all__ = [
     "Embedding",
     "MaskedLM",
     "MultipleChoice",
+    "PermutationLM",
     "QuestionAnswering",
     "ReplacedTokenDetection",
     "Seq2SeqLM",

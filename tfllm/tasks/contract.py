@@ -31,7 +31,7 @@ class TaskContract:
     config: TransformerConfig
     # Whether its data is records, which may have labels, not running text.
     is_labelled: ClassVar[bool] = True
-    # Whether it continues texts, or fills masks in them.
+    # Whether it generates text, or fills masks in texts.
     generates: ClassVar[bool] = False
     fills_masks: ClassVar[bool] = False
     # Whether it embeds texts, as sentence-transformers does.
@@ -139,6 +139,15 @@ class TaskContract:
     def loss_unit(self) -> str:
         """Unit of the loss."""
         return "nats"
+
+    def with_masks(self, inputs: Tensors, mask_id: int) -> Tensors:
+        """Returns the features of texts whose masks are to be filled.
+
+        Args:
+            inputs: Features of the texts.
+            mask_id: Id of the mask.
+        """
+        return inputs
 
     def targets(self) -> dict[str, Target]:
         """Returns the description of each objective's labels."""

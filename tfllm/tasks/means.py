@@ -9,7 +9,7 @@ from keras.src.trainers.compile_utils import MetricsList
 from tfllm.tasks.batches import Sums, Tensors
 
 # Objectives whose loss is the cross-entropy of tokens.
-LANGUAGE_OBJECTIVES = ("mlm", "clm", "seq2seq")
+LANGUAGE_OBJECTIVES = ("mlm", "clm", "plm", "seq2seq")
 # Ends of the names of measures that are better if they are larger.
 _BETTER = ("accuracy", "precision", "recall")
 

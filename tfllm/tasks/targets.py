@@ -183,13 +183,13 @@ def check_feature_values(x: Tensors, config: TransformerConfig) -> None:
     sizes = {
         "token_ids": config.vocab_size,
         "source_ids": config.vocab_size,
-        "segment_ids": config.embeddings.num_segments,
+        "segment_ids": config.num_segments,
         "padding_mask": 2,
         "source_mask": 2,
     }
     for name, size in sizes.items():
         # A model with fewer than two segments does not read them.
-        if name not in x or size < 2:
+        if name not in x or size is None or size < 2:
             continue
         values = np.asarray(x[name])
         if values.size and not 0 <= values.min() <= values.max() < size:

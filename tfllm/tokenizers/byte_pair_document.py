@@ -48,14 +48,28 @@ def read(
             f"{model.get('type')!r}. Name a byte-level BPE tokenizer."
         )
     for name, allowed in _MODEL_FIELDS.items():
-        _refuse(file, f"model.{name}", model.get(name), allowed)
+        refuse(file, f"model.{name}", model.get(name), allowed)
     arguments = {
         **_splitting(content.get("pre_tokenizer") or {}, file),
         **_normalization(content.get("normalizer"), file),
         "ignore_merges": model.get("ignore_merges") or False,
     }
     decoder = content.get("decoder") or {}
-    _refuse(file, "decoder.type", decoder.get("type"), ("ByteLevel",))
+    refuse(file, "decoder.type", decoder.get("type"), ("ByteLevel",))
+    ids, merges = read_model(model, file)
+    return ids, merges, arguments
+
+
+def read_model(model: Json, file: str) -> tuple[dict[str, int], list[Merge]]:
+    """Returns token -> id of a BPE model, and its merges by rank.
+
+    Args:
+        model: Of the file.
+        file: Its path, for messages.
+
+    Raises:
+        ValueError: There are no tokens, or a merge is no pair.
+    """
     ids = dict(check_ids(model.get("vocab") or {}, file))
     merges: list[Merge] = []
     for number, merge in enumerate(model.get("merges") or (), 1):
@@ -66,30 +80,39 @@ def read(
                 f"{merge!r}, merge {number}."
             )
         merges.append((parts[0], parts[1]))
-    return ids, merges, arguments
+    return ids, merges
 
 
 def _splitting(splitter: Json, file: str) -> Json:
     """Returns the arguments that a pre-tokenizer sets."""
     kind = splitter.get("type")
     if kind != "Sequence":
-        _refuse(file, "pre_tokenizer.type", kind, ("ByteLevel",))
+        refuse(file, "pre_tokenizer.type", kind, ("ByteLevel",))
         uses = splitter.get("use_regex")
-        _refuse(file, "pre_tokenizer.use_regex", uses, (None, True))
+        refuse(file, "pre_tokenizer.use_regex", uses, (None, True))
         space = splitter.get("add_prefix_space", True)
-        _refuse(file, "pre_tokenizer.add_prefix_space", space, (True, False))
+        refuse(file, "pre_tokenizer.add_prefix_space", space, (True, False))
         return {"add_prefix_space": space, "pattern": "gpt2"}
     parts = splitter.get("pretokenizers") or []
     kinds = [part.get("type") for part in parts]
-    _refuse(file, "pre_tokenizer", kinds, (["Split", "ByteLevel"],))
+    allowed = (["Split", "ByteLevel"], ["Digits", "ByteLevel"])
+    refuse(file, "pre_tokenizer", kinds, allowed)
     split, last = parts
     field = "pre_tokenizer.pretokenizers"
-    _refuse(file, f"{field}.use_regex", last.get("use_regex"), (False,))
+    if split["type"] == "Digits":
+        single = split.get("individual_digits")
+        refuse(file, f"{field}.individual_digits", single, (True,))
+        rest = _splitting(last, file)
+        space = rest["add_prefix_space"]
+        # It would come before each digit as well.
+        refuse(file, f"{field}.add_prefix_space", space, (False,))
+        return {**rest, "pattern": "digits"}
+    refuse(file, f"{field}.use_regex", last.get("use_regex"), (False,))
     space = last.get("add_prefix_space", True)
-    _refuse(file, f"{field}.add_prefix_space", space, (False,))
+    refuse(file, f"{field}.add_prefix_space", space, (False,))
     behavior = str(split.get("behavior")).capitalize()
-    _refuse(file, f"{field}.behavior", behavior, ("Isolated",))
-    _refuse(file, f"{field}.invert", split.get("invert"), (None, False))
+    refuse(file, f"{field}.behavior", behavior, ("Isolated",))
+    refuse(file, f"{field}.invert", split.get("invert"), (None, False))
     published = (split.get("pattern") or {}).get("Regex")
     names = {p.published: name for name, p in PATTERNS.items() if p.published}
     if published not in names:
@@ -107,7 +130,7 @@ def _normalization(normalizer: Json | None, file: str) -> Json:
     if normalizer is not None and kind == "Sequence":
         kinds = [part.get("type") for part in normalizer["normalizers"]]
         kind = kinds[0] if len(kinds) == 1 else kinds or None
-    _refuse(file, "normalizer", kind, (None, "NFC"))
+    refuse(file, "normalizer", kind, (None, "NFC"))
     return {"normalization": kind}
 
 
@@ -121,7 +144,7 @@ def check_ids(ids: dict[str, Any], file: str) -> dict[str, int]:
     return ids
 
 
-def _refuse(file: str, field: str, value: Any, allowed: Sequence[Any]) -> None:
+def refuse(file: str, field: str, value: Any, allowed: Sequence[Any]) -> None:
     """Raises ValueError unless a field has one of the allowed values."""
     if not any(value == a and type(value) is type(a) for a in allowed):
         raise ValueError(
@@ -158,21 +181,23 @@ def to_json(
         ids: Token -> id, with the added tokens.
         added: Entries of added tokens.
     """
-    published = PATTERNS[tokenizer.pattern].published
+    pattern = PATTERNS[tokenizer.pattern]
     byte_level = {
         "type": "ByteLevel",
         "add_prefix_space": tokenizer.add_prefix_space,
         "trim_offsets": True,
-        "use_regex": not published,
+        "use_regex": not pattern.published,
     }
     splitter: Json = byte_level
-    if published:
+    if pattern.published or pattern.single_digits:
         split = {
             "type": "Split",
-            "pattern": {"Regex": published},
+            "pattern": {"Regex": pattern.published},
             "behavior": "Isolated",
             "invert": False,
         }
+        if pattern.single_digits:
+            split = {"type": "Digits", "individual_digits": True}
         splitter = {"type": "Sequence", "pretokenizers": [split, byte_level]}
     processor: Json = {**byte_level, "trim_offsets": False}
     if template.opens or template.closes:

@@ -1,10 +1,11 @@
-"""Byte-level BPE vocabularies as files, in the Hugging Face layout."""
+"""BPE vocabularies as files, in the Hugging Face layout."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import tensorflow as tf
@@ -23,7 +24,7 @@ from tfllm.tokenizers.files import (
     TOKENIZER_FILE,
 )
 from tfllm.tokenizers.row_template import RowTemplate, spelled
-from tfllm.tokenizers.spec import TokenizerSpec
+from tfllm.tokenizers.spec import Kind, TokenizerSpec
 from tfllm.tokenizers.special_tokens import ROLES, AddedToken, SpecialTokens
 
 logger = logging.getLogger(__name__)
@@ -31,8 +32,6 @@ logger = logging.getLogger(__name__)
 VOCAB_FILE = "vocab.json"
 MERGES_FILE = "merges.txt"
 _MERGES_HEADER = "#version: 0.2"
-# None: as GPT-2's own files.
-_CLASSES = (None, "GPT2Tokenizer")
 END_OF_TEXT = "<|endoftext|>"
 # NOTE: the published tokenizer puts nothing between two texts.
 GPT2_ROWS = RowTemplate(pad="eos", between=("eos",))
@@ -44,8 +43,47 @@ _USUAL_ROLES = ("bos", "eos", "pad")
 _ANY_CLASS = "PreTrainedTokenizerFast"
 
 
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """The files of a kind of tokenizer.
+
+    Attributes:
+        kind: The kind.
+        read: Reads the object of a tokenizer.json, whose path is for
+            messages: token -> id, the merges, arguments of the tokenizer.
+        rows: Rows where no family says so.
+        special_tokens: Special tokens where neither files nor a family name
+            them.
+        switches: Arguments of the tokenizer that are keys of
+            tokenizer_config.json as well.
+        classes: Values of `tokenizer_class` beside those of the family.
+    """
+
+    kind: Kind
+    read: Callable[
+        [dict[str, Any], str],
+        tuple[dict[str, int], list[Merge], dict[str, Any]],
+    ]
+    rows: RowTemplate[str]
+    special_tokens: SpecialTokens
+    switches: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+
+
+BYTE_LEVEL = Layout(
+    "byte_bpe",
+    byte_pair_document.read,
+    GPT2_ROWS,
+    _GPT2_TOKENS,
+    ("add_prefix_space",),
+    ("GPT2Tokenizer",),
+)
+
+
 def read(
-    path: str, spec: TokenizerSpec | None = None
+    path: str,
+    spec: TokenizerSpec | None = None,
+    layout: Layout = BYTE_LEVEL,
 ) -> tuple[list[str], list[Merge], dict[str, Any]]:
     """Reads a tokenizer folder, a tokenizer.json, or a vocab.json.
 
@@ -54,6 +92,7 @@ def read(
             tokenizer.json; or one of these files. Tokens that were added to
             vocab.json stand in tokenizer.json or added_tokens.json.
         spec: What the family says, where the files are silent.
+        layout: The kind of tokenizer.
 
     Returns:
         The tokens by id, the merges by rank, and the arguments of the
@@ -74,13 +113,14 @@ def read(
     has_parts = tf.io.gfile.exists(vocab_file)
     config = files.read_json(os.path.join(folder, SPECIAL_TOKENS_FILE))
     config |= files.read_json(config_file)
-    template = spec.template if spec else GPT2_ROWS
+    template = spec.template if spec else layout.rows
     # Those of a family are for its first kind.
     arguments: dict[str, Any] = {}
-    if spec and spec.kind == "byte_bpe":
+    if spec and spec.kind == layout.kind:
         arguments |= spec.arguments
-    if config.get("add_prefix_space") is not None:
-        arguments["add_prefix_space"] = bool(config["add_prefix_space"])
+    for switch in layout.switches:
+        if config.get(switch) is not None:
+            arguments[switch] = bool(config[switch])
     reads_whole = name == TOKENIZER_FILE or (
         not name and (has_whole or not has_parts)
     )
@@ -88,8 +128,8 @@ def read(
     if reads_whole:
         source = whole
         content = files.read_json(whole)
-        ids, merges, said = byte_pair_document.read(content, whole)
-        _warn_of_prefix_space(whole, arguments, said)
+        ids, merges, said = layout.read(content, whole)
+        _warn_of_switches(whole, layout, arguments, said)
         arguments |= said
         stated = post_processor.read(content.get("post_processor"), whole)
         if has_parts and files.read_json(vocab_file).items() - ids.items():
@@ -103,12 +143,13 @@ def read(
             files.read_json(vocab_file), vocab_file
         )
         merges = _read_merges(os.path.join(folder, MERGES_FILE))
-        _check_class(folder, config, has_whole, spec)
+        _check_class(folder, config, has_whole, spec, layout)
         template = row_options.with_ends(template, config, config_file)
     vocab = files.in_order(ids, source)
     arguments["added_tokens"] = _read_added(folder, vocab, spec)
     known = {*vocab, *(token.content for token in arguments["added_tokens"])}
-    special = _special_tokens(folder, config, known, spec)
+    usual = spec.special_tokens if spec else layout.special_tokens
+    special = _special_tokens(folder, config, known, usual)
     if stated is not None:
         template = stated.apply(template)
     if reads_whole:
@@ -124,16 +165,17 @@ def read(
     )
 
 
-def _warn_of_prefix_space(
-    file: str, config: dict[str, Any], said: dict[str, Any]
+def _warn_of_switches(
+    file: str, layout: Layout, config: dict[str, Any], said: dict[str, Any]
 ) -> None:
     """Warns where tokenizer.json wins over tokenizer_config.json."""
-    space = said["add_prefix_space"]
-    if config.get("add_prefix_space", space) != space:
-        files.warn_once(
-            f"{file} says add_prefix_space = {space!r} and wins over "
-            f"{CONFIG_FILE}, which says {not space!r}."
-        )
+    for switch in layout.switches:
+        value = said[switch]
+        if config.get(switch, value) != value:
+            files.warn_once(
+                f"{file} says {switch} = {value!r} and wins over "
+                f"{CONFIG_FILE}, which says {not value!r}."
+            )
 
 
 def _read_added(
@@ -154,7 +196,7 @@ def _special_tokens(
     folder: str,
     config: dict[str, Any],
     known: set[str],
-    spec: TokenizerSpec | None,
+    usual: SpecialTokens,
 ) -> SpecialTokens:
     """Returns the special tokens that the config, or else the family, names.
 
@@ -162,12 +204,11 @@ def _special_tokens(
         folder: For messages.
         config: Of tokenizer_config.json and the map of tokens.
         known: All tokens.
-        spec: Of the family.
+        usual: Those where the config is silent, if the vocabulary has them.
 
     Raises:
         ValueError: The config names one that the vocabulary lacks.
     """
-    usual = spec.special_tokens if spec else _GPT2_TOKENS
     tokens: dict[str, str | None] = {
         role: token for role, token in usual.as_dict().items() if token in known
     }
@@ -189,11 +230,12 @@ def _check_class(
     config: dict[str, Any],
     has_whole: bool,
     spec: TokenizerSpec | None,
+    layout: Layout,
 ) -> None:
     """Raises ValueError for a class that splits text unlike the family's."""
     name = config.get("tokenizer_class")
-    classes = spec.classes if spec else ()
-    allowed = (*_CLASSES, *classes)
+    # None: as the first files of the kind.
+    allowed = (None, *layout.classes, *(spec.classes if spec else ()))
     if not has_whole and (name or "").removesuffix("Fast") not in (
         "",
         *allowed,
@@ -236,14 +278,19 @@ def _read_merges(file: str) -> list[Merge]:
     return merges
 
 
-class Saved(byte_pair_document.Saved, Protocol):
-    """The part of a ByteBPETokenizer that is written."""
+class SavedVocabulary(Protocol):
+    """The part of a tokenizer that all kinds write."""
 
+    merges: list[Merge]
     model_vocab: list[str]
     vocab: list[str]
     special_tokens: SpecialTokens
     added_tokens: Sequence[AddedToken]
     template: RowTemplate[str]
+
+
+class Saved(byte_pair_document.Saved, SavedVocabulary, Protocol):
+    """The part of a ByteBPETokenizer that is written."""
 
 
 def write(
@@ -255,6 +302,28 @@ def write(
         folder: Is created if missing.
         tokenizer: A ByteBPETokenizer.
         spec: Of the model's family.
+    """
+    config = {
+        "tokenizer_class": _class_of(tokenizer, spec),
+        "add_prefix_space": tokenizer.add_prefix_space,
+    }
+    write_files(folder, tokenizer, byte_pair_document.to_json, config)
+
+
+def write_files(
+    folder: str,
+    tokenizer: Any,
+    to_json: Callable[..., dict[str, Any]],
+    config: dict[str, Any],
+) -> None:
+    """Writes the files of a tokenizer.
+
+    Args:
+        folder: Is created if missing.
+        tokenizer: With what SavedVocabulary has.
+        to_json: Returns the object of tokenizer.json; its arguments are those
+            of `byte_pair_document.to_json`.
+        config: More keys of tokenizer_config.json.
     """
     ids = {token: i for i, token in enumerate(tokenizer.vocab)}
     vocab = tokenizer.model_vocab
@@ -271,8 +340,7 @@ def write(
         ),
     ]
     config = {
-        "tokenizer_class": _class_of(tokenizer, spec),
-        "add_prefix_space": tokenizer.add_prefix_space,
+        **config,
         "clean_up_tokenization_spaces": False,
         **{f"{role}_token": tokens.get(role) for role in _USUAL_ROLES},
         "unk_token": tokens.get("eos"),
@@ -284,7 +352,7 @@ def write(
         _MERGES_HEADER,
         *(f"{left} {right}" for left, right in tokenizer.merges),
     ]
-    document = byte_pair_document.to_json(
+    document = to_json(
         tokenizer,
         {token: ids[token] for token in vocab},
         template=template,

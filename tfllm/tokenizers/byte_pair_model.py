@@ -40,6 +40,15 @@ def byte_symbols() -> list[str]:
     return [symbols[byte] for byte in range(256)]
 
 
+def missing_bytes(vocab: Sequence[str]) -> list[int]:
+    """Returns the bytes without a token; texts lose them.
+
+    Trainers may leave out bytes that their texts did not have.
+    """
+    known = set(vocab)
+    return [b for b, s in enumerate(byte_symbols()) if s not in known]
+
+
 def check(vocab: Sequence[str], merges: Sequence[Merge], source: str) -> None:
     """Raises ValueError if the construction cannot hold a vocabulary.
 
@@ -48,14 +57,33 @@ def check(vocab: Sequence[str], merges: Sequence[Merge], source: str) -> None:
         merges: In the order of their ranks.
         source: Where they come from, for messages.
     """
-    known = set(vocab)
-    missing = [b for b, s in enumerate(byte_symbols()) if s not in known]
+    missing = [b for b in missing_bytes(vocab) if 0x20 <= b < 0x7F]
     if missing:
         raise ValueError(
-            f"{source} must have a token for each of the 256 bytes. Received: "
-            f"none for {len(missing)} of them, the first 0x{missing[0]:02x}. "
-            "Is this a byte-level vocabulary?"
+            f"{source} must have a token for each byte of ASCII that prints. "
+            f"Received: none for {len(missing)} of them, the first "
+            f"0x{missing[0]:02x}. Is this a byte-level vocabulary?"
         )
+    check_merges(vocab, merges, byte_symbols(), source)
+
+
+def check_merges(
+    vocab: Sequence[str],
+    merges: Sequence[Merge],
+    symbols: Sequence[str],
+    source: str,
+    opening: Sequence[Merge] = (),
+) -> None:
+    """Raises ValueError if the construction cannot hold the merges.
+
+    Args:
+        vocab: Tokens in the order of their ids.
+        merges: In the order of their ranks.
+        symbols: Tokens that no merge makes.
+        source: Where they come from, for messages.
+        opening: Merges before all others, which make some of the symbols.
+    """
+    known = set(vocab)
     made: dict[str, list[int]] = {}
     for number, (left, right) in enumerate(merges, 1):
         token = left + right
@@ -75,8 +103,8 @@ def check(vocab: Sequence[str], merges: Sequence[Merge], source: str) -> None:
                 f"make {token!r}."
             )
         numbers.append(number)
-    ranks = {merge: rank for rank, merge in enumerate(merges)}
-    parts = {*byte_symbols(), *made}
+    ranks = {merge: i for i, merge in enumerate([*opening, *merges])}
+    parts = {*symbols, *made}
     for token, numbers in made.items():
         pieces = _encode(token, ranks)
         if len(pieces) > 1 and not _has_all_splits(token, parts, ranks):

@@ -9,7 +9,13 @@ from typing import Any, Literal
 from tfllm.tokenizers.row_template import RowTemplate
 from tfllm.tokenizers.special_tokens import AddedToken, SpecialTokens
 
-Kind = Literal["wordpiece", "byte_bpe", "sentence_piece"]
+Kind = Literal[
+    "wordpiece",
+    "byte_bpe",
+    "word_bpe",
+    "sentence_piece",
+    "mapped_sentence_piece",
+]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -42,6 +42,7 @@ from tfllm.tokenizers import (
     vocabulary,
     wordpiece_files,
 )
+from tfllm.tokenizers.bert_places import original_places
 from tfllm.tokenizers.row_template import RowTemplate
 from tfllm.tokenizers.spec import TokenizerSpec
 from tfllm.tokenizers.special_tokens import (
@@ -318,16 +319,7 @@ class WordPieceTokenizer(Tokenizer):
         if not with_offsets:
             return tokenize(self._normalizer.normalize(text))
         normalized, sources = self._normalizer.normalize_with_offsets(text)
-        ids, starts, ends = tokenize(normalized)
-        rows = ids.value_rowids()
-        # Where each byte of the normalized text came from, flat.
-        begins = tf.gather(sources.row_starts(), rows)
-        first = tf.gather(sources.flat_values, begins + _int64(starts))
-        last = tf.gather(sources.flat_values, begins + _int64(ends) - 1)
-        last += _bytes_to_next_char(text, rows, last)
-        starts = starts.with_flat_values(tf.cast(first, tf.int32))
-        ends = ends.with_flat_values(tf.cast(last, tf.int32))
-        return [ids, starts, ends]
+        return original_places(text, sources, *tokenize(normalized))
 
     def _split_words(
         self, text: tf.Tensor, with_offsets: bool
@@ -444,23 +436,3 @@ def _spelled(token: str, mapping: Mapping[str, str]) -> str:
 def _int64(value: tf.Tensor | tf.RaggedTensor) -> tf.Tensor:
     flat = value.flat_values if isinstance(value, tf.RaggedTensor) else value
     return tf.cast(flat, tf.int64)
-
-
-def _bytes_to_next_char(
-    text: tf.Tensor, rows: tf.Tensor, places: tf.Tensor
-) -> tf.Tensor:
-    """Returns how many bytes the character at each place still has.
-
-    Args:
-        text: string [N].
-        rows: int64 [tokens]. The text of each token.
-        places: int64 [tokens]. The first byte of a character, or its last:
-            the normalizer reports the first for characters that it rewrites.
-    """
-    lengths = tf.strings.length(text)
-    begins = tf.cumsum(tf.cast(lengths, tf.int64), exclusive=True)
-    content = tf.io.decode_raw(tf.strings.reduce_join(text), tf.uint8)
-    byte = tf.gather(content, tf.gather(begins, rows) + places)
-    wide = tf.cast(byte >= 0xC0, tf.int64)
-    wider = tf.cast(byte >= 0xE0, tf.int64)
-    return 1 + wide + wider + tf.cast(byte >= 0xF0, tf.int64)

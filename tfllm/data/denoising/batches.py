@@ -217,13 +217,15 @@ class DenoisingData(BatchedData):
             ),
         )
         return rows.rebatch(size).map(
-            lambda *row: self._to_batch(*row, size=size),
+            lambda sources, labels, real: self._to_batch(
+                sources, labels, real, size
+            ),
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
         )
 
     def _to_batch(
-        self, sources: tf.Tensor, labels: tf.Tensor, real: tf.Tensor, size: int
+        self, size: int, sources: tf.Tensor, labels: tf.Tensor, real: tf.Tensor
     ) -> Batch:
         """Splits features and labels; fills up to `size` rows of weight 0."""
         count = tf.shape(real)[0]

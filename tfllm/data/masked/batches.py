@@ -47,6 +47,18 @@ def open_masked_data(
         ValueError: Files are missing, empty or binary, or shards do not fit
             the tokenizer or the settings.
     """
+    source = open_source(files, tokenizer, config, index_dir, flag)
+    return MaskedData(source, tokenizer, config)
+
+
+def open_source(
+    files: str,
+    tokenizer: Tokenizer,
+    config: MaskedDataConfig,
+    index_dir: str | None,
+    flag: str,
+) -> UnitSource:
+    """Opens units of examples; see `open_masked_data`."""
     source: UnitSource
     if prepared_folder.is_prepared(files):
         source = open_shards(
@@ -76,7 +88,7 @@ def open_masked_data(
             f"`{flag}` must hold at least one example. Received: only blank "
             f"text in {files}."
         )
-    return MaskedData(source, tokenizer, config)
+    return source
 
 
 class MaskedData(BatchedData):

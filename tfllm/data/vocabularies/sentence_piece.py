@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 from tfllm import file_access
 from tfllm.data.vocabularies.lines import Lines
 from tfllm.tokenizers.row_template import RowTemplate
+from tfllm.tokenizers.spec import TokenizerSpec
 from tfllm.tokenizers.special_tokens import (
     LLAMA_TOKENS,
     ROLES,
@@ -54,7 +55,8 @@ class SentencePieceTrainingConfig:
         role_order: Roles in the order of their ids, from 0; (): that of
             `ROLES`.
         user_tokens: Tokens that are never split in texts.
-        added_tokens: Tokens behind those of the model, unless it has them.
+        added_tokens: Tokens behind those of the model, or how those that it
+            has are matched.
         template: Row template of the model; None: that of LLaMA.
     """
 
@@ -273,4 +275,61 @@ def train(
         template=config.template,
     )
     tokenizer.save(output_dir)
+    return tokenizer.vocab_size
+
+
+def train_mapped(
+    input_files: str,
+    output_dir: str,
+    vocab_size: int,
+    spec: TokenizerSpec,
+    **options: Any,
+) -> int:
+    """Trains a model whose pieces get the ids of a vocabulary of their own.
+
+    The special tokens but padding come first, and padding last. Both sides of
+    a translation share the model.
+
+    Args:
+        input_files: As for `train`.
+        output_dir: Folder for source.spm, target.spm and vocab.json.
+        vocab_size: Tokens at most.
+        spec: Tokenizer of the family.
+        **options: More fields of SentencePieceTrainingConfig.
+
+    Returns:
+        The number of tokens.
+
+    Raises:
+        ValueError: See `train`.
+    """
+    paths = file_access.match_files(input_files, "input_files")
+    file_access.make_folder(output_dir)
+    tokens = spec.special_tokens
+    usual = {
+        "model_type": "unigram",
+        "normalization": "nmt_nfkc",
+        "byte_fallback": False,
+        "hard_limit": False,
+    }
+    config = SentencePieceTrainingConfig(
+        vocab_size=vocab_size - 1,
+        special_tokens=tokens.with_roles({"pad": None}),
+        **{**usual, **options},
+    )
+    content = train_model(Lines(paths), config)
+    # TensorFlow takes seconds to import: errors are found before that.
+    from tfllm.tokenizers.mapped_pieces import MappedPieceTokenizer
+    from tfllm.tokenizers.sentence_piece_model import parse
+
+    model = parse(content, "the trained model")
+    special = [tokens.eos, tokens.unk]
+    pieces = [p.piece for p in model.pieces if p.piece not in special]
+    tokenizer = MappedPieceTokenizer(
+        [*filter(None, special), *pieces, *filter(None, [tokens.pad])],
+        model,
+        tokens,
+        template=spec.template,
+    )
+    tokenizer.save(output_dir, spec)
     return tokenizer.vocab_size

@@ -2,7 +2,12 @@
 
 from typing import Any
 
-from tfllm.data.vocabularies import byte_bpe, sentence_piece, wordpiece
+from tfllm.data.vocabularies import (
+    byte_bpe,
+    sentence_piece,
+    word_bpe,
+    wordpiece,
+)
 from tfllm.tokenizers.spec import TokenizerSpec
 
 
@@ -42,6 +47,18 @@ def train(
             ),
         )
         return len(vocabulary)
+    if spec.kind == "word_bpe":
+        return word_bpe.train(
+            input_files,
+            output_dir,
+            word_bpe.WordBPETrainingConfig(
+                vocab_size=vocab_size,
+                special_tokens=spec.special_tokens,
+                template=spec.template,
+                **options,
+            ),
+            spec,
+        ).vocab_size
     if spec.kind == "byte_bpe":
         return byte_bpe.train(
             input_files,
@@ -57,6 +74,10 @@ def train(
             ),
             spec,
         ).vocab_size
+    if spec.kind == "mapped_sentence_piece":
+        return sentence_piece.train_mapped(
+            input_files, output_dir, vocab_size, spec, **options
+        )
     return sentence_piece.train(
         input_files,
         output_dir,

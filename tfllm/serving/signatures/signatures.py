@@ -62,6 +62,7 @@ SERVED_KINDS: dict[str, ServedKind] = {
     "causal_lm": ServedKind(TextGenerationServing),
     "seq2seq_lm": ServedKind(TextGenerationServing),
     "masked_lm": ServedKind(FillMaskServing),
+    "permutation_lm": ServedKind(FillMaskServing),
     "replaced_token_detection": ServedKind(ReplacedTokenServing),
     "classification": _sequences(sequence_labels.ONE_LABEL, litert.ONE_LABEL),
     "multi_label": _sequences(

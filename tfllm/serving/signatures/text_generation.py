@@ -1,6 +1,6 @@
 """Signatures of tasks that generate text, in one request."""
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import tensorflow as tf
@@ -30,6 +30,7 @@ from tfllm.serving.signatures.text_streaming import (
     can_stream,
     so_far,
 )
+from tfllm.tasks import Task
 from tfllm.tasks.prompts import prompts_of
 from tfllm.tasks.text_generation import GeneratingTask
 from tfllm.tokenizers import Tokenizer
@@ -73,14 +74,15 @@ class TextGenerationServing:
 
     def __init__(
         self,
-        task: GeneratingTask,
+        task: Task,
         tokenizer: Tokenizer,
         settings: ExportSettings,
     ) -> None:
         self.task = task
         self.tokenizer = tokenizer
-        assert task.text is not None
-        config = task.text.config_for()
+        text = cast(GeneratingTask, task).text
+        assert text is not None
+        config = text.config_for()
         self.greedy, self.sampling = configs_of(config, settings)
         self.reader = prompts_of(task.config, tokenizer)
         self.length = task.row_length(settings.seq_length)

@@ -1,10 +1,11 @@
-"""Decoders with pre-norm blocks, as GPT-2.
+"""Decoders without an encoder, as GPT-2.
 
 `assemble_decoder` serves every such family; `create_learned_decoder` is
-`config()` of those with learned positions, LayerNorm and no gates.
+`config()` of those with learned positions, pre-norm blocks and no gates.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
 from tfllm.layers.config import Activation, NormConfig
 from tfllm.layers.position_config import (
@@ -28,6 +29,9 @@ def assemble_decoder(
     token_ids: tuple[int | None, int | None, int | None],
     tied: bool = True,
     initializer_range: float = 0.02,
+    norm_placement: Literal["post", "pre"] = "pre",
+    final_norm: bool = True,
+    final_projection: int | None = None,
     **stack: Any,
 ) -> TransformerConfig:
     """Returns the config of a decoder with its heads.
@@ -37,8 +41,7 @@ def assemble_decoder(
         vocab_size: V.
         num_layers: L.
         num_heads: N.
-        norm: Normalization in every block and after the last one; its width
-            is D.
+        norm: Normalization in every block; its width is D.
         positions: Config of the positions, or None.
         max_length: Longest sequence.
         classifier_dropout: Rate on the input of the heads for tokens and
@@ -46,6 +49,9 @@ def assemble_decoder(
         token_ids: `bos`, `eos` and `pad` of `special_ids`.
         tied: Use the token table as the output table.
         initializer_range: Standard deviation of the truncated normal.
+        norm_placement: As in BlockConfig.
+        final_norm: Normalize after the last block.
+        final_projection: As in StackConfig; the width that the heads read.
         **stack: More arguments of `create_stack`.
     """
     return TransformerConfig(
@@ -58,20 +64,36 @@ def assemble_decoder(
             positions,
             initializer_range=initializer_range,
             causal=True,
-            norm_placement="pre",
-            final_norm=norm,
+            norm_placement=norm_placement,
+            final_norm=norm if final_norm else None,
+            final_projection=final_projection,
             **stack,
         ),
         max_length=max_length,
         **decoder_heads(
             vocab_size,
-            norm.hidden_size,
+            final_projection or norm.hidden_size,
             classifier_dropout,
             initializer_range,
             tied,
         ),
         **special_ids(vocab_size, *token_ids),
     )
+
+
+def tied_to(table: str) -> Callable[[TransformerConfig], dict[str, str]]:
+    """Returns `Family.tied` for an output table that may be the token table.
+
+    Args:
+        table: Published name of the token table.
+    """
+
+    def tied(config: TransformerConfig) -> dict[str, str]:
+        if config.output_head is None or not config.output_head.tied:
+            return {}
+        return {"lm_head.weight": table}
+
+    return tied
 
 
 def create_learned_decoder(
