@@ -79,10 +79,11 @@ def pretraining_class(config: TransformerConfig) -> Any:
 def pretraining_task(config: TransformerConfig) -> Any:
     """Returns a task that learns from running text."""
     # Tasks are TensorFlow; the rest of this file is not.
-    from tfllm.tasks import TASKS
+    from tfllm.tasks import TASKS, create
 
     kinds = ("masked_lm", "causal_lm", "permutation_lm", "seq2seq_lm")
-    return next(TASKS[k] for k in kinds if TASKS[k].fits(config))(config)
+    kind = next(kind for kind in kinds if TASKS[kind].fits(config))
+    return create(kind, config)
 
 
 def off_default(family: Family, **changes: Any) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """Model families on one configurable stack: pure Keras, any backend."""
 
 from tfllm.models import (
+    albert,
     bart,
     bert,
+    distilbert,
     electra,
     fsmt,
     gpt2,
@@ -14,6 +16,7 @@ from tfllm.models import (
     qwen2,
     roberta,
     t5,
+    xlm_roberta,
     xlnet,
 )
 from tfllm.models.bodies import create_body
@@ -37,8 +40,10 @@ from tfllm.models.two_stream import TwoStreamTransformer
 from tfllm.models.weight_map import Weight
 
 FAMILIES: dict[str, Family] = {
+    "albert": albert.FAMILY,
     "bart": bart.FAMILY,
     "bert": bert.FAMILY,
+    "distilbert": distilbert.FAMILY,
     "electra": electra.FAMILY,
     "fsmt": fsmt.FAMILY,
     "gpt2": gpt2.FAMILY,
@@ -50,6 +55,7 @@ FAMILIES: dict[str, Family] = {
     "qwen2": qwen2.FAMILY,
     "roberta": roberta.FAMILY,
     "t5": t5.FAMILY,
+    "xlm-roberta": xlm_roberta.FAMILY,
     "xlnet": xlnet.FAMILY,
 }
 

@@ -8,6 +8,7 @@ from keras import ops
 from tfllm.layers.linear import take_positions
 from tfllm.layers.relative_attention import Distances, distance_sinusoids
 from tfllm.layers.two_stream_block import QueryStream
+from tfllm.models.stack_config import TwoStreamConfig
 from tfllm.models.transformer import Transformer, penalty_of
 
 # Hidden states before a segment, [B, M, D] for each layer.
@@ -52,7 +53,7 @@ class TwoStreamTransformer(Transformer):
             ),
         )
 
-    def call(
+    def call(  # type: ignore[override]  # the others by name only
         self,
         token_ids: Any,
         padding_mask: Any = None,
@@ -157,6 +158,12 @@ class TwoStreamTransformer(Transformer):
         empty = ops.zeros(shape, self.compute_dtype)
         return (empty,) * self.stack.num_layers
 
+    @property
+    def _limits(self) -> TwoStreamConfig:
+        """Config of the second stream and its memory."""
+        assert self.stack.two_stream is not None
+        return self.stack.two_stream
+
     def _grown(self, past: Past, states: list[Any]) -> Past:
         """Returns the past of the next segment, without a gradient.
 
@@ -164,7 +171,7 @@ class TwoStreamTransformer(Transformer):
             past: That of this segment.
             states: float [B, T, D], the input of each layer.
         """
-        limits = self.stack.two_stream
+        limits = self._limits
         kept = []
         for before, x in zip(past, states, strict=True):
             x = x[:, : limits.reuse_length]
@@ -205,7 +212,7 @@ class TwoStreamTransformer(Transformer):
             length,
             num_keys,
             start,
-            self.stack.two_stream.clamp_distance,
+            self._limits.clamp_distance,
         )
         if segment_ids is None:
             return Distances(sinusoids)

@@ -100,10 +100,7 @@ def read(
         sentence_piece_options.check_kwargs(config, config_file)
         model = _read_model(folder, name, class_name)
         config = {**_roles_in(model, cleans.special_tokens), **config}
-        content = sentence_piece_classes.document(model, class_name, config)
-        ids = sentence_piece_model.of_type(model, "CONTROL")
-        control = [model.pieces[i].piece for i in ids]
-        model, said = _read_document(content, whole, control)
+        model, said = cleaned(model, class_name, config, config_file)
         arguments |= said
         if not (spec and class_name in spec.classes):
             template = cleans.template
@@ -153,6 +150,26 @@ def _roles_in(model: Model, tokens: SpecialTokens) -> dict[str, str]:
     pieces = {piece.piece for piece in model.pieces}
     roles = tokens.as_dict().items()
     return {f"{role}_token": token for role, token in roles if token in pieces}
+
+
+def cleaned(
+    model: Model, class_name: str, config: dict[str, Any], file: str
+) -> tuple[Model, dict[str, Any]]:
+    """Returns a model whose texts a class cleans, and arguments for it.
+
+    Args:
+        model: The ModelProto.
+        class_name: Key of `sentence_piece_classes.CLEANING`.
+        config: The content of tokenizer_config.json.
+        file: Its path, for messages.
+
+    Raises:
+        ValueError: The model or an option does not fit the class.
+    """
+    content = sentence_piece_classes.document(model, class_name, config)
+    ids = sentence_piece_model.of_type(model, "CONTROL")
+    control = [model.pieces[i].piece for i in ids]
+    return _read_document(content, file, control)
 
 
 def _read_document(

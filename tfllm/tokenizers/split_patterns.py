@@ -5,7 +5,7 @@ is left out: white space that no word takes is split into single characters,
 and `byte_words` joins them.
 
 Reference: the patterns of Radford et al., 2019, of SmolLM, of tiktoken's
-cl100k_base as LLaMA 3 uses it, and of Qwen 2.
+cl100k_base as LLaMA 3 uses it, of Qwen 2 and of Mistral Nemo ("tekken").
 """
 
 from __future__ import annotations
@@ -27,6 +27,23 @@ _DIGITS = (
     r"\p{N}\x{10d40}-\x{10d49}\x{116d0}-\x{116e3}\x{11bf0}-\x{11bf9}"
     r"\x{16130}-\x{16139}\x{16d70}-\x{16d79}\x{1ccf0}-\x{1ccf9}"
     r"\x{1e5f1}-\x{1e5fa}"
+)
+# Letters without case, and marks, which Mistral Nemo has on both sides.
+_CASELESS = (
+    r"\p{Lm}\p{Lo}\p{M}\x{897}\x{105c0}-\x{105f3}\x{10d4a}-\x{10d4f}"
+    r"\x{10d69}-\x{10d6d}\x{10d6f}\x{10ec2}-\x{10ec4}\x{10efc}"
+    r"\x{11380}-\x{11389}\x{1138b}\x{1138e}\x{11390}-\x{113b5}"
+    r"\x{113b7}-\x{113c0}\x{113c2}\x{113c5}\x{113c7}-\x{113ca}"
+    r"\x{113cc}-\x{113d3}\x{113e1}\x{113e2}\x{11bc0}-\x{11be0}\x{11f5a}"
+    r"\x{13460}-\x{143fa}\x{16100}-\x{1612f}\x{16d40}-\x{16d6c}\x{18cff}"
+    r"\x{1e5d0}-\x{1e5f0}\x{2ebf0}-\x{2ee5d}"
+)
+_CAPITALS = (
+    rf"\p{{Lu}}\p{{Lt}}{_CASELESS}\x{{1c89}}\x{{a7cb}}\x{{a7cc}}\x{{a7da}}"
+    r"\x{a7dc}\x{10d50}-\x{10d65}"
+)
+_SMALL = (
+    rf"\p{{Ll}}{_CASELESS}\x{{1c8a}}\x{{a7cd}}\x{{a7db}}\x{{10d70}}-\x{{10d85}}"
 )
 # White space but for line feeds and carriage returns.
 _BLANKS = SPACES.replace(r"\t-\r", r"\t\x{b}\x{c}")
@@ -66,9 +83,26 @@ def _newer(max_digits: int) -> str:
     )
 
 
+def _cased() -> str:
+    """Returns the pattern of Mistral Nemo for RE2: capitals open a word."""
+    prefix = rf"[^\r\n{_LETTERS}{_DIGITS}]?"
+    return (
+        f"{prefix}[{_CAPITALS}]*[{_SMALL}]+|{prefix}[{_CAPITALS}]+[{_SMALL}]*"
+        rf"|[{_DIGITS}]| ?[^{SPACES}{_LETTERS}{_DIGITS}]+[\r\n/]*"
+        rf"|[{SPACES}]*[\r\n]+|[{_BLANKS}]"
+    )
+
+
 _PUBLISHED = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_PUBLISHED_CASED = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*"
+    r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+"
+    r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
+    r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 PATTERNS = {
     "gpt2": SplitPattern(
@@ -92,5 +126,8 @@ PATTERNS = {
     ),
     "qwen2": SplitPattern(
         _PUBLISHED % "", _newer(1), f"[{_BLANKS}]", f"[{_BLANKS}]"
+    ),
+    "tekken": SplitPattern(
+        _PUBLISHED_CASED, _cased(), f"[{_BLANKS}]", f"[{_BLANKS}]"
     ),
 }

@@ -57,6 +57,8 @@ class SentencePieceTrainingConfig:
         user_tokens: Tokens that are never split in texts.
         added_tokens: Tokens behind those of the model, or how those that it
             has are matched.
+        cleaned_as: Class of Transformers that cleans texts before the model
+            reads them, a key of `sentence_piece_classes.CLEANING`; "": none.
         template: Row template of the model; None: that of LLaMA.
     """
 
@@ -72,6 +74,7 @@ class SentencePieceTrainingConfig:
     role_order: tuple[str, ...] = ()
     user_tokens: tuple[str, ...] = ()
     added_tokens: tuple[AddedToken, ...] = ()
+    cleaned_as: str = ""
     template: RowTemplate[str] | None = None
 
     def __post_init__(self) -> None:
@@ -265,14 +268,22 @@ def train(
     file_access.make_folder(output_dir)
     content = train_model(Lines(paths), config)
     # TensorFlow takes seconds to import: errors are found before that.
+    from tfllm.tokenizers import sentence_piece_files
     from tfllm.tokenizers.sentence_piece import SentencePieceTokenizer
     from tfllm.tokenizers.sentence_piece_model import parse
 
+    model = parse(content, "the trained model")
+    arguments: dict[str, Any] = {}
+    if config.cleaned_as:
+        model, arguments = sentence_piece_files.cleaned(
+            model, config.cleaned_as, {}, "the trained model"
+        )
     tokenizer = SentencePieceTokenizer(
-        parse(content, "the trained model"),
+        model,
         special_tokens=config.special_tokens,
         added_tokens=config.added_tokens,
         template=config.template,
+        **arguments,
     )
     tokenizer.save(output_dir)
     return tokenizer.vocab_size
