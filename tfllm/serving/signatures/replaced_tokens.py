@@ -152,7 +152,7 @@ class ReplacedTokenServing(LabelledServing):
         ]
 
     def _expected(self, text: bytes) -> Arrays:
-        """Computes the answer to a text: each window alone, without padding."""
+        """Computes the answer to a text, from windows without padding."""
         decoded = text.decode("utf-8", "replace").encode()
         ids, starts, ends = (
             part.to_list()[0]
@@ -160,22 +160,20 @@ class ReplacedTokenServing(LabelledServing):
                 tf.constant([decoded])
             )
         )
-        template, room = self.rows.template, self.rows.budget(1)
-        stride = self.rows.stride
+        room, stride = self.rows.budget(1), self.rows.stride
+        starts_of = range(0, max(len(ids) - room, 0) + stride, stride)
+        parts = [ids[start : start + room] for start in starts_of]
+        # All but the last are of one length.
+        found = [*self._scores(parts[:-1]), *self._scores(parts[-1:])]
         scores = np.zeros(len(ids), np.float32)
         context = np.full(len(ids), -1)
-        for start in range(0, max(len(ids) - room, 0) + stride, stride):
-            window = ids[start : start + room]
-            row = [*template.opens, *window, *template.closes]
-            logits = self.task({"token_ids": tf.constant([row])})["rtd"]
-            first = len(template.opens)
-            found = _sigmoid(logits.numpy()[0, first : first + len(window)])
-            place = np.arange(len(window))
-            here = np.minimum(place, len(window) - 1 - place)
-            part = slice(start, start + len(window))
-            is_wider = here > context[part]
-            scores[part] = np.where(is_wider, found, scores[part])
-            context[part] = np.maximum(here, context[part])
+        for start, part in zip(starts_of, found, strict=True):
+            place = np.arange(len(part))
+            here = np.minimum(place, len(part) - 1 - place)
+            span = slice(start, start + len(part))
+            is_wider = here > context[span]
+            scores[span] = np.where(is_wider, part, scores[span])
+            context[span] = np.maximum(here, context[span])
 
         def characters(places: list[int]) -> np.ndarray:
             counts = [len(decoded[:place].decode()) for place in places]
@@ -188,6 +186,16 @@ class ReplacedTokenServing(LabelledServing):
             "scores": scores,
             "num_tokens": np.array(len(ids), np.int32),
         }
+
+    def _scores(self, parts: list[list[int]]) -> np.ndarray:
+        """Returns the scores of parts of one length T, float32 [N, T]."""
+        if not parts:
+            return np.zeros((0, 0), np.float32)
+        template, size = self.rows.template, len(parts[0])
+        rows = [[*template.opens, *part, *template.closes] for part in parts]
+        logits = self.task({"token_ids": tf.constant(rows)})["rtd"].numpy()
+        first = len(template.opens)
+        return _sigmoid(logits[:, first : first + size])
 
 
 def _sigmoid(logits: np.ndarray) -> np.ndarray:
