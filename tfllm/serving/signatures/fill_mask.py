@@ -195,16 +195,14 @@ class FillMaskServing:
 
     def checks(self) -> list[Check]:
         """Returns requests with the answers of the Python task."""
-        mask, has_segments = self._mask, self.template.has_segments
+        mask = self._mask
         checks = []
         for texts in probes.batches(probes.texts(self.length, mask)):
             expected = [self._expected(text) for text in texts]
             checks.append(Check(DEFAULT, {"text": as_strings(texts)}, expected))
             rows = [self._row(self._ids(text)) for text in texts]
             if max(map(len, rows)) <= self.length:
-                checks.append(
-                    Check(TOKEN_IDS, id_arrays(rows, has_segments), expected)
-                )
+                checks.append(Check(TOKEN_IDS, self._arrays(rows), expected))
         return checks
 
     def python_decisions(self, texts: list[bytes]) -> list[np.ndarray]:
@@ -241,7 +239,7 @@ class FillMaskServing:
         for text in probes.by_length(self.length, mask):
             row = self._row(self._ids(text))[: self.length]
             requests.append((DEFAULT, {"text": as_strings([text])}))
-            requests.append((TOKEN_IDS, id_arrays([row], has_segments)))
+            requests.append((TOKEN_IDS, self._arrays([row])))
         return requests
 
     @property
@@ -255,6 +253,12 @@ class FillMaskServing:
     def _row(self, ids: list[int]) -> list[int]:
         return [*self.template.opens, *ids, *self.template.closes]
 
+    def _arrays(self, rows: list[list[int]]) -> Arrays:
+        """Returns rows of one text each as a request."""
+        segments = self.template.segments
+        last = segments.last if segments else None
+        return id_arrays(rows, segments is not None, last)
+
     def _expected(self, text: bytes) -> Arrays:
         """Computes the answer to a text: each window alone, without padding."""
         ids = self._ids(text)
@@ -266,7 +270,11 @@ class FillMaskServing:
             number = min(max((place - margin) // self.stride, 0), last)
             start = number * self.stride
             row = self._row(ids[start : start + self.room])
-            logits = self._logits({"token_ids": tf.constant([row])})
+            arrays = self._arrays([row])
+            del arrays["lengths"]
+            logits = self._logits(
+                {name: tf.constant(value) for name, value in arrays.items()}
+            )
             column = place - start + len(self.template.opens)
             of_mask = logits.numpy()[0, column]
             probabilities = softmax(of_mask[: self.tokenizer.vocab_size])

@@ -155,7 +155,9 @@ class LabelledServing:
 
     def id_arrays(self, rows: Sequence[Sequence[int]]) -> Arrays:
         """Returns rows of ids as a request."""
-        return self.shaped(id_arrays(rows, self.has_segments))
+        segments = self.rows.template.segments
+        last = segments.last if segments else None
+        return self.shaped(id_arrays(rows, self.has_segments, last))
 
     def shaped(self, arrays: Arrays) -> Arrays:
         """Returns rows [B, T] in the shape that the task takes."""

@@ -138,9 +138,17 @@ def as_strings(texts: Sequence[bytes]) -> np.ndarray:
 
 
 def id_arrays(
-    rows: Sequence[Sequence[int]], has_segments: bool = True
+    rows: Sequence[Sequence[int]],
+    has_segments: bool = True,
+    last_segment: int | None = None,
 ) -> Arrays:
-    """Returns rows of ids as the arrays of a request, int32 [B, T]."""
+    """Returns rows of ids as the arrays of a request, int32 [B, T].
+
+    Args:
+        rows: Ids of one text each, special tokens included.
+        has_segments: Whether the model reads segment ids.
+        last_segment: Segment id of the last token of a row; None for 0.
+    """
     width = max(map(len, rows))
     # Any padding id: the model ignores it.
     table = np.full((len(rows), width), 1, np.int32)
@@ -150,4 +158,6 @@ def id_arrays(
     if has_segments:
         arrays["segment_ids"] = np.zeros_like(table)
     lengths = np.array([len(row) for row in rows], np.int32)
+    if has_segments and last_segment is not None:
+        arrays["segment_ids"][np.arange(len(rows)), lengths - 1] = last_segment
     return {**arrays, "lengths": lengths}
