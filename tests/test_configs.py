@@ -47,6 +47,7 @@ TINY = {
 VOCABULARIES = {
     "wordpiece": "vocab.txt",
     "byte_bpe": "merges.txt",
+    "word_bpe": "merges.txt",
     "sentence_piece": "tokenizer.model",
 }
 # A figure of each task with labels.

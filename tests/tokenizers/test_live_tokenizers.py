@@ -39,6 +39,7 @@ CLASSES = {
     "roberta": "RobertaTokenizer",
     # LLaMA 3's.
     "llama": AS_IT_IS,
+    "openai-gpt": "OpenAIGPTTokenizer",
     "opt": "GPT2Tokenizer",
     "qwen2": "Qwen2Tokenizer",
 }
