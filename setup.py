@@ -64,6 +64,8 @@ EXTRAS = {
     ],
     # Records and checks parity with the reference implementations.
     "parity": ["torch==2.13.0", "transformers==5.23.*"],
+    # Reads GGUF files; see docs/convert.md.
+    "gguf": ["gguf>=0.19"],
     # The search of tools/tune.py.
     "tune": ["keras-tuner>=1.4.8"],
     # The encoder that the flag files of fine-tuning start from. It brings

@@ -136,14 +136,26 @@ ALLOWED_IN_DATA: dict[str, set[str]] = {
         "text_files",
         "worker_pool",
     },
-    "causal": {
+    "token_stream": {
         "corpus",
-        "batched_data",
-        "epochs",
         "fingerprints",
         "positive",
         "prepared_folder",
         "worker_pool",
+    },
+    "causal": {
+        "token_stream",
+        "corpus",
+        "batched_data",
+        "epochs",
+        "positive",
+    },
+    "denoising": {
+        "token_stream",
+        "corpus",
+        "batched_data",
+        "epochs",
+        "positive",
     },
     "tables": {"bad_records", "text_files"},
     "labelled": {

@@ -101,6 +101,9 @@ CHARTS = {
 TRAINED: dict[str, tuple[set[str], set[str]]] = {
     "bert": (set(RUNS) - {"classification"}, set()),
     "roberta": ({"tagging"}, set(RUNS)),
+    "albert": (set(), set(RUNS)),
+    "distilbert": (set(), set(RUNS)),
+    "xlm-roberta": (set(), {"tagging", "question_answering"}),
     "gpt2": ({"tagging"}, set(RUNS)),
     "llama": (set(), {"classification"}),
 }

@@ -224,7 +224,7 @@ def run(
         task.kind,
         config.data.eval_files,
         tokenizer,
-        config.evaluation_data(),
+        config.data_kind.for_model(config.evaluation_data(), task.config),
         flag="eval_files",
     )
     max_steps = config.data.eval_steps

@@ -1,11 +1,12 @@
-r"""Continues texts with a causal language model.
+r"""Generates texts: those that follow prompts, or those for sources.
 
     python -m tfllm.generate --model_dir=runs/gpt2_tiny \
         --prompt="Returns the" --max_new_tokens=50 --do_sample --top_p=0.9
 
-Streams the continuation of --prompt to standard output. For --prompt_file, with
-one prompt per line, it writes JSON lines to --output_file; the same command
-resumes a file that was interrupted. Spaces in prompts count.
+A causal language model continues the prompt; an encoder-decoder writes the text
+for it as the source. Streams the text for --prompt to standard output. For
+--prompt_file, with one prompt per line, it writes JSON lines to --output_file;
+the same command resumes a file that was interrupted. Spaces in prompts count.
 """
 
 import codecs
@@ -36,8 +37,7 @@ from tfllm.file_access import match_files
 from tfllm.interop import model_folder
 from tfllm.prediction.jobs import in_batches, numbered_lines
 from tfllm.prediction.resumable_lines import ResumableLines
-from tfllm.tasks import CausalLM
-from tfllm.tasks.text_generation import TextGeneration
+from tfllm.tasks.text_generation import GeneratingTask, TextGeneration
 
 FLAGS = absl_flags.FLAGS
 
@@ -64,8 +64,8 @@ def main() -> None:
     print(report, file=sys.stderr)
 
 
-def load(folder: str, flag: str) -> tuple[CausalLM, TextGeneration]:
-    """Loads a causal language model.
+def load(folder: str, flag: str) -> tuple[GeneratingTask, TextGeneration]:
+    """Loads a model that generates.
 
     Args:
         folder: Model folder or hub id.
@@ -80,25 +80,25 @@ def load(folder: str, flag: str) -> tuple[CausalLM, TextGeneration]:
     task = model_folder.load(folder)
     if not task.generates:
         raise ValueError(
-            f"`{flag}` must hold a causal language model. Received: {folder}, "
-            f"a {type(task).__name__}; it fills masks with tfllm.predict."
+            f"`{flag}` must hold a model that generates text. Received: "
+            f"{folder}, a {type(task).__name__}; use tfllm.predict."
         )
-    task = cast(CausalLM, task)
-    if task.text is None:
+    generating = cast(GeneratingTask, task)
+    if generating.text is None:
         raise ValueError(
             f"`{flag}` must hold a tokenizer. Received: {folder}, without "
             "tokenizer.json and vocab.json. Copy them from the model."
         )
-    return task, task.text
+    return generating, generating.text
 
 
 def show(
     text: TextGeneration,
-    draft: CausalLM | None,
+    draft: GeneratingTask | None,
     options: dict[str, Any],
     times: list[float],
 ) -> int:
-    """Prints the continuations of --prompt; returns the number of tokens.
+    """Prints the texts for --prompt; returns the number of tokens.
 
     Args:
         text: Text generation of the model.
@@ -115,9 +115,10 @@ def show(
     )
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     prompt = FLAGS.prompt
+    shown = prompt if text.prompts.goes_on else ""
     # The prompt is printed with the second token: errors come before the
     # first one, and XLA logs its compilation between the two.
-    pending = [prompt]
+    pending = [shown]
 
     def stream(_: int, new: bytes) -> None:
         times.append(time.perf_counter())
@@ -136,7 +137,7 @@ def show(
     else:
         (continuations,) = text([prompt], draft, **options)
         for continuation in continuations:
-            print(f"{prompt}{continuation.text}")
+            print(f"{shown}{continuation.text}")
     return sum(len(c.token_ids) for c in continuations)
 
 
@@ -166,9 +167,9 @@ def read_prompts() -> dict[str, str]:
 
 
 def write_file(
-    text: TextGeneration, draft: CausalLM | None, options: dict[str, Any]
+    text: TextGeneration, draft: GeneratingTask | None, options: dict[str, Any]
 ) -> int:
-    """Writes the continuations of --prompt_file; returns their tokens.
+    """Writes the texts for --prompt_file; returns their tokens.
 
     Resumes an output file that the same command did not finish.
 

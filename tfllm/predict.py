@@ -100,8 +100,13 @@ def open_job(task: Task, files: list[str]) -> Job:
     if not task.is_labelled:
         raise ValueError(
             "`model_dir` must hold a model that labels or fills masks. "
-            f"Received: {FLAGS.model_dir}, a {type(task).__name__}; it "
-            "continues texts with tfllm.generate."
+            f"Received: {FLAGS.model_dir}, a {type(task).__name__}"
+            + (
+                "; it generates text with tfllm.generate."
+                if task.generates
+                else "; its export answers texts, and other tasks start from "
+                "it with --init_from."
+            )
         )
     if threshold is not None:
         task.null_threshold = threshold

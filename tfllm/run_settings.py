@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from tfllm.data.corpus.sources import FilesConfig
+from tfllm.data.denoising.config import DenoisingOptions
 from tfllm.data.labelled.config import LabelledDataConfig
 from tfllm.data.masked.config import (
     DEFAULT_PAIR_OBJECTIVE,
@@ -71,6 +72,7 @@ class TextSettings:
     max_predictions: int = 0
     dupe_factor: int = InstanceSettings.dupe_factor
     short_seq_prob: float = InstanceSettings.short_seq_prob
+    generator_size: float = 0.25
     document_per: str = FilesConfig.document_per
     isolate_documents: bool = False
     eval_stride: int = 0
@@ -185,6 +187,7 @@ class RunSettings:
     model: ModelSettings = ModelSettings()
     data: DataSettings = DataSettings()
     text: TextSettings = TextSettings()
+    denoising: DenoisingOptions = DenoisingOptions()
     labelled: LabelledSettings = LabelledSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
@@ -222,15 +225,16 @@ class RunSettings:
         values = {**method_options.to_flags(self.methods), **flags}
         methods = method_options.from_flags(values)
         changes: dict[str, Any] = {"methods": methods}
+        by_section: dict[str, dict[str, Any]] = {}
         for name in flags.keys() - method_options.names():
             section = _SECTION_OF.get(name)
-            if section is None:
-                changes[name] = flags[name]
-            else:
-                current = changes.get(section, getattr(self, section))
-                changes[section] = dataclasses.replace(
-                    current, **{name: flags[name]}
-                )
+            group = by_section.setdefault(section, {}) if section else changes
+            group[name] = flags[name]
+        # At once: a section may check that its fields agree.
+        for section, fields in by_section.items():
+            changes[section] = dataclasses.replace(
+                getattr(self, section), **fields
+            )
         return dataclasses.replace(self, **changes)
 
     @property

@@ -101,6 +101,29 @@ def draw(keys: tf.Tensor, stream: int, count: int) -> tf.Tensor:
     return _mix_tensor(keys[:, tf.newaxis] + places)
 
 
+def array_keys(seed: int, epoch: int, ids: np.ndarray) -> np.ndarray:
+    """Returns one key per example, as `row_keys` does, in NumPy.
+
+    Args:
+        seed: Seed of the run.
+        epoch: Number of the epoch.
+        ids: Ids of the examples, int64 [B].
+
+    Returns:
+        uint64 [B], equal to `key(seed, epoch, id)`.
+    """
+    parts = _mix_numpy(ids.astype(np.uint64) + np.uint64(_GOLDEN))
+    return _mix_numpy(np.uint64(key(seed, epoch)) ^ parts)
+
+
+def draw_array(keys: np.ndarray, stream: int, count: int) -> np.ndarray:
+    """Returns the bits of `draw`, in NumPy, uint64 [B, count]."""
+    places = np.arange(1, count + 1, dtype=np.uint64)
+    places += np.uint64(stream << 24)
+    places *= np.uint64(_GOLDEN)
+    return _mix_numpy(keys[:, np.newaxis] + places)
+
+
 def to_unit_interval(bits: tf.Tensor) -> tf.Tensor:
     """Converts the high 24 bits to float32 in [0, 1)."""
     high = tf.bitwise.right_shift(bits, np.uint64(40))

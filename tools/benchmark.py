@@ -17,7 +17,18 @@ Works:
   gpt2_small_train      step of GPT-2 124M, 4 x 256
   gpt2_small_generate   GPT-2 124M, greedy, prompt 32 + 64 new, batch 1
   gpt2_small_generate_8 the same, batch 8
-  gpt2_speculative      the same, batch 1, with a draft model and without
+  albert_base_pretrain  step of ALBERT-base, 8 x 128, 20 masked slots
+  llama_100m_train      step of a LLaMA of 100M weights, 8 x 128
+  llama_100m_generate   the same model, greedy, prompt 32 + 32 new, batch 1
+  llama_100m_generate_8 the same, batch 8
+  llama_100m_prompt_512 the same, batch 1, prompt 512
+  t5_small_train        step of T5-small, 8 x 128 to 128
+  t5_small_generate     T5-small, greedy, 32 to 32, batch 8
+  t5_small_beams        the same with 4 beams
+  marian_base_generate  Marian-base, greedy, 32 to 32, batch 8
+  marian_base_beams     the same with 4 beams
+  gpt2_speculative      GPT-2 as above, batch 1, with a draft and without
+  load_folder           loading a folder of GPT-2 124M; peak memory
   minilm_finetune       fine-tuning of MiniLM on short texts, batch 32
   import_time           `import tfllm` over `import tensorflow, keras`
   prepare_data          examples per second and core, memory at 1x and 10x
@@ -46,6 +57,7 @@ from tools.peers import (
     environments,
     fine_tuning,
     imports,
+    loading,
     serving,
     tables,
     turns,
@@ -54,14 +66,10 @@ from tools.peers.sides import OURS, REPOSITORY, SIDES, SideSpec
 from tools.peers.worker import SideError
 
 WORKS = (
-    "bert_base_pretrain",
+    *turns.WORKS,
     "bert_base_first_step",
-    "bert_tiny_pretrain",
-    "gpt2_nano_train",
-    "gpt2_small_train",
-    "gpt2_small_generate",
-    "gpt2_small_generate_8",
     "gpt2_speculative",
+    "load_folder",
     "minilm_finetune",
     "import_time",
     "prepare_data",
@@ -72,6 +80,7 @@ WORKS = (
 # Works that need tfllm's environment even if --side leaves tfllm out.
 _OURS_NEEDED = (
     "gpt2_speculative",
+    "load_folder",
     "minilm_finetune",
     "import_time",
     "prepare_data",
@@ -330,6 +339,16 @@ def run(config: BenchmarkConfig) -> Iterator[tuple[str, tables.Table]]:
             config.turns,
         ) as comparison:
             yield "gpt2_speculative", comparison.steps()
+    if "load_folder" in config.works:
+        yield (
+            "load_folder",
+            loading.measure(
+                interpreters,
+                config.repeats,
+                config.turns.threads,
+                config.turns.timeout,
+            ),
+        )
     if "minilm_finetune" in config.works:
         yield (
             "minilm_finetune",

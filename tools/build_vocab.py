@@ -122,6 +122,7 @@ _FLAGS_OF_ONE_KIND = {
 # Kind of a family -> --kind.
 _KIND_OF_FAMILY = {
     "byte_bpe": "byte_bpe",
+    "mapped_sentence_piece": "sentencepiece",
     "sentence_piece": "sentencepiece",
     "word_bpe": "word_bpe",
     "wordpiece": "wordpiece",

@@ -1,52 +1,57 @@
-r"""Converts TF1 checkpoints of BERT to model folders, and back.
+r"""Converts checkpoints of other libraries to model folders, and back.
 
-    python -m tools.convert_checkpoint --from=tf1_bert \
+    python -m tools.convert_checkpoint \
         --input=uncased_L-12_H-768_A-12 --output_dir=bert_base
+    python -m tools.convert_checkpoint --input=model.gguf --output_dir=llama
 
-TF1 checkpoints are those of google-research/bert: `bert_model.ckpt`, or any
-other name, with `bert_config.json` and `vocab.txt`, which is copied.
+The format is recognised from the files; --from names it. The output says how
+many tensors were read, which were left out, and how far one forward pass is
+from that of the library of the checkpoint, where that is installed.
 """
 
 from absl import flags as absl_flags
 
 from tfllm.runs import flags
 
-# (from, to) -> name of the function in tfllm.interop.tf1_bert.
-_CONVERSIONS = {
-    ("tf1_bert", "model_folder"): "to_model_folder",
-    ("model_folder", "tf1_bert"): "from_model_folder",
-}
+_MODEL_FOLDER = "model_folder"
+_AUTO = "auto"
+# Names in tfllm.interop.sources.table, which takes seconds to import.
+_SOURCES = ["tf1_bert", "official", "keras_hub", "meta", "torch", "gguf"]
+_TARGETS = ["tf1_bert", "keras_hub"]
 
 _FROM = absl_flags.DEFINE_enum(
     "from",
-    "tf1_bert",
-    ["tf1_bert", "model_folder"],
-    "Layout of --input: tf1_bert of google-research/bert, or a model folder.",
+    _AUTO,
+    [_AUTO, *_SOURCES, _MODEL_FOLDER],
+    "Format of --input; auto recognises it. See docs/convert.md.",
 )
 _TO = absl_flags.DEFINE_enum(
     "to",
-    "model_folder",
-    ["model_folder", "tf1_bert"],
-    "Layout of --output_dir: a model folder, or tf1_bert of "
-    "google-research/bert.",
+    _MODEL_FOLDER,
+    [_MODEL_FOLDER, *_TARGETS],
+    "Format of --output_dir. Others than model_folder are written from a model "
+    "folder or a hub id.",
 )
 _INPUT = absl_flags.DEFINE_string(
     "input",
     None,
-    "Folder to read, or the prefix of a checkpoint, such as "
-    "dir/model.ckpt-1000. With --from=model_folder also a hub id. Needed.",
+    "File or folder to read, the prefix of a checkpoint, such as "
+    "dir/model.ckpt-1000, or a hub id, such as gpt2 or gpt2@main. Needed.",
+)
+_REVISION = absl_flags.DEFINE_string(
+    "revision", None, "Branch, tag or commit, if --input is a hub id."
 )
 _LOWER_CASE = absl_flags.DEFINE_enum(
     "lower_case",
-    "auto",
-    ["auto", "true", "false"],
-    "Whether the tokenizer of a TF1 checkpoint lower-cases text; auto reads it "
+    _AUTO,
+    [_AUTO, "true", "false"],
+    "Whether the tokenizer of a vocab.txt lower-cases text; auto reads it "
     "from the files, and otherwise lower-cases if vocab.txt has no capitals.",
 )
 _OUTPUT_DIR = absl_flags.DEFINE_string(
     "output_dir",
     None,
-    "Folder to write, which is created if missing. Needed.",
+    "Folder to write, new or empty. Needed.",
 )
 
 
@@ -58,25 +63,53 @@ def main() -> None:
                 f"`{name}` must name a folder. Received: nothing. "
                 f"Add --{name}=FOLDER."
             )
-    if _LOWER_CASE.value != "auto" and _FROM.value != "tf1_bert":
+    from_folder = _TO.value != _MODEL_FOLDER
+    if from_folder and _FROM.value not in (_AUTO, _MODEL_FOLDER):
+        raise ValueError(
+            f"`from` must be {_MODEL_FOLDER} with --to={_TO.value}. Received: "
+            f"{_FROM.value}. Convert to a model folder first."
+        )
+    if not from_folder and _FROM.value == _MODEL_FOLDER:
+        raise ValueError(
+            f"`from` and `to` must differ. Received: {_MODEL_FOLDER} twice."
+        )
+    if _LOWER_CASE.value != _AUTO and from_folder:
         raise ValueError(
             "`lower_case` must be auto for a model folder, whose tokenizer "
             f"says it. Received: {_LOWER_CASE.value}. Leave it out."
         )
-    conversion = _CONVERSIONS.get((_FROM.value, _TO.value))
-    if conversion is None:
-        raise ValueError(
-            "`from` and `to` must differ. "
-            f"Received: {_FROM.value} and {_TO.value}."
-        )
     # TensorFlow takes seconds to import: flags are checked before.
-    from tfllm.interop import tf1_bert
-
-    options = {}
-    if _LOWER_CASE.value != "auto":
-        options["lower_case"] = _LOWER_CASE.value == "true"
-    getattr(tf1_bert, conversion)(_INPUT.value, _OUTPUT_DIR.value, **options)
+    if from_folder:
+        _write_target()
+    else:
+        _write_model_folder()
     print(f"converted: {_OUTPUT_DIR.value}")
+
+
+def _write_model_folder() -> None:
+    """Converts --input to a model folder, and prints what was read."""
+    from tfllm.interop.sources import convert
+    from tfllm.interop.sources.contract import Options
+
+    options = Options()
+    if _LOWER_CASE.value != _AUTO:
+        options = Options(lower_case=_LOWER_CASE.value == "true")
+    report = convert.to_model_folder(
+        _INPUT.value,
+        _OUTPUT_DIR.value,
+        None if _FROM.value == _AUTO else _FROM.value,
+        options,
+        _REVISION.value,
+    )
+    print(report)
+
+
+def _write_target() -> None:
+    """Converts the model folder --input to another format."""
+    from tfllm.interop.sources import table
+
+    write = table.TARGETS[_TO.value]
+    write(_INPUT.value, _OUTPUT_DIR.value, _REVISION.value)
 
 
 if __name__ == "__main__":

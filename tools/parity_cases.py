@@ -4,6 +4,7 @@
 prints. Needs the extra `parity` (torch, transformers) when a case is run.
 """
 
+import dataclasses
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 
 from tfllm.generation import GenerationConfig
 from tfllm.generation.generate import generate
-from tfllm.interop import model_folder
+from tfllm.interop import model_folder, weights
 from tfllm.layers import (
     DynamicScaling,
     LinearScaling,
@@ -24,14 +25,20 @@ from tfllm.layers import (
 from tfllm.models import (
     FAMILIES,
     ChoiceModel,
+    DetectionModel,
+    EncoderDecoder,
     LanguageModel,
+    PermutationModel,
     PretrainingModel,
     SequenceModel,
     SpanModel,
     TokenModel,
     Transformer,
     TransformerConfig,
+    create_body,
 )
+from tfllm.models.task_models import TaskModel
+from tfllm.models.two_stream import factorization_mask
 from tools.family_arguments import off_default
 
 LENGTH = 11
@@ -67,19 +74,27 @@ MODELS: dict[str, tuple[Any, dict[str, Any]]] = {
     "pretraining": (PretrainingModel, {}),
     "masked_lm": (PretrainingModel, {"num_sequence_labels": 0}),
     "causal_lm": (LanguageModel, {}),
-    "encoder": (Transformer, {}),
+    "replaced_token_detection": (DetectionModel, {}),
+    "seq2seq_lm": (LanguageModel, {}),
+    "permutation_lm": (PermutationModel, {}),
+    "encoder": (create_body, {}),
+    "encoder_decoder": (EncoderDecoder, {}),
     "sequence_classification": (SequenceModel, {"num_labels": NUM_LABELS}),
     "token_classification": (TokenModel, {"num_labels": NUM_LABELS}),
     "question_answering": (SpanModel, {}),
     "multiple_choice": (ChoiceModel, {}),
 }
-LANGUAGE_MODELS = tuple(MODELS)[:3]
+LANGUAGE_MODELS = tuple(MODELS)[:6]
+# Those that write.
+WRITERS = ("causal_lm", "seq2seq_lm")
 # Our output -> theirs.
 _OUTPUTS = {
     "mlm": ("prediction_logits", "logits"),
-    "nsp": ("seq_relationship_logits",),
+    "nsp": ("seq_relationship_logits", "sop_logits"),
     "clm": ("logits",),
+    "plm": ("logits",),
     "hidden": ("last_hidden_state",),
+    "encoder": ("encoder_last_hidden_state",),
     "start": ("start_logits",),
     "end": ("end_logits",),
     "labels": ("mc_logits", "logits"),
@@ -99,10 +114,18 @@ def configs(family: str) -> dict[str, dict[str, Any]]:
         "off default": every,
     }
     if "tied" in every:
-        cases["tied"] = {**default, "tied": True}
+        name = "tied" if every["tied"] else "untied"
+        cases[name] = {**default, "tied": every["tied"]}
+    if "gated" in every:
+        cases["gated"] = {**default, "gated": every["gated"]}
     if "final_norm" in every:
         cases["no final norm"] = {**default, "final_norm": False}
-    cases["activation"] = {**default, "activation": "gelu_tanh"}
+    if "group_size" in every:
+        groups = {"num_layers": 4, "num_groups": 2, "group_size": 2}
+        cases["shared blocks"] = {**default, **groups}
+    other = FAMILIES[family].config(**default).block.feed_forward.activation
+    other = "gelu" if other == "gelu_tanh" else "gelu_tanh"
+    cases["activation"] = {**default, "activation": other}
     if "scaling" in every:
         cases["groups"] = {**default, "num_kv_heads": 2}
         for kind, scaling in SCALINGS.items():
@@ -127,7 +150,10 @@ def create(family: str, head: str, arguments: dict[str, Any]) -> Any:
     """
     keras.utils.set_random_seed(0)
     cls, options = MODELS[head]
-    model = cls(FAMILIES[family].config(**arguments), **options)
+    config = FAMILIES[family].config(**arguments)
+    if head == "encoder" and config.kind == "encoder_decoder":
+        config = config.only("encoder")
+    model = cls(config, **options)
     model.build()
     rng = np.random.default_rng(0)
     for variable in model.trainable_variables:
@@ -138,8 +164,11 @@ def create(family: str, head: str, arguments: dict[str, Any]) -> Any:
 
 def create_writer(family: str, arguments: dict[str, Any]) -> Any:
     """Returns a LanguageModel whose tokens are far apart in probability."""
-    spread = {**arguments, "initializer_range": 0.5}
-    return create(family, "causal_lm", spread)
+    names = off_default(FAMILIES[family])
+    spread = {"initializer_range": 0.5, "initializer_factor": 3.0}
+    arguments |= {name: spread[name] for name in names if name in spread}
+    head = next(head for head in heads(family) if head in WRITERS)
+    return create(family, head, arguments)
 
 
 def to_transformers(
@@ -159,12 +188,12 @@ def to_transformers(
 
     model_folder.save(model, folder, **options)
     root = getattr(model, "model", model)
-    head = getattr(root, "architecture", "encoder")
+    head = weights.architecture_of(model)
     family = FAMILIES[root.config.family]
     arguments: dict[str, Any] = {"attn_implementation": "eager"}
     if hasattr(root, "num_labels"):
         arguments["num_labels"] = root.num_labels
-    if head == "encoder" and root.config.pooler is not None:
+    if head == "encoder" and _has_published_pooler(root.config):
         arguments["add_pooling_layer"] = False
     theirs, info = getattr(
         transformers, family.architectures[head]
@@ -176,6 +205,16 @@ def to_transformers(
             f"Received: {strange}"
         )
     return theirs.eval()
+
+
+def _has_published_pooler(config: TransformerConfig) -> bool:
+    """Returns whether the pooler belongs to the published bare encoder."""
+    family = FAMILIES[config.family]
+    return config.pooler is not None and any(
+        weight.path.startswith("pooler.")
+        and weight.published.startswith(family.prefix)
+        for weight in family.weights(config)
+    )
 
 
 def from_transformers(
@@ -195,6 +234,10 @@ def from_transformers(
     """
     theirs.save_pretrained(folder, **options)
     config = model_folder.read_config(folder)[1]
+    if isinstance(model, EncoderDecoder):
+        # It has no head, whose table the folder would show.
+        head = model.config.output_head
+        config = dataclasses.replace(config, output_head=head)
     if config != model.config:
         raise ValueError(
             f"'{folder}' must have the config of our model, {model.config}. "
@@ -209,9 +252,10 @@ def from_transformers(
 
 def sides(config: TransformerConfig, head: str) -> tuple[str, ...]:
     """Returns the sides on which a head reads padded rows."""
-    reads_first = head in ("sequence_classification", "multiple_choice")
-    if config.reads_both_sides and reads_first:
-        return ("right",)
+    pools = head in ("sequence_classification", "multiple_choice")
+    if config.reads_both_sides and pools:
+        last = config.pooler is not None and config.pooler.token == "last"
+        return ("left",) if last else ("right",)
     return ("right", "left")
 
 
@@ -230,9 +274,8 @@ def rows(config: TransformerConfig, side: str) -> tuple[np.ndarray, np.ndarray]:
     if side == "left":
         mask = mask[:, ::-1].copy()
     pad = config.pad_token_id
-    ids = np.random.default_rng(0).integers(
-        pad + 1, config.vocab_size, mask.shape
-    )
+    limit = min(stack.embeddings.vocab_size for stack in config.stacks)
+    ids = np.random.default_rng(0).integers(pad + 1, limit, mask.shape)
     return np.where(mask, ids, pad).astype("int32"), mask
 
 
@@ -244,30 +287,67 @@ def largest_difference(model: Any, theirs: Any, side: str) -> float:
         theirs: The same in Transformers.
         side: Of the padding.
     """
-    ids, mask = rows(model.config, side)
-    ours = _run_ours(model, ids, mask)
-    reference = _run_theirs(model, theirs, ids, mask)
+    inputs = _inputs(model, side)
+    if isinstance(model, ChoiceModel):
+        # The rows are the choices of one example.
+        inputs = {name: value[None] for name, value in inputs.items()}
+    ours = _run_ours(model, inputs)
+    reference = _run_theirs(model, theirs, inputs)
     largest = 0.0
     for name, value in ours.items():
         key = next(key for key in _OUTPUTS[name] if key in reference)
-        difference = np.abs(value - reference[key].numpy())
+        expected = reference[key].numpy()
+        # Some references give NaN for a row that they cannot pad so.
+        whole = np.isfinite(expected).reshape(len(expected), -1).all(axis=1)
+        assert whole.any(), key
+        difference = np.abs(value - expected)[whole]
+        mask = inputs["source_mask" if name == "encoder" else "padding_mask"]
+        mask = mask[whole] if len(mask) == len(whole) else mask
         if difference.shape[:2] == mask.shape:
             difference = difference[mask == 1]
         largest = max(largest, float(difference.max()))
     return largest
 
 
-def _run_ours(model: Any, ids: np.ndarray, mask: np.ndarray) -> dict[str, Any]:
-    """Returns our outputs by the names of `_OUTPUTS`."""
+def _inputs(model: Any, side: str) -> dict[str, np.ndarray]:
+    """Returns what a model reads, by our names."""
+    config = model.config
+    ids, mask = rows(config, side)
     inputs = {"token_ids": ids, "padding_mask": mask}
-    if isinstance(model, ChoiceModel):
-        # The rows are the choices of one example.
-        inputs = {name: value[None] for name, value in inputs.items()}
+    if isinstance(model, PermutationModel):
+        return inputs | _predicted(mask)
+    if config.kind != "encoder_decoder":
+        return inputs
+    if isinstance(model, TaskModel):
+        # Some references look for the one token that ends a text.
+        end = config.eos_token_id
+        last = np.cumsum(mask[:, ::-1], axis=1)[:, ::-1] * mask == 1
+        other = np.where(ids == end, config.vocab_size - 1, ids)
+        inputs["token_ids"] = np.where(last, end, other).astype("int32")
+    else:
+        # Other rows, two columns shorter, none of them empty.
+        source_mask = mask[::-1, 1:-1].copy()
+        source_mask[:, 0 if side == "right" else -1] = 1
+        # Tokens of padding would be no words for some references.
+        pad = config.pad_token_id
+        first = np.maximum(ids[::-1, 1:-1], pad + 1)
+        inputs["source_ids"] = np.where(source_mask, first, pad)
+        inputs["source_mask"] = source_mask
+    return inputs
+
+
+def _run_ours(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Returns our outputs by the names of `_OUTPUTS`."""
     outputs = model(**inputs)
-    if isinstance(model, Transformer):
+    if isinstance(model, (EncoderDecoder, Transformer)):
         outputs = {"hidden": outputs}
     if not isinstance(outputs, dict):
         outputs = {"labels": outputs}
+    if "source_ids" in inputs:
+        body = getattr(model, "transformer", model)
+        outputs["encoder"] = body.encoder(
+            inputs["source_ids"], padding_mask=inputs["source_mask"]
+        )
     return {
         name: keras.ops.convert_to_numpy(value)
         for name, value in outputs.items()
@@ -275,27 +355,51 @@ def _run_ours(model: Any, ids: np.ndarray, mask: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _run_theirs(
-    model: Any, theirs: Any, ids: np.ndarray, mask: np.ndarray
-) -> Any:
+def _predicted(mask: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns which tokens a PermutationModel predicts, in which order.
+
+    Args:
+        mask: int32 [B, T], true for real tokens.
+    """
+    rng = np.random.default_rng(2)
+    order = rng.permuted(np.cumsum(np.ones_like(mask), axis=1), axis=1)
+    # Half of the tokens are given.
+    order = np.where(order <= mask.shape[1] // 2, order, 0)
+    positions = np.argsort(-order, axis=1)[:, : mask.shape[1] // 2]
+    visible = keras.ops.convert_to_numpy(factorization_mask(order))
+    return {"masked_positions": positions, "attention_mask": visible}
+
+
+def _run_theirs(model: Any, theirs: Any, inputs: dict[str, Any]) -> Any:
     """Returns the outputs of Transformers."""
     import torch
 
-    inputs = {
+    config = model.config
+    ids, mask = (inputs[name] for name in ("token_ids", "padding_mask"))
+    arguments: dict[str, Any] = {
         "input_ids": torch.tensor(ids).long(),
         "attention_mask": torch.tensor(mask),
     }
-    config = model.config
-    if isinstance(model, ChoiceModel):
-        inputs = {name: value[None] for name, value in inputs.items()}
-        if config.pooler is None:
-            last = (mask * np.arange(mask.shape[1])).argmax(axis=1)
-            inputs["mc_token_ids"] = torch.tensor(last)[None]
-    if config.generates:
-        positions = np.maximum(np.cumsum(mask, axis=1) - 1, 0)
-        inputs["position_ids"] = torch.tensor(positions)
+    if isinstance(model, ChoiceModel) and config.pooler is None:
+        last = (mask[0] * np.arange(mask.shape[2])).argmax(axis=1)
+        arguments["mc_token_ids"] = torch.tensor(last)[None]
+    if isinstance(model, PermutationModel):
+        hidden = ~inputs["attention_mask"]
+        places = np.eye(mask.shape[1])[inputs["masked_positions"]]
+        arguments["perm_mask"] = torch.tensor(hidden).float()
+        arguments["target_mapping"] = torch.tensor(places).float()
+    if config.kind == "decoder":
+        positions = np.maximum(np.cumsum(mask, axis=-1) - 1, 0)
+        arguments["position_ids"] = torch.tensor(positions)
+    if "source_ids" in inputs:
+        arguments = {f"decoder_{k}": v for k, v in arguments.items()}
+        arguments |= {
+            "input_ids": torch.tensor(inputs["source_ids"]).long(),
+            "attention_mask": torch.tensor(inputs["source_mask"]),
+            "use_cache": False,
+        }
     with torch.no_grad():
-        return theirs(**inputs)
+        return theirs(**arguments)
 
 
 def parameters() -> Iterator[tuple[str, str, str]]:
@@ -322,9 +426,9 @@ def prompts(config: TransformerConfig) -> list[list[int]]:
 
 
 def written(
-    model: Any, theirs: Any, num_beams: int
+    model: Any, theirs: Any, num_beams: int, **rules: Any
 ) -> list[tuple[list[int], list[int]]]:
-    """Returns what both write behind each prompt, up to the end of text.
+    """Returns what both write for each prompt, up to the end of text.
 
     Ours reads all prompts in one batch, padded; theirs reads one by one.
 
@@ -332,6 +436,7 @@ def written(
         model: A LanguageModel.
         theirs: The same in Transformers.
         num_beams: 1 for greedy search.
+        **rules: More fields of `GenerationConfig`, as Transformers names them.
     """
     import torch
 
@@ -340,6 +445,7 @@ def written(
     options: dict[str, Any] = {
         "max_new_tokens": NEW_TOKENS,
         "num_beams": num_beams,
+        **rules,
     }
     special = {"eos_token_id": end, "pad_token_id": config.pad_token_id}
     texts = prompts(config)
@@ -352,9 +458,10 @@ def written(
         ours = generate(model, texts, settings).sequences
     pairs = []
     for row, (first, *_) in zip(texts, ours, strict=True):
-        # Dynamic angles of Transformers stay those of the longest sequence so
-        # far, until a short one resets them.
-        theirs(torch.tensor([row[:1]]))
+        if config.kind == "decoder":
+            # Dynamic angles of Transformers stay those of the longest sequence
+            # so far, until a short one resets them.
+            theirs(torch.tensor([row[:1]]))
         output = theirs.generate(
             torch.tensor([row]),
             attention_mask=torch.ones(1, len(row), dtype=torch.long),
@@ -362,7 +469,8 @@ def written(
             **options,
             **special,
         )
-        reference = output[0, len(row) :].tolist()
+        start = len(row) if config.kind == "decoder" else 1
+        reference = output[0, start:].tolist()
         pairs.append((_up_to(first, end), _up_to(reference, end)))
     return pairs
 

@@ -112,7 +112,8 @@ def _token_counts(
     from tools import parity_cases
 
     for family in families:
-        if "causal_lm" not in parity_cases.heads(family):
+        heads = parity_cases.heads(family)
+        if not set(heads) & set(parity_cases.WRITERS):
             continue
         for case, arguments in parity_cases.configs(family).items():
             model = parity_cases.create_writer(family, arguments)

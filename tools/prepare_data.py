@@ -16,7 +16,6 @@ import dataclasses
 from absl import logging
 
 from tfllm.data.causal import config as causal_config
-from tfllm.data.causal.config import TokenizeConfig
 from tfllm.data.corpus.sources import DOCUMENT_PER, FilesConfig
 from tfllm.data.masked import config as masked_config
 from tfllm.data.masked.config import (
@@ -27,6 +26,7 @@ from tfllm.data.masked.config import (
     MaskingConfig,
     PrepareConfig,
 )
+from tfllm.data.token_stream.config import TokenizeConfig
 from tfllm.runs import flags
 
 _GROUP = flags.Group("Input and output")
@@ -237,8 +237,8 @@ def main() -> None:
     import tfllm.lean_keras  # noqa: F401
 
     # isort: split
-    from tfllm.data.causal.tokenize_files import prepare_stream
     from tfllm.data.masked.prepare import prepare
+    from tfllm.data.token_stream.tokenize_files import prepare_stream
 
     if _MODEL.value:
         config = _for_family(config)

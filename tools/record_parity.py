@@ -44,11 +44,25 @@ _INPUTS = {
     "attention_mask": "padding_mask",
     "position_ids": "position_ids",
 }
+# The same of an encoder-decoder.
+_BOTH_INPUTS = {
+    "input_ids": "source_ids",
+    "attention_mask": "source_mask",
+    "decoder_input_ids": "token_ids",
+    "decoder_attention_mask": "padding_mask",
+}
 # Output of the reference -> name of the logits in tfllm.
 _LOGITS = {
     "prediction_logits": "mlm",
     "seq_relationship_logits": "nsp",
     "logits": "clm",
+}
+
+# Those of encoders.
+_ENCODER_LOGITS = {
+    "prediction_logits": "mlm",
+    "logits": "mlm",
+    "sop_logits": "nsp",
 }
 
 # Output of a reference with a head -> name in tfllm; a later one wins.
@@ -160,6 +174,8 @@ HEADS = (
     ),
 )
 NUM_LABELS = 5
+# Arguments of a family with two stacks, to stay below MAX_FILE_BYTES.
+SMALLER = {"num_layers": 2, "intermediate_size": 36}
 
 
 def record(recording: Recording, folder: pathlib.Path, seed: int) -> None:
@@ -253,13 +269,21 @@ def record_heads(
 
 def record_family(family: Family, folder: pathlib.Path, seed: int) -> None:
     """Runs a family's language model and all heads; writes the results."""
-    config = family.config(**off_default(family))
+    two_stacks = family.config().kind == "encoder_decoder"
+    smaller = SMALLER if two_stacks else {}
+    config = family.config(**off_default(family, **smaller))
     values = family.to_published(config)
-    keys = ("pretraining", "masked_lm", "causal_lm")
+    keys = (
+        "pretraining",
+        "masked_lm",
+        "causal_lm",
+        "seq2seq_lm",
+        "permutation_lm",
+    )
     main = next(key for key in keys if key in family.architectures)
     heads = {
         key: family.architectures[key]
-        for key in LABELLED
+        for key in (*LABELLED, "replaced_token_detection")
         if key in family.architectures
     }
     inputs = _family_inputs(config, np.random.default_rng(seed))
@@ -274,19 +298,30 @@ def record_family(family: Family, folder: pathlib.Path, seed: int) -> None:
         if key != main:
             arguments["num_labels"] = labels.get(key, NUM_LABELS)
         model = _create(architecture, arguments)
-        outputs = _run(model, key, inputs, seed)
+        _untie(model, family, config)
+        computed = family.ignored(config)
+        outputs = _run(model, key, inputs, seed, computed)
         for name, value in model.state_dict().items():
-            name = family.name_in_table(name)
+            name = _table_name(family, config, name)
+            if any(re.fullmatch(pattern, name) for pattern in computed):
+                continue
             shared = key == main or name.startswith(family.prefix)
             kind = "weights" if shared else f"{key}/weights"
             if name not in tied:
                 stored = tensors.setdefault(f"{kind}/{name}", value.numpy())
                 assert np.array_equal(stored, value), name
         if key == main:
-            for i, hidden in enumerate(outputs.hidden_states):
-                tensors[f"outputs/hidden_states.{i}"] = hidden.numpy()
-            name = "clm" if config.generates else "mlm"
-            tensors[f"outputs/{name}"] = outputs.logits.numpy()
+            for kind in ("encoder_", "decoder_", ""):
+                states = outputs.get(f"{kind}hidden_states", ())
+                for i, hidden in enumerate(states):
+                    name = f"{kind.replace('decoder_', '')}hidden_states.{i}"
+                    tensors[f"outputs/{name}"] = hidden.numpy()
+            logits = _LOGITS if config.generates else _ENCODER_LOGITS
+            if main == "permutation_lm":
+                logits = {"logits": "plm"}
+            for theirs, name in logits.items():
+                if theirs in outputs:
+                    tensors[f"outputs/{name}"] = outputs[theirs].numpy()
         else:
             ours = {v: k for k, v in _HEAD_OUTPUTS.items() if k in outputs}
             for name, theirs in ours.items():
@@ -295,7 +330,13 @@ def record_family(family: Family, folder: pathlib.Path, seed: int) -> None:
     _write(path, tensors, values)
 
 
-def _run(model: Any, key: str, inputs: dict[str, Any], seed: int) -> Any:
+def _run(
+    model: Any,
+    key: str,
+    inputs: dict[str, Any],
+    seed: int,
+    computed: tuple[str, ...] = (),
+) -> Any:
     """Runs a reference model with random weights.
 
     Args:
@@ -304,21 +345,56 @@ def _run(model: Any, key: str, inputs: dict[str, Any], seed: int) -> Any:
         key: Key of `Family.architectures`.
         inputs: Inputs by tfllm's names.
         seed: Seed of the weights.
+        computed: Patterns of tensors that keep their values.
     """
     import torch
 
     torch.manual_seed(seed)
-    _randomize(model)
+    _randomize(model, computed)
+    names = _BOTH_INPUTS if key == "seq2seq_lm" else _INPUTS
     x = {
         theirs: torch.tensor(inputs[ours])
-        for theirs, ours in _INPUTS.items()
+        for theirs, ours in names.items()
         if ours in inputs
     }
     if key == "multiple_choice":
         # The rows become the choices of one example: [1, B, T]
         x = {name: value[None] for name, value in x.items()}
+    # Some references mask nothing with a cache.
+    options = {"use_cache": False} if key == "seq2seq_lm" else {}
     with torch.no_grad():
-        return model(**x, output_hidden_states=True)
+        return model(**x, **options, output_hidden_states=True)
+
+
+def _table_name(family: Family, config: TransformerConfig, name: str) -> str:
+    """Returns the name in a family's table of a name in its reference."""
+    name = family.name_in_table(name)
+    known = {weight.published for weight in family.weights(config)}
+    known |= set(family.tied(config))
+    prefixed = family.prefix + name
+    return prefixed if name not in known and prefixed in known else name
+
+
+def _untie(model: Any, family: Family, config: TransformerConfig) -> None:
+    """Gives tensors that are not tied here values of their own.
+
+    Args:
+        model: A new reference model, which may tie more than its files do.
+        family: Its family.
+        config: Its config.
+    """
+    import torch
+
+    tied = family.tied(config)
+    seen: set[int] = set()
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    for name, parameter in parameters.items():
+        is_tied = _table_name(family, config, name) in tied
+        if id(parameter) in seen and not is_tied:
+            owner, _, attribute = name.rpartition(".")
+            copy = torch.nn.Parameter(parameter.detach().clone())
+            setattr(model.get_submodule(owner), attribute, copy)
+        seen.add(id(parameter))
 
 
 def _create(architecture: str, arguments: dict[str, Any]) -> Any:
@@ -333,15 +409,31 @@ def _create(architecture: str, arguments: dict[str, Any]) -> Any:
     return cls(config).eval()
 
 
-def _randomize(model: Any) -> None:
-    """Draws weights so that each one affects the outputs."""
+def _randomize(model: Any, computed: tuple[str, ...] = ()) -> None:
+    """Draws weights so that each one affects the outputs, the body's first.
+
+    A tied weight is drawn under its name in the body. Names that match
+    `computed` keep their weights.
+    """
     import torch
 
+    body = model.base_model_prefix + "."
+    named = list(model.named_parameters(remove_duplicate=False))
+    named.sort(key=lambda item: not item[0].startswith(body))
+    drawn: set[int] = set()
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
+        for name, parameter in named:
+            if id(parameter) in drawn:
+                continue
+            drawn.add(id(parameter))
+            if any(re.fullmatch(pattern, name) for pattern in computed):
+                continue
             # Biases and norms start at zeros and ones: a swap would not show.
             center = 1.0 if _NORM_SCALE.search(name) else 0.0
             parameter.copy_(center + 0.2 * torch.randn_like(parameter))
+        for name, buffer in model.named_buffers():
+            if name.endswith("_bias"):
+                buffer.copy_(0.2 * torch.randn_like(buffer))
 
 
 def _write(path: pathlib.Path, tensors: dict[str, Any], config: Any) -> None:
@@ -406,24 +498,41 @@ def _family_inputs(
 ) -> dict[str, np.ndarray]:
     """Returns a full and two padded rows; decoders pad on both sides.
 
-    No real token has the id of padding, as some references require.
+    Those of a pooler of the last token are padded on the left.
+
+    No real token has the id of padding, as some references require. Rows of
+    an encoder-decoder end with the token that ends a text, and are padded on
+    the right; its sources are the same rows in another order.
     """
     length, pad = 13, config.pad_token_id
     columns = np.arange(length)[None]
     mask = (columns < np.array([[13], [9], [4]])).astype(np.int64)
-    if config.generates:
+    if config.kind == "decoder":
         mask[1] = mask[1, ::-1]
-    tokens = rng.integers(pad + 1, config.vocab_size, (3, length))
+    if config.pooler is not None and config.pooler.token == "last":
+        mask = mask[:, ::-1]
+    limit = min(stack.embeddings.vocab_size for stack in config.stacks)
+    tokens = rng.integers(pad + 1, limit, (3, length))
+    if config.kind == "encoder_decoder":
+        last = np.argmax(mask * (columns + 1), axis=1)
+        assert config.eos_token_id is not None
+        tokens[range(3), last] = config.eos_token_id
     inputs = {
         "token_ids": np.where(mask, tokens, pad),
         "padding_mask": mask,
     }
-    if config.embeddings.num_segments:
-        segments = columns % config.embeddings.num_segments
-        inputs["segment_ids"] = segments * mask
-    if config.generates:
+    num_segments = 3 if config.num_segments is None else config.num_segments
+    if num_segments:
+        inputs["segment_ids"] = columns % num_segments * mask
+    if config.kind == "decoder":
         positions = np.maximum(np.cumsum(mask, axis=1) - 1, 0)
         inputs["position_ids"] = positions
+    elif config.kind == "encoder_decoder":
+        # One of them padded on the left.
+        for name, part in (("ids", inputs["token_ids"]), ("mask", mask)):
+            source = part[::-1].copy()
+            source[1] = source[1, ::-1]
+            inputs[f"source_{name}"] = source
     return {name: np.ascontiguousarray(v) for name, v in inputs.items()}
 
 

@@ -7,8 +7,7 @@ import pathlib
 import pytest
 
 from tfllm.data import prepared_folder
-from tfllm.data.causal.config import CausalDataConfig, TokenizeConfig
-from tfllm.data.causal.tokenize_files import prepare_stream
+from tfllm.data.causal.config import CausalDataConfig
 from tfllm.data.masked.config import (
     InstanceSettings,
     MaskedDataConfig,
@@ -16,6 +15,8 @@ from tfllm.data.masked.config import (
 )
 from tfllm.data.masked.prepare import prepare
 from tfllm.data.open_data import open_data
+from tfllm.data.token_stream.config import TokenizeConfig
+from tfllm.data.token_stream.tokenize_files import prepare_stream
 from tfllm.tokenizers import Tokenizer, load_tokenizer
 from tfllm.tokenizers.byte_pair import ByteBPETokenizer
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from tfllm.data.causal.tokenize_files import TextCounts
+from tfllm.data.token_stream.tokenize_files import TextCounts
 from tfllm.evaluation.text_perplexity import text_perplexities
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tfllm.generation import GenerationConfig
-from tfllm.generation.config import left_out
+from tfllm.generation.config import left_out, with_new_lengths
 
 
 @pytest.mark.parametrize(
@@ -241,3 +241,24 @@ def test_fields_that_are_left_out() -> None:
     }
     # Files that Transformers writes say nothing of the kind.
     assert not left_out({"max_length": 20, "num_beams": 1})
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"max_length": 20}, {"max_new_tokens": 19}),
+        ({"max_length": 1}, {"max_new_tokens": 1}),
+        ({"max_length": 20, "max_new_tokens": 5}, {"max_new_tokens": 5}),
+        ({"min_length": 4, "top_k": 3}, {"min_new_tokens": 3, "top_k": 3}),
+        ({"min_length": 0, "max_length": None}, {}),
+    ],
+)
+def test_lengths_without_the_first_token(
+    values: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    assert with_new_lengths(values) == expected
+
+
+def test_a_length_must_be_a_number() -> None:
+    with pytest.raises(ValueError, match="`max_length`.*'long'"):
+        with_new_lengths({"max_length": "long"})

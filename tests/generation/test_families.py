@@ -17,11 +17,12 @@ from tfllm.generation.generate import generate
 from tfllm.models import FAMILIES, LanguageModel
 from tools.family_arguments import off_default
 
-# GPT-2 is in test_generate.py.
+# GPT-2 is in test_generate.py; those that read a source with an encoder are in
+# tests/models/test_encoder_decoder.py.
 WRITERS = [
     name
     for name, family in FAMILIES.items()
-    if family.config().generates and name != "gpt2"
+    if family.config().kind == "decoder" and name != "gpt2"
 ]
 
 

@@ -380,7 +380,7 @@ def test_pooling_without_its_prompt(folder: pathlib.Path) -> None:
         model_folder.load(folder)
 
 
-@pytest.mark.parametrize("change", ["shape", "missing", "bin"])
+@pytest.mark.parametrize("change", ["shape", "missing", "h5"])
 def test_tensors_of_a_module_that_do_not_fit(
     folder: pathlib.Path, change: str
 ) -> None:
@@ -388,9 +388,9 @@ def test_tensors_of_a_module_that_do_not_fit(
     write_json(folder / "1_Pooling/config.json", {"pooling_mode": "mean"})
     weight, bias = write_dense(folder / "2_Dense", (32, 5))
     path = folder / "2_Dense/model.safetensors"
-    if change == "bin":
-        path.rename(path.with_name("pytorch_model.bin"))
-        message = r"2_Dense.*\['pytorch_model.bin'\]"
+    if change == "h5":
+        path.rename(path.with_name("tf_model.h5"))
+        message = r"2_Dense.*\['tf_model.h5'\]"
     else:
         tensors = {"linear.weight": weight}
         if change == "shape":

@@ -8,7 +8,9 @@ from typing import Any
 import huggingface_hub
 import pytest
 from huggingface_hub import constants, errors
+from safetensors.numpy import load_file as tensors_file
 
+from tests.interop import torch_writer
 from tests.interop.small_folder import assert_same_weights
 from tfllm.interop import hub, model_folder
 from tfllm.tasks import MaskedLM
@@ -42,6 +44,7 @@ def test_the_cache_serves_without_a_connection(
     assert_same_weights(task, model_folder.load(hub_id))
     # A commit that is there, and a branch that is not.
     assert_same_weights(task, model_folder.load(hub_id, revision=COMMIT))
+    assert_same_weights(task, model_folder.load(f"{hub_id}@{COMMIT}"))
     with pytest.raises(ValueError, match="at revision 'v2'.*no copy"):
         model_folder.load(hub_id, revision="v2")
 
@@ -74,7 +77,31 @@ def test_ids_and_revisions_reach_the_hub(
     assert_same_weights(task, model_folder.load(hub_id, revision="v1"))
     with model_folder.local_folder(hub_id) as folder:
         assert folder == saved
-    assert asked == [(hub_id, "v1"), (hub_id, None)]
+    with model_folder.local_folder(f"{hub_id}@v2") as folder:
+        assert folder == saved
+    assert asked == [(hub_id, "v1"), (hub_id, None), (hub_id, "v2")]
+    with pytest.raises(ValueError, match="Name the revision once"):
+        model_folder.load(f"{hub_id}@v2", revision="v1")
+
+
+def test_torch_files_are_fetched_where_there_are_no_others(
+    folder: pathlib.Path, task: MaskedLM, monkeypatch: Any
+) -> None:
+    (folder / "model.safetensors").rename(folder.parent / "weights")
+    asked = []
+
+    def download(hub_id: str, **options: Any) -> str:
+        asked.append("pytorch_model*.bin" in options["allow_patterns"])
+        if asked[-1]:
+            tensors = tensors_file(folder.parent / "weights")
+            value = {n: torch_writer.tensor(n, a) for n, a in tensors.items()}
+            path = folder / "pytorch_model.bin"
+            torch_writer.write_zip(path, value, tensors)
+        return str(folder)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    assert_same_weights(task, model_folder.load("someone/old-bert"))
+    assert asked == [False, True]
 
 
 @pytest.mark.parametrize(

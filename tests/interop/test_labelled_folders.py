@@ -18,7 +18,7 @@ from tests.interop.small_folder import (
 from tests.serving import small_models
 from tests.tasks import labelled
 from tfllm import pipeline, tasks
-from tfllm.interop import model_folder
+from tfllm.interop import model_folder, weights
 from tfllm.models import FAMILIES, SequenceModel, TokenModel
 from tfllm.tokenizers import load_tokenizer
 
@@ -28,10 +28,10 @@ HEADS = {
         ("classification", "multi_label", "regression"),
         ("sequence_classification", ("sequence_classifier", "sequence_dense")),
     ),
-    "tagging": ("token_classification", "token_classifier"),
-    "question_answering": ("question_answering", "span_classifier"),
-    "multiple_choice": ("multiple_choice", "choice_classifier"),
-    "embedding": ("encoder", "none"),
+    "tagging": ("token_classification", ("token_classifier",)),
+    "question_answering": ("question_answering", ("span_classifier",)),
+    "multiple_choice": ("multiple_choice", ("choice_classifier",)),
+    "embedding": ("encoder", ()),
 }
 
 
@@ -59,15 +59,20 @@ def test_a_folder_of_others_says_its_task(
     task = labelled.create(name, family)
     model_folder.save(task, tmp_path)
     as_of_others(tmp_path)
-    key, path = HEADS[name]
+    key, paths = HEADS[name]
     spec = FAMILIES[family]
     assert config_of(tmp_path)["architectures"] == [spec.architectures[key]]
     stored = {spec.name_in_table(tensor) for tensor in tensors_of(tmp_path)}
+    rows = [
+        weight
+        for weight, _ in weights.weights_of(task, spec)
+        if not weight.published.startswith(spec.prefix)
+    ]
     assert {n for n in stored if not n.startswith(spec.prefix)} == {
-        weight.published
-        for weight in spec.weights(task.config)
-        if weight.path.startswith(path)
+        weight.published for weight in rows
     }
+    # Some families have the pooler among their heads.
+    assert {w.path.split(".")[0] for w in rows} <= {*paths, "pooler"}
     again = model_folder.load(tmp_path)
     # A bare decoder is a language model if its token table predicts.
     head = task.config.output_head

@@ -94,7 +94,10 @@ def test_damaged_weights_are_named(folder: pathlib.Path, keep: int) -> None:
     [
         ("{", "must be JSON"),
         ("[1]", "must hold a JSON object"),
-        ('{"model_type": "gpt_none"}', r"one of \['bert'.*'gpt_none'"),
+        (
+            '{"model_type": "gpt_3"}',
+            r"one of \['bert'.*'gpt_3'.*The nearest is 'gpt2'",
+        ),
         ("{}", r"`model_type`.*Received: None"),
         (
             '{"model_type": "bert", "hidden_act": "mish"}',
@@ -128,8 +131,8 @@ def test_folder_of_another_family(
 
 
 def test_folder_without_weights(folder: pathlib.Path) -> None:
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(ValueError, match=r"\['pytorch_model.bin'\]"):
+    (folder / "model.safetensors").rename(folder / "tf_model.h5")
+    with pytest.raises(ValueError, match=r"\['tf_model.h5'\]. Convert them"):
         model_folder.load(folder)
 
 

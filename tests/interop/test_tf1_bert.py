@@ -9,6 +9,8 @@ import pytest
 import tensorflow as tf
 
 from tfllm.interop import model_folder, tf1_bert
+from tfllm.interop.sources import convert
+from tfllm.interop.sources.contract import Options
 from tfllm.models import FAMILIES
 from tfllm.tasks import MaskedLM
 from tfllm.tokenizers import load_tokenizer
@@ -17,6 +19,14 @@ OFFICIAL = pathlib.Path(__file__).parent / "official_bert.py"
 VOCAB = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] + [
     f"w{i}" for i in range(48)
 ]
+
+
+def to_model_folder(
+    source: str, folder: str, lower_case: bool | None = None
+) -> convert.Report:
+    return convert.to_model_folder(
+        source, folder, "tf1_bert", Options(lower_case)
+    )
 
 
 def random_task(activation: str = "gelu_tanh", **options: Any) -> MaskedLM:
@@ -130,7 +140,7 @@ def test_to_model_folder_and_back(tmp_path: pathlib.Path) -> None:
     tf1_bert.save(task, first)
     vocab = "".join(f"{token}\n" for token in VOCAB)
     (tmp_path / "a" / "vocab.txt").write_text(vocab)
-    tf1_bert.to_model_folder(first, folder)
+    to_model_folder(first, folder)
     assert_same_weights(task, model_folder.load(folder))
     tf1_bert.from_model_folder(folder, last)
     other = MaskedLM(tf1_bert.read_config(last))
@@ -162,7 +172,7 @@ def test_optimizer_state_is_left_out(tmp_path: pathlib.Path) -> None:
 def test_missing_checkpoint_is_named(tmp_path: pathlib.Path) -> None:
     for call in (
         lambda: tf1_bert.load_weights(random_task(), str(tmp_path)),
-        lambda: tf1_bert.to_model_folder(str(tmp_path), str(tmp_path / "out")),
+        lambda: to_model_folder(str(tmp_path), str(tmp_path / "out")),
     ):
         with pytest.raises(ValueError, match=r"no file that ends in \.index"):
             call()
@@ -185,16 +195,17 @@ def test_checkpoints_of_any_name(tmp_path: pathlib.Path) -> None:
         (source, source / "model.ckpt-1000", source / "model.ckpt-1000.index")
     ):
         folder = str(tmp_path / str(number))
-        tf1_bert.to_model_folder(str(path), folder)
+        assert not to_model_folder(str(path), folder).left_out
         assert_same_weights(task, model_folder.load(folder))
+    folder = str(tmp_path / "refused")
     (source / "other.json").write_text("{}")
     with pytest.raises(ValueError, match=r"large\.json, other\.json"):
-        tf1_bert.to_model_folder(str(source), folder)
+        to_model_folder(str(source), folder)
     tf1_bert.save(task, str(source))
     with pytest.raises(
         ValueError, match=r"2, .*bert_model\.ckpt, .*model\.ckpt-1000\. Give"
     ):
-        tf1_bert.to_model_folder(str(source), folder)
+        to_model_folder(str(source), folder)
 
 
 @pytest.mark.parametrize("lower_case", [None, True])
@@ -205,7 +216,7 @@ def test_a_cased_vocabulary_keeps_case(
     tokens = [*VOCAB[:5], "The", "the", "cat"]
     (tmp_path / "tf1" / "vocab.txt").write_text("\n".join(tokens) + "\n")
     folder = str(tmp_path / "folder")
-    tf1_bert.to_model_folder(str(tmp_path / "tf1"), folder, lower_case)
+    to_model_folder(str(tmp_path / "tf1"), folder, lower_case)
     ours = load_tokenizer(folder)
     expected = [6, 6] if lower_case else [5, 6]
     assert ours.tokenize(["The the"]).to_list() == [expected]
@@ -218,7 +229,7 @@ def test_a_vocabulary_that_stands_in_tokenizer_json_alone(
     """Transformers 5 writes no vocab.txt."""
     tf1_bert.save(random_task(), str(tmp_path / "a"))
     (tmp_path / "a" / "vocab.txt").write_text("\n".join(VOCAB) + "\n")
-    tf1_bert.to_model_folder(str(tmp_path / "a"), str(tmp_path / "b"))
+    to_model_folder(str(tmp_path / "a"), str(tmp_path / "b"))
     (tmp_path / "b" / "vocab.txt").unlink()
     tf1_bert.from_model_folder(str(tmp_path / "b"), str(tmp_path / "c"))
     assert (tmp_path / "c" / "vocab.txt").read_text().split("\n")[:-1] == VOCAB

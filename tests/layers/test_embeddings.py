@@ -102,3 +102,37 @@ def test_widths_must_agree() -> None:
         EmbeddingConfig(11, 4, embedding_size=3)
     with pytest.raises(ValueError, match=r"`norm`.*sum, 3.*4"):
         EmbeddingConfig(11, 4, 3, "sum", norm=NormConfig(4))
+
+
+def test_shared_tables() -> None:
+    """Each has a projection of its own, on one normalized sum."""
+    options: dict[str, Any] = {
+        "embedding_size": 6,
+        "projection": "sum",
+        "positions": LearnedPositionsConfig(8),
+        "num_segments": 2,
+        "norm": NormConfig(6),
+    }
+    first = build(**options)
+    second = Embeddings(EmbeddingConfig(11, 2, **options))
+    second.share_tables(first)
+    second.build()
+    assert len(first.trainable_variables) == 7
+    own = {id(v) for v in second.trainable_variables}
+    assert len(own - {id(v) for v in first.trainable_variables}) == 2
+    assert first.projection is not None
+    assert second.projection is not None
+    first.projection.kernel.assign(np.eye(6, 4))
+    second.projection.kernel.assign(np.eye(6, 2))
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(first(TOKENS, segment_ids=SEGMENTS))[..., :2]
+        - value(first.projection.bias)[:2],
+        ops.convert_to_numpy(second(TOKENS, segment_ids=SEGMENTS)),
+        atol=1e-5,
+    )
+
+
+def test_tables_of_another_size_are_not_shared() -> None:
+    other = Embeddings(EmbeddingConfig(12, 4))
+    with pytest.raises(ValueError, match="`other` must have the tables.*11"):
+        other.share_tables(build())

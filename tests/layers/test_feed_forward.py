@@ -56,3 +56,18 @@ def test_gated_without_bias() -> None:
 def test_unknown_activation_is_refused() -> None:
     with pytest.raises(ValueError, match=r"`activation`.*Received: 'mish'"):
         FeedForwardConfig(4, 9, activation="mish")
+
+
+def test_dropout_of_the_inner_activations() -> None:
+    layer = FeedForward(FeedForwardConfig(4, 200, dropout=0.5))
+    layer.build()
+    layer.down.kernel.assign(np.full((200, 4), 1.0))
+    x = np.ones((1, 1, 4), "float32")
+    inner = NUMPY["gelu"](affine(layer.up, x))[0, 0]
+    y = ops.convert_to_numpy(layer(x, training=True))[0, 0]
+    # A sum of kept values, doubled: neither all of them nor none.
+    assert abs(y[0] - inner.sum()) > 1e-3
+    assert np.abs(y - y[0]).max() < 1e-4
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(layer(x))[0, 0], inner.sum(), atol=1e-4
+    )

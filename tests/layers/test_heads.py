@@ -2,6 +2,8 @@ import numpy as np
 from keras import ops
 
 from tfllm.layers import (
+    DetectionHead,
+    DetectionHeadConfig,
     MaskedLMHead,
     MaskedLMHeadConfig,
     NormConfig,
@@ -57,3 +59,26 @@ def test_logits_are_float32_under_bfloat16() -> None:
     head = build_head("mixed_bfloat16")
     y = head(ops.cast(X, "bfloat16"), token_table=ops.cast(TABLE, "bfloat16"))
     assert "float32" in str(y.dtype)
+
+
+def test_detection_equals_numpy() -> None:
+    head = DetectionHead(DetectionHeadConfig(4, activation="tanh"))
+    head.build()
+    rng = np.random.default_rng(0)
+    for variable in head.trainable_variables:
+        variable.assign(rng.normal(size=variable.shape))
+    x = X
+    for layer, activate in (
+        (head.dense, np.tanh),
+        (head.classifier, lambda y: y),
+    ):
+        kernel, bias = layer.kernel.value, layer.bias.value
+        x = activate(x @ np.asarray(kernel) + np.asarray(bias))
+    y = ops.convert_to_numpy(head(X))
+    assert y.shape == (2, 5)
+    np.testing.assert_allclose(y, x[..., 0], atol=1e-5)
+
+
+def test_detection_is_float32_under_bfloat16() -> None:
+    head = DetectionHead(DetectionHeadConfig(4), dtype="mixed_bfloat16")
+    assert "float32" in str(head(ops.cast(X, "bfloat16")).dtype)

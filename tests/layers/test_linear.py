@@ -45,3 +45,14 @@ def test_config_round_trip() -> None:
     assert copy.get_config() == config
     copy.build()
     assert [tuple(v.shape) for v in copy.weights] == [(3, 7)]
+
+
+def test_first_columns_have_their_own_deviation() -> None:
+    layer = Linear(200, 300, initializer_range=0.5, first_columns=(100, 0.01))
+    layer.build()
+    kernel = np.asarray(layer.kernel.value)
+    # A normal cut at two deviations has 0.88 of its deviation.
+    assert abs(kernel[:, :100].std() - 0.0088) < 0.0005
+    assert abs(kernel[:, 100:].std() - 0.44) < 0.01
+    copy = Linear.from_config(layer.get_config())
+    assert copy.first_columns == (100, 0.01)

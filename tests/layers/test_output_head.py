@@ -41,3 +41,13 @@ def test_every_switch(few: bool) -> None:
     np.testing.assert_allclose(
         ops.convert_to_numpy(logits), expected, atol=1e-5
     )
+
+
+def test_a_bias_that_is_not_trained() -> None:
+    head = build(use_bias=True, trains_bias=False)
+    assert not head.trainable_variables
+    head.bias.assign(np.arange(9.0))
+    logits = head(X, token_table=TABLE)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(logits), X @ TABLE.T + np.arange(9.0), atol=1e-5
+    )

@@ -117,6 +117,17 @@ def test_sinusoidal_positions_are_those_of_marian() -> None:
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+def test_sinusoidal_positions_are_those_of_tensor2tensor() -> None:
+    """Its `get_timing_signal_1d`: the last wavelength is 2 pi 10000."""
+    config = SinusoidalPositionsConfig("halves", reaches_theta=True, offset=2)
+    layer = SinusoidalPositions(EmbeddingConfig(11, 6, positions=config))
+    rates = np.exp(-np.log(10000.0) * np.arange(3) / 2)
+    angles = (2 + np.arange(4))[:, None] * rates
+    expected = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
+    found = ops.convert_to_numpy(layer(length=4))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
 DISTANCES = [-200, -128, -100, -40, -16, -9, -8, -7, -1, 0]
 DISTANCES += [1, 7, 8, 9, 16, 40, 100, 127, 128, 200]
 # Of `_relative_position_bucket` of T5 in Transformers 5.23.
@@ -170,3 +181,22 @@ def test_bias_is_added_to_the_scores() -> None:
         np.take_along_axis(expected, chosen[..., None], axis=1),
         atol=1e-6,
     )
+
+
+def test_a_table_of_sinusoids_is_not_trained() -> None:
+    positions = LearnedPositionsConfig(7, sinusoidal=True)
+    layer = LearnedPositions(EmbeddingConfig(11, 6, positions=positions))
+    layer.build()
+    assert not layer.trainable_variables
+    fixed = SinusoidalPositionsConfig("interleaved")
+    expected = SinusoidalPositions(EmbeddingConfig(11, 6, positions=fixed))
+    np.testing.assert_allclose(
+        np.asarray(layer.table.value),
+        ops.convert_to_numpy(expected(length=7)),
+        atol=1e-6,
+    )
+    # Another table may stand in a file.
+    layer.table.assign(np.ones((7, 6)))
+    assert (ops.convert_to_numpy(layer(length=2)) == 1).all()
+    with pytest.raises(ValueError, match=r"even width.*: 5"):
+        EmbeddingConfig(11, 5, positions=positions)

@@ -7,9 +7,17 @@ import numpy as np
 import pytest
 from keras import ops
 
-from tfllm.layers import AttentionConfig
-from tfllm.models import FAMILIES, SequenceModel
+from tfllm.layers import AttentionConfig, TaskHeadConfig
+from tfllm.models import (
+    FAMILIES,
+    ChoiceModel,
+    PretrainingModel,
+    SequenceModel,
+    SpanModel,
+    TokenModel,
+)
 from tfllm.models.family import class_names
+from tfllm.models.post_norm_encoder import with_embedding_size
 from tfllm.models.published_keys import Field, PublishedKeys
 from tfllm.models.weight_map import Weight, WeightTable
 
@@ -140,4 +148,46 @@ def test_a_dense_layer_in_the_head_for_a_sequence() -> None:
         x = act(x @ np.asarray(kernel) + np.asarray(bias))
     np.testing.assert_allclose(
         ops.convert_to_numpy(model(tokens)), x, atol=1e-5
+    )
+
+
+def test_each_head_has_its_dropout() -> None:
+    config = FAMILIES["bert"].config(num_layers=1, hidden_size=8, num_heads=2)
+    head = TaskHeadConfig(0.1, token_dropout=0.2, span_dropout=0.3)
+    changed = dataclasses.replace(config, task_head=head)
+    for cls, usual, rate in (
+        (SequenceModel, 0.1, 0.1),
+        (ChoiceModel, 0.1, 0.1),
+        (TokenModel, 0.1, 0.2),
+        (SpanModel, 0.0, 0.3),
+    ):
+        assert cls(config).dropout.rate == usual
+        assert cls(changed).dropout.rate == rate
+        assert cls(changed.with_dropout(0.5)).dropout.rate == 0.5
+    assert SpanModel(config.with_dropout(0.5)).dropout.rate == 0.0
+
+
+def test_tables_of_another_width() -> None:
+    config = FAMILIES["bert"].config(
+        num_layers=1,
+        hidden_size=8,
+        num_heads=2,
+        vocab_size=20,
+        max_position_embeddings=8,
+        initializer_range=0.5,
+    )
+    model = PretrainingModel(with_embedding_size(config, 6), 0)
+    model.build()
+    embeddings, head = model.transformer.embeddings, model.masked_lm_head
+    table = np.asarray(embeddings.token_table.value)
+    assert table.shape == (20, 6)
+    assert embeddings.positions.table.shape == (8, 6)
+    assert embeddings.projection.kernel.shape == (6, 8)
+    tokens = np.array([[3, 4, 5]], "int32")
+    x = ops.convert_to_numpy(model.transformer(tokens))
+    x = x @ np.asarray(head.dense.kernel.value)
+    x = ops.convert_to_numpy(ops.gelu(x, approximate=False))
+    x = (x - x.mean(-1, keepdims=True)) / x.std(-1, keepdims=True)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(model(tokens)["mlm"]), x @ table.T, atol=1e-4
     )

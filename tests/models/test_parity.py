@@ -19,12 +19,15 @@ from tfllm.interop import model_folder
 from tfllm.models import (
     FAMILIES,
     ChoiceModel,
-    LanguageModel,
+    DetectionModel,
+    PermutationModel,
     PretrainingModel,
     SequenceModel,
     SpanModel,
     TokenModel,
+    Transformer,
 )
+from tools.family_arguments import pretraining_class
 
 TESTDATA = pathlib.Path(__file__).parents[1] / "testdata"
 RECORDED = sorted(TESTDATA.glob("parity_*.safetensors"))
@@ -35,6 +38,7 @@ HEADS: dict[str, Any] = {
     "token_classification": (TokenModel, {"num_labels": 5}),
     "question_answering": (SpanModel, {}),
     "multiple_choice": (ChoiceModel, {}),
+    "replaced_token_detection": (DetectionModel, {}),
 }
 
 
@@ -68,8 +72,7 @@ class Reference:
             metadata={"format": "pt"},
         )
         _, config = model_folder.read_config(folder)
-        cls = LanguageModel if config.generates else PretrainingModel
-        self.model = cls(config)
+        self.model = pretraining_class(config)(config)
         self.model.build()
         self.report = model_folder.load_weights(self.model, folder)
 
@@ -79,10 +82,20 @@ def reference(request: Any, tmp_path_factory: Any) -> Reference:
     return Reference(request.param, tmp_path_factory.mktemp("folder"))
 
 
-def hidden_states(reference: Reference) -> list[Any]:
-    """Returns the embeddings' and every block's output."""
-    transformer = reference.model.transformer
-    inputs = reference.inputs
+def hidden_states(
+    transformer: Transformer,
+    inputs: dict[str, np.ndarray],
+    source: Any = None,
+    source_mask: Any = None,
+) -> list[Any]:
+    """Returns the embeddings' and every block's output.
+
+    Args:
+        transformer: One stack.
+        inputs: What it reads.
+        source: Output of the encoder, for a decoder that reads one.
+        source_mask: Its real tokens.
+    """
     mask = inputs["padding_mask"]
     length = mask.shape[1]
     positions = transformer._count_positions(mask, 0, length)
@@ -90,14 +103,25 @@ def hidden_states(reference: Reference) -> list[Any]:
         inputs["token_ids"],
         segment_ids=inputs.get("segment_ids"),
         position_ids=positions,
+        token_table=inputs.get("token_table"),
     )
-    turned = transformer._attention_positions(positions, 0, length, length)
+    terms: dict[str, Any] = {
+        "positions": transformer._attention_positions(
+            positions, 0, length, length, inputs.get("segment_ids")
+        ),
+    }
+    if source is not None:
+        hidden = 1.0 - source_mask[:, None, None].astype("float32")
+        terms["memory_penalty"] = 1e9 * hidden
     states = [x]
-    for i, block in enumerate(transformer.blocks):
+    for i in range(transformer.stack.num_layers):
+        block = transformer.blocks[transformer.stack.block_index(i)]
+        if source is not None:
+            terms["memory"] = transformer._memory(block, source)
         penalty = transformer._mask_penalty(
             mask, length, length, 0, window=transformer.stack.window_of(i)
         )
-        x, _ = block(x, mask_penalty=penalty, positions=turned)
+        x, _ = block(x, mask_penalty=penalty, **terms)
         states.append(x)
     if transformer.final_norm is not None:
         states[-1] = transformer.final_norm(x)
@@ -110,7 +134,8 @@ def assert_equal(reference: Reference, name: str, ours: Any) -> None:
     """Compares what belongs to real tokens: padding sees anything."""
     ours, theirs = ops.convert_to_numpy(ours), reference.outputs[name]
     if ours.ndim == 3:
-        real = reference.inputs["padding_mask"].astype(bool)
+        side = "source" if name.startswith("encoder") else "padding"
+        real = reference.inputs[f"{side}_mask"].astype(bool)
         ours, theirs = ours[real], theirs[real]
     np.testing.assert_allclose(
         ours, theirs, atol=TOLERANCE, rtol=0, err_msg=name
@@ -136,7 +161,19 @@ def test_every_weight_is_loaded(reference: Reference) -> None:
 
 
 def test_hidden_states_equal_the_reference(reference: Reference) -> None:
-    for i, ours in enumerate(hidden_states(reference)):
+    body, inputs = reference.model.transformer, reference.inputs
+    if isinstance(body, Transformer):
+        for i, ours in enumerate(hidden_states(body, inputs)):
+            assert_equal(reference, f"hidden_states.{i}", ours)
+        return
+    source_mask = inputs["source_mask"]
+    source = {"token_ids": inputs["source_ids"], "padding_mask": source_mask}
+    states = hidden_states(body.encoder, source)
+    for i, ours in enumerate(states):
+        assert_equal(reference, f"encoder_hidden_states.{i}", ours)
+    target = {**inputs, "token_table": body.output_embeddings.token_table}
+    states = hidden_states(body.decoder, target, states[-1], source_mask)
+    for i, ours in enumerate(states):
         assert_equal(reference, f"hidden_states.{i}", ours)
 
 
@@ -145,9 +182,11 @@ def test_all_heads_equal_the_reference(reference: Reference) -> None:
     inputs = {k: v for k, v in reference.inputs.items() if k != "position_ids"}
     outputs = reference.model(**inputs)
     if "hidden_states" in outputs:
-        last = f"hidden_states.{reference.model.config.num_layers}"
+        last = f"hidden_states.{reference.model.config.stacks[-1].num_layers}"
         assert_equal(reference, last, outputs.pop("hidden_states"))
         assert set(outputs) == {"clm"}
+    elif isinstance(reference.model, PermutationModel):
+        assert set(outputs) == {"plm"}
     else:
         pairs = reference.model.config.pair_objective != "none"
         assert set(outputs) == ({"mlm", "nsp"} if pairs else {"mlm"})
@@ -161,7 +200,10 @@ def test_cached_steps_equal_the_reference(reference: Reference) -> None:
         pytest.skip("an encoder has no cache")
     inputs = reference.inputs
     rows, length = inputs["token_ids"].shape
-    cache = reference.model.create_cache(rows, length)
+    names = [name for name in ("source_ids", "source_mask") if name in inputs]
+    cache = reference.model.create_cache(
+        rows, length, *(inputs[name] for name in names)
+    )
     logits = []
     for start, stop in ((0, 9), *((i, i + 1) for i in range(9, length))):
         outputs, cache = reference.model(
@@ -213,7 +255,8 @@ def test_heads_for_tasks_equal_the_reference(
         metadata={"format": "pt"},
     )
     cls, options = HEADS[head]
-    inputs = {k: v for k, v in parts["inputs"].items() if k != "position_ids"}
+    names = ("token_ids", "padding_mask", "segment_ids")
+    inputs = {k: v for k, v in parts["inputs"].items() if k in names}
     real = inputs["padding_mask"].astype(bool)
     if head == "multiple_choice":
         inputs = {name: value[None] for name, value in inputs.items()}

@@ -30,6 +30,7 @@ KINDS = {
     "regression": ExportSettings(24, 8),
     "question_answering": ExportSettings(24, 8),
     "embedding": ExportSettings(24, 8),
+    "seq2seq_lm": ExportSettings(24, max_new_tokens=4),
 }
 # Number of kinds, and of requests to each: short and long.
 SCALES = {False: (3, 50), True: (len(KINDS), 500)}
@@ -42,6 +43,7 @@ def write(kind: str, base: pathlib.Path) -> None:
     folder = {
         "masked_lm": small_models.masked_lm,
         "causal_lm": small_models.causal_lm,
+        "seq2seq_lm": small_models.seq2seq_lm,
         "pairs": lambda: small_models.labelled("classification"),
     }.get(kind, lambda: small_models.labelled(kind))()
     task, tokenizer = model_folder.load(folder), load_tokenizer(folder)

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.conftest import WORDS
 from tests.serving import small_models
@@ -30,6 +31,11 @@ from tfllm.tokenizers import load_tokenizer
 LENGTH, NEW_TOKENS = 24, 8
 OTHERS = [name for name in FAMILIES if name not in ("bert", "gpt2")]
 WRITERS = [name for name in OTHERS if FAMILIES[name].config().generates]
+CLASSIFIERS = [
+    name
+    for name in OTHERS
+    if "sequence_classification" in FAMILIES[name].architectures
+]
 READERS = [name for name in OTHERS if name not in WRITERS]
 TEXTS = ["the river", "She said: long  days,", "", "été 🙂 自然", "up " * 40]
 
@@ -49,7 +55,7 @@ def save(folder: pathlib.Path, family: str, kind: str, **settings: Any) -> str:
     )
     small_models.shake(task, 0.2)
     model_folder.save(task, folder / "model", tokenizer)
-    if kind == "causal_lm":
+    if task.generates:
         config = GenerationConfig.from_published(tokenizer.model_ids)
         path = folder / "model" / GENERATION_CONFIG_FILE
         path.write_text(config.to_json())
@@ -68,14 +74,15 @@ def serve(folder: str, settings: ExportSettings) -> SavedModel:
     "family",
     [
         pytest.param(n, marks=[pytest.mark.wide] * (n != "llama"))
-        for n in OTHERS
+        for n in CLASSIFIERS
     ],
 )
 def test_classification(family: str, tmp_path: pathlib.Path) -> None:
     folder = save(
         tmp_path, family, "classification", labels=small_models.LABELS
     )
-    task, tokenizer = model_folder.load(folder), load_tokenizer(folder)
+    task = model_folder.load(folder)
+    tokenizer = task.tokenizer
     encoded = [(text.encode(),) for text in TEXTS]
     expected = results(answers(task, tokenizer, encoded, LENGTH, 8))
     with serve(folder, ExportSettings(LENGTH, 8)) as model:
@@ -94,10 +101,12 @@ def test_classification(family: str, tmp_path: pathlib.Path) -> None:
     ],
 )
 def test_text_generation(family: str, tmp_path: pathlib.Path) -> None:
-    folder = save(tmp_path, family, "causal_lm")
+    both = FAMILIES[family].config().reads_both_sides
+    folder = save(tmp_path, family, "seq2seq_lm" if both else "causal_lm")
     task = model_folder.load(folder)
     texts = [text for text in TEXTS if text and len(text) < 80]
-    with serve(folder, ExportSettings(max_new_tokens=NEW_TOKENS)) as model:
+    settings = ExportSettings(small_models.LENGTH, max_new_tokens=NEW_TOKENS)
+    with serve(folder, settings) as model:
         answer = model.run("serving_default", {"text": texts})
         drawn = model.run(
             "sample",
@@ -119,14 +128,57 @@ def test_text_generation(family: str, tmp_path: pathlib.Path) -> None:
     assert drawn["token_ids"][0, :count].tolist() == expected.token_ids
 
 
+@pytest.mark.parametrize(
+    "family",
+    [
+        n
+        for n in READERS
+        if "replaced_token_detection" in FAMILIES[n].architectures
+    ],
+)
+def test_replaced_tokens(family: str, tmp_path: pathlib.Path) -> None:
+    folder = save(tmp_path, family, "replaced_token_detection")
+    task = model_folder.load(folder)
+    tokenizer = task.tokenizer
+    template = tokenizer.row_template
+    with serve(folder, ExportSettings(LENGTH, 8)) as model:
+        answer = model.run("serving_default", {"text": TEXTS})
+    for row, text in enumerate(TEXTS):
+        ids = tokenizer.tokenize(tf.constant([text])).to_list()[0]
+        assert answer["num_tokens"][row] == len(ids)
+        room = LENGTH - len(template.opens) - len(template.closes)
+        if not 0 < len(ids) <= room:
+            continue
+        tokens = [*template.opens, *ids, *template.closes]
+        logits = task({"token_ids": np.array([tokens], "int32")})["rtd"]
+        expected = tf.sigmoid(logits)[0, len(template.opens) :][: len(ids)]
+        np.testing.assert_allclose(
+            answer["scores"][row, : len(ids)], expected, atol=1e-5
+        )
+        starts, ends = answer["starts"][row], answer["ends"][row]
+        words = [text[starts[i] : ends[i]].lower() for i in range(len(ids))]
+        spelled = [
+            tokenizer.token_text(i).removeprefix("##").lower() for i in ids
+        ]
+        unknown = tokenizer.token_text(tokenizer.role_id("unk")).lower()
+        assert all(
+            one in (unknown, other)
+            for one, other in zip(spelled, words, strict=True)
+        )
+
+
 @pytest.mark.parametrize("family", READERS)
 def test_mask_filling(family: str, tmp_path: pathlib.Path) -> None:
-    folder = save(tmp_path, family, "masked_lm")
-    tokenizer = load_tokenizer(folder, mask_in_text=True)
-    mask = tokenizer.token_text(tokenizer.role_id("mask"))
+    kinds = ("masked_lm", "permutation_lm")
+    config = FAMILIES[family].config()
+    kind = next(name for name in kinds if tasks.TASKS[name].fits(config))
+    folder = save(tmp_path, family, kind)
+    spec = FAMILIES[family].tokenizer
+    tokenizer = load_tokenizer(folder, spec=spec, mask_in_text=True)
+    mask = tokenizer.id_to_token(tokenizer.role_id("mask"))
     texts = [f"the {mask} of", f"{mask}  long {mask} days", f"été {mask}."]
     expected = FillMask(model_folder.load(folder), tokenizer, 5)(texts)
-    with serve(folder, ExportSettings()) as model:
+    with serve(folder, ExportSettings(LENGTH)) as model:
         answer = model.run("serving_default", {"text": [*texts, "no mask"]})
     assert answer["num_masks"].tolist() == [1, 2, 1, 0]
     for row, slots in enumerate(expected):

@@ -1,5 +1,6 @@
 """Small tasks with labels, and batches for them."""
 
+import inspect
 from typing import Any
 
 import keras
@@ -70,7 +71,10 @@ Batch = tuple[dict[str, Any], dict[str, Any], dict[str, Any]]
 
 
 def model_config(family: str, dropout: float = 0.0) -> TransformerConfig:
-    config = FAMILIES[family].config(**NUMBERS)
+    spec = FAMILIES[family]
+    known = inspect.signature(spec.config).parameters
+    numbers = {k: v for k, v in NUMBERS.items() if k in known}
+    config = spec.config(**numbers)
     return config.with_dropout(dropout)
 
 

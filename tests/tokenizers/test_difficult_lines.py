@@ -6,6 +6,7 @@ import inspect
 import itertools
 import pathlib
 import unicodedata
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -55,9 +56,17 @@ def _merges() -> list[Merge]:
     return train_merges(text, ByteBPETrainingConfig(vocab_size=1500))
 
 
-def byte_bpe(merges: list[Merge], **options: Any) -> ByteBPETokenizer:
+def byte_bpe(
+    merges: list[Merge], all_bytes: bool = True, **options: Any
+) -> ByteBPETokenizer:
     made = [left + right for left, right in merges]
-    vocab = [*sorted(byte_symbols()), *made, *SPELLED]
+    symbols = sorted(byte_symbols())
+    if not all_bytes:
+        # As SmolLM, without those that its texts did not have.
+        used = {*"".join(made), *map(chr, range(0x21, 0x7F))}
+        symbols = [symbol for symbol in symbols if symbol in used]
+        assert len(symbols) < 240
+    vocab = [*symbols, *made, *SPELLED]
     return ByteBPETokenizer(vocab, merges, **{**ROBERTA, **options})
 
 
@@ -74,10 +83,12 @@ def character_places(
 
 
 def assert_equal(
-    ours: Tokenizer, theirs: Any, texts: list[str], composed: bool = True
+    ours: Tokenizer,
+    theirs: Any,
+    texts: list[str],
+    has_places: Callable[[str], bool] = lambda text: True,
 ) -> None:
-    """Ids, decoded text and offsets; without `composed` only the offsets of
-    lines that NFC leaves alone."""
+    """Ids, decoded text, and the offsets of lines with `has_places`."""
     ids, starts, ends = ours.tokenize_with_offsets(tf.constant(texts))
     assert ours.tokenize(tf.constant(texts)).to_list() == ids.to_list()
     decoded = ours.detokenize(ids, replace_invalid=True).numpy()
@@ -95,17 +106,18 @@ def assert_equal(
         assert row == encoding.ids, repr(text)
         whole = theirs.decode(encoding.ids, skip_special_tokens=False)
         assert shown.decode() == whole, repr(text)
-        if composed or unicodedata.is_normalized("NFC", text):
+        if has_places(text):
             places = character_places(text, begin, end)
             assert places == encoding.offsets, repr(text)
             compared += 1
-    assert compared > 0.5 * len(texts)
+    assert compared > 0.3 * len(texts)
 
 
 @pytest.mark.parametrize(
     ("pattern", "normalization", "ignore_merges"),
     [
         ("gpt2", None, False),
+        ("digits", None, False),
         ("llama3", None, True),
         ("qwen2", "NFC", False),
         ("tekken", None, True),
@@ -120,6 +132,7 @@ def test_byte_bpe(
 ) -> None:
     ours = byte_bpe(
         merges,
+        all_bytes=pattern != "digits",
         pattern=pattern,
         normalization=normalization,
         ignore_merges=ignore_merges,
@@ -127,8 +140,16 @@ def test_byte_bpe(
     ours.save(str(tmp_path))
     theirs = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
     texts = difficult_lines(COUNT, SPELLED)
-    # NOTE: where several characters compose, the package may count one more.
-    assert_equal(ours, theirs, texts, composed=normalization is None)
+    # NOTE: where several characters compose, or bytes of one have no token,
+    # the package may count one more.
+    lost = set(range(256)) - {b for t in ours.token_bytes for b in t}
+    assert bool(lost) == (pattern == "digits")
+
+    def has_places(text: str) -> bool:
+        composes = normalization and not unicodedata.is_normalized("NFC", text)
+        return not composes and lost.isdisjoint(text.encode())
+
+    assert_equal(ours, theirs, texts, has_places)
     pair = theirs.encode("a b", "c d")
     assert ours("a b", "c d")["token_ids"].numpy().tolist() == pair.ids
     again = load_tokenizer(str(tmp_path))

@@ -264,7 +264,7 @@ def test_ids_of_fairseq(tmp_path: pathlib.Path) -> None:
     content = train(model_type="unigram")
     (tmp_path / "sentencepiece.bpe.model").write_bytes(content)
     config = tmp_path / "tokenizer_config.json"
-    with pytest.raises(ValueError, match="tokenizer_class.*Received: None"):
+    with pytest.raises(ValueError, match="tokenizer_class.*Received: ''"):
         load_tokenizer(str(tmp_path))
     config.write_text('{"tokenizer_class": "XLMRobertaTokenizer"}')
     ours = load_tokenizer(str(tmp_path))
@@ -303,8 +303,6 @@ def test_models_that_are_refused(tmp_path: pathlib.Path) -> None:
         ("add_prefix_space", False),
         ("add_prefix_space", "no"),
         ("sp_model_kwargs", {"enable_sampling": True, "alpha": 0.1}),
-        ("tokenizer_class", "AlbertTokenizer"),
-        ("tokenizer_class", "CamembertTokenizer"),
         ("tokenizer_class", "XGLMTokenizer"),
     ],
 )

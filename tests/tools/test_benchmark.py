@@ -18,12 +18,13 @@ from tools.peers import (
     environments,
     fine_tuning,
     imports,
+    loading,
     tables,
     texts,
     turns,
 )
 from tools.peers.protocol import Work
-from tools.peers.sides import REPOSITORY, SideSpec
+from tools.peers.sides import REPOSITORY, SIDES, SideSpec
 from tools.peers.worker import SideError, Worker, last_lines
 
 FAKE_SIDE = """
@@ -275,6 +276,68 @@ class TestImports:
     def test_failure_is_reported(self):
         table = imports.measure(SideError("no environment"), 1, 1, 1.0)
         assert [row.error for row in table.rows] == ["no environment"] * 3
+
+
+class TestLoading:
+    def test_memory_is_a_share_of_the_folder(self):
+        answers = [
+            {"seconds": 2.0, "bytes": 3 * 2**20},
+            {"seconds": 1.0, "bytes": 2**20},
+            {"seconds": 9.0, "bytes": 2 * 2**20},
+        ]
+        figures = loading._figures(answers, 2**22)
+        assert figures["load s"] == 2.0
+        assert figures["memory MiB"] == 2.0
+        assert figures["memory / size"] == 0.5
+
+    def test_failure_is_reported(self):
+        interpreters = {
+            "tfllm": SideError("no environment"),
+            "official": "python",
+        }
+        table = loading.measure(interpreters, 1, 1, 1.0)
+        assert [row.error for row in table.rows] == ["no environment"]
+
+    def test_sides_load_the_folder_in_turns(self, monkeypatch):
+        calls = []
+
+        def fake(interpreter, code, folder, threads, timeout):
+            calls.append(interpreter)
+            if "tfllm.save" in code:
+                path = pathlib.Path(folder) / "model.safetensors"
+                path.write_bytes(b"12345678")
+                return ""
+            return json.dumps({"seconds": len(calls), "bytes": 16})
+
+        monkeypatch.setattr(loading, "_run", fake)
+        interpreters = {"tfllm": "a", "transformers": "b"}
+        table = loading.measure(interpreters, 2, 1, 1.0)
+        assert calls == ["a"] + ["a", "b"] * 3
+        rows = by_side(table)
+        assert rows["tfllm"].figures["load s"] == 5.0
+        assert rows["transformers"].figures["load s"] == 6.0
+        assert rows["tfllm"].figures["memory / size"] == 2.0
+        assert table.ratios()["load s"] == {
+            "transformers": 1.2,
+            "best_peer": 1.2,
+        }
+
+
+class TestWorks:
+    def test_each_side_has_the_models_it_claims(self):
+        for work in turns.WORKS.values():
+            sides = {s.name for s in SIDES.values() if s.supports(work)}
+            assert {"tfllm", "transformers"} <= sides, work.name
+        only = {s.name for s in SIDES.values() if s.supports(turns._MARIAN)}
+        assert only == {"tfllm", "transformers"}
+
+    def test_pairs(self):
+        work = Work("toy", kind="seq2seq", vocab_size=9, seq_length=5)
+        source_ids, target_ids = batch.make_pairs(work)
+        assert source_ids.shape == target_ids.shape == (8, 5)
+        assert source_ids.min() > 0
+        assert target_ids.min() > 0
+        assert (source_ids != target_ids).any()
 
 
 class TestDataPreparation:

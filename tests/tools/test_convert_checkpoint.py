@@ -5,6 +5,7 @@ import sys
 import numpy as np
 
 from tfllm.interop import model_folder, tf1_bert
+from tfllm.interop.sources import table
 from tfllm.models import FAMILIES
 from tfllm.tasks import MaskedLM
 
@@ -28,12 +29,15 @@ def test_from_tf1(tmp_path: pathlib.Path) -> None:
         )
     )
     tf1_bert.save(task, str(tmp_path / "tf1"))
-    done = convert(
-        "--from=tf1_bert",
-        f"--input={tmp_path}/tf1",
-        f"--output_dir={tmp_path}/folder",
-    )
+    done = convert(f"--input={tmp_path}/tf1", f"--output_dir={tmp_path}/folder")
     assert done.returncode == 0, done.stderr
+    count = len(model_folder.weights.weights_of(task, FAMILIES["bert"]))
+    assert done.stdout.splitlines() == [
+        f"read: {count} tensors of BERT, from {tmp_path}/tf1 (tf1_bert)",
+        "left out: nothing",
+        "compared: nothing: no library reads such a checkpoint",
+        f"converted: {tmp_path}/folder",
+    ]
     loaded = model_folder.load(tmp_path / "folder")
     for first, second in zip(
         task.trainable_variables, loaded.trainable_variables, strict=True
@@ -45,8 +49,12 @@ def test_bad_flags_exit_with_one_line(tmp_path: pathlib.Path) -> None:
     for arguments, message in (
         ([f"--input={tmp_path}"], "`output_dir`"),
         (
-            ["--to=tf1_bert", "--input=a", "--output_dir=b"],
+            ["--from=model_folder", "--input=a", "--output_dir=b"],
             "`from` and `to` must differ",
+        ),
+        (
+            ["--from=gguf", "--to=tf1_bert", "--input=a", "--output_dir=b"],
+            "`from` must be model_folder",
         ),
         (
             [
@@ -62,3 +70,9 @@ def test_bad_flags_exit_with_one_line(tmp_path: pathlib.Path) -> None:
         done = convert(*arguments)
         assert done.returncode == 1
         assert message in done.stderr.strip().splitlines()[-1]
+
+
+def test_flags_name_the_formats_of_the_table() -> None:
+    help_text = convert("--help").stdout
+    for name in (*table.SOURCES, *table.TARGETS):
+        assert name in help_text

@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tfllm.data.causal.config import CausalDataConfig
+    from tfllm.data.denoising.config import DenoisingDataConfig
     from tfllm.data.labelled.config import LabelledDataConfig
     from tfllm.data.masked.config import MaskedDataConfig
     from tfllm.data.open_data import open_data as open  # noqa: A004
 
 __all__ = [
     "CausalDataConfig",
+    "DenoisingDataConfig",
     "LabelledDataConfig",
     "MaskedDataConfig",
     "open",
@@ -19,6 +21,10 @@ __all__ = [
 # Public name -> module, and its name there.
 _PLACES = {
     "CausalDataConfig": ("tfllm.data.causal.config", "CausalDataConfig"),
+    "DenoisingDataConfig": (
+        "tfllm.data.denoising.config",
+        "DenoisingDataConfig",
+    ),
     "LabelledDataConfig": ("tfllm.data.labelled.config", "LabelledDataConfig"),
     "MaskedDataConfig": ("tfllm.data.masked.config", "MaskedDataConfig"),
     "open": ("tfllm.data.open_data", "open_data"),

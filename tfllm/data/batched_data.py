@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfllm.data.epochs import EpochSteps
 
 if TYPE_CHECKING:
-    from tfllm.data.causal.tokenize_files import TextCounts
+    from tfllm.data.token_stream.tokenize_files import TextCounts
 
 
 class BatchedData(abc.ABC):

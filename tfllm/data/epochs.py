@@ -108,3 +108,23 @@ class Epochs(EpochSteps):
                     yield RowGroup(group, rows, epoch)
                 first = last
             epoch, skip = epoch + 1, 0
+
+    def row_numbers(
+        self, start_step: int, most: int
+    ) -> Iterator[tuple[np.ndarray, int]]:
+        """Yields numbers of examples in training order, without end.
+
+        Args:
+            start_step: Batches already seen.
+            most: Largest number of examples to yield at a time.
+
+        Yields:
+            int64 [N], counted over all units in their order; and the epoch.
+        """
+        firsts = np.cumsum(self.counts) - self.counts
+        for group in self.groups(start_step):
+            numbers = np.concatenate(
+                [firsts[u] + np.arange(self.counts[u]) for u in group.units]
+            )[group.rows]  # [N]
+            for start in range(0, len(numbers), most):
+                yield numbers[start : start + most], group.epoch

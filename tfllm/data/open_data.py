@@ -1,12 +1,13 @@
 """Opens files as batches, by the kind of data a task needs."""
 
 from tfllm.data.causal.batches import CausalData
+from tfllm.data.denoising.batches import DenoisingData
 from tfllm.data.kinds import DataConfig, data_kind
 from tfllm.data.labelled.batches import LabelledData
 from tfllm.data.masked.batches import MaskedData
 from tfllm.tokenizers import Tokenizer
 
-Data = MaskedData | CausalData | LabelledData
+Data = MaskedData | CausalData | DenoisingData | LabelledData
 
 
 def open_data(

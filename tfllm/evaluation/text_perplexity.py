@@ -2,7 +2,7 @@
 
 import math
 
-from tfllm.data.causal.tokenize_files import TextCounts
+from tfllm.data.token_stream.tokenize_files import TextCounts
 
 
 def text_perplexities(loss: float, counts: TextCounts) -> dict[str, float]:

@@ -113,7 +113,8 @@ class BeamSearch:
             steps.
         """
         draws = Draws(rows, seed)
-        logits, state = prefill(self.model, prompts, real, self.room)
+        first = self.config.decoder_start_token_id
+        logits, state = prefill(self.model, prompts, real, self.room, first)
         width = num_columns(state.tokens) - self.room
         copies = self.config.num_beams
         owners = tf.repeat(tf.range(prompts.shape[0]), copies)  # [R]

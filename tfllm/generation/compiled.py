@@ -31,10 +31,10 @@ class CompiledDecoder:
         )
 
     def start(
-        self, prompts: Any, real: Any, room: int
+        self, prompts: Any, real: Any, room: int, first: int | None
     ) -> tuple[Any, Any, Cache]:
         """Returns ids and mask of the first pass, [B, P], and a cache."""
-        return self.model.start(prompts, real, room)
+        return self.model.start(prompts, real, room, first)
 
     def logits(self, hidden_states: Any) -> Any:
         """Returns float32 logits of hidden states."""

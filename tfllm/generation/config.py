@@ -30,7 +30,6 @@ _WITHOUT_EFFECT = {
     "cache_config",
     "cache_implementation",
     "compile_config",
-    "decoder_start_token_id",
     "disable_compile",
     "low_memory",
     "max_cache_len",
@@ -107,6 +106,8 @@ class GenerationConfig:
         forced_bos_token_id: Token id that follows a prompt of one token.
         forced_eos_token_id: Token id that is chosen when `max_new_tokens` are
             reached.
+        decoder_start_token_id: Token id that the decoder of an encoder-decoder
+            reads first; without it that of the model's config.
         bos_token_id: Token id that replaces an empty prompt.
         eos_token_id: Token ids that end a sequence: one or several.
         pad_token_id: Token id that pads shorter sequences; without it the
@@ -144,6 +145,7 @@ class GenerationConfig:
     begin_suppress_tokens: TokenIds = ()
     forced_bos_token_id: int | None = None
     forced_eos_token_id: int | None = None
+    decoder_start_token_id: int | None = None
     bos_token_id: int | None = None
     eos_token_id: TokenIds = ()
     pad_token_id: int | None = None
@@ -432,6 +434,26 @@ class GenerationConfig:
             known.setdefault("top_k", PUBLISHED_TOP_K)
         idle = _idle(known)
         return cls(**{k: v for k, v in known.items() if k not in idle})
+
+
+def with_new_lengths(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns published values with lengths that count new tokens alone.
+
+    `max_length` and `min_length` of an encoder-decoder count the token that
+    the decoder starts with. `max_new_tokens` and `min_new_tokens` win.
+
+    Args:
+        values: Contents of a generation_config.json.
+    """
+    values = dict(values)
+    for old, new, least in (
+        ("max_length", "max_new_tokens", 1),
+        ("min_length", "min_new_tokens", 0),
+    ):
+        length = values.pop(old, None)
+        if length and values.get(new) is None:
+            values[new] = max(typed(old, int, length) - 1, least)
+    return values
 
 
 def left_out(values: Mapping[str, Any]) -> dict[str, Any]:

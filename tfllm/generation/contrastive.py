@@ -77,7 +77,10 @@ class ContrastiveSearch(Steps):
 
     def _read(self, prompts: tf.Tensor, real: tf.Tensor) -> Contrast:
         """Reads the prompts."""
-        outputs, state = read_prompts(self.model, prompts, real, self.room)
+        first = self.config.decoder_start_token_id
+        outputs, state = read_prompts(
+            self.model, prompts, real, self.room, first
+        )
         hidden = _normalized(outputs["hidden_states"])  # [R, P, D]
         pads = [[0, 0], [0, self.room], [0, 0]]
         return Contrast(state, outputs["clm"][:, -1], tf.pad(hidden, pads))

@@ -49,9 +49,13 @@ class Decoder(Protocol):
         """Returns float32 logits of hidden states."""
 
     def start(
-        self, prompts: Any, real: Any, room: int
+        self, prompts: Any, real: Any, room: int, first: int | None
     ) -> tuple[Any, Any, Cache]:
-        """Returns ids and mask of the first pass, [B, P], and a cache."""
+        """Returns ids and mask of the first pass, [B, P], and a cache.
+
+        `first` is the token that the decoder of an encoder-decoder starts
+        with; None: that of the model.
+        """
 
     def __call__(
         self, token_ids: Any, padding_mask: Any, cache: Cache, last_only: bool
@@ -143,7 +147,8 @@ class Steps:
             seed: int64 scalar.
             limit: Largest number of new tokens, int32 scalar.
         """
-        logits, state = prefill(self.model, prompts, real, self.room)
+        first = self.config.decoder_start_token_id
+        logits, state = prefill(self.model, prompts, real, self.room, first)
         width = num_columns(state.tokens) - self.room
         return self._choose(state, logits, width, rows, seed, limit)
 
@@ -276,7 +281,11 @@ def _quoted(text: str) -> str:
 
 
 def prefill(
-    model: Decoder, prompts: tf.Tensor, real: tf.Tensor, room: int
+    model: Decoder,
+    prompts: tf.Tensor,
+    real: tf.Tensor,
+    room: int,
+    first: int | None = None,
 ) -> tuple[tf.Tensor, State]:
     """Reads prompts padded on the left.
 
@@ -285,19 +294,24 @@ def prefill(
         prompts: int32 [R, P].
         real: bool [R, P].
         room: Number of columns for new tokens.
+        first: As in `Decoder.start`.
 
     Returns:
         Logits of the first new token, float32 [R, V]; and the state.
     """
-    outputs, state = read_prompts(model, prompts, real, room)
+    outputs, state = read_prompts(model, prompts, real, room, first)
     return outputs["clm"][:, -1], state
 
 
 def read_prompts(
-    model: Decoder, prompts: tf.Tensor, real: tf.Tensor, room: int
+    model: Decoder,
+    prompts: tf.Tensor,
+    real: tf.Tensor,
+    room: int,
+    first: int | None = None,
 ) -> tuple[dict[str, tf.Tensor], State]:
     """Returns the outputs of the model and the state; see `prefill`."""
-    tokens, real, cache = model.start(prompts, real, room)
+    tokens, real, cache = model.start(prompts, real, room, first)
     count = tokens.shape[0]
     if count is None:
         count = tf.shape(tokens)[0]

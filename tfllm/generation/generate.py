@@ -67,6 +67,7 @@ def generate(
     max_length: int | None = None,
     draft_max_length: int | None = None,
     vocab_size: int | None = None,
+    reads_sources: bool = False,
     first_row: int = 0,
     compiled: bool = True,
     jit_compile: bool = True,
@@ -85,6 +86,8 @@ def generate(
         max_length: Longest sequence of the model.
         draft_max_length: Longest sequence of the draft.
         vocab_size: Size of the vocabulary.
+        reads_sources: Whether an encoder reads the prompts, so that new
+            tokens are in rows of their own.
         first_row: Number of the first sequence, which its draws depend on.
             Set it if the prompts are a part of more prompts.
         compiled: Compile the loop. False runs it eagerly, for debugging.
@@ -97,7 +100,12 @@ def generate(
     """
     config = config or GenerationConfig()
     prompts = check_prompts(
-        prompts, config, max_length, vocab_size, draft_max_length
+        prompts,
+        config,
+        max_length,
+        vocab_size,
+        draft_max_length,
+        reads_sources=reads_sources,
     )
     _check_strategy(config, draft, stream)
     tokens, real = pad_prompts(prompts, config.pad_id)
@@ -166,6 +174,7 @@ def check_prompts(
     vocab_size: int | None,
     draft_max_length: int | None = None,
     names: Sequence[str] | None = None,
+    reads_sources: bool = False,
 ) -> list[list[int]]:
     """Checks prompts and returns them as lists; empty ones become one token.
 
@@ -176,6 +185,7 @@ def check_prompts(
         vocab_size: Size of the vocabulary.
         draft_max_length: Longest sequence of the draft.
         names: Names of the prompts in errors; default: `prompt 0` and so on.
+        reads_sources: As in `generate`.
 
     Raises:
         ValueError: As in `generate`.
@@ -205,10 +215,14 @@ def check_prompts(
             ("model", max_length),
             ("draft", draft_max_length),
         ):
-            if length and len(ids) + config.max_new_tokens > length:
+            new = config.max_new_tokens
+            # The decoder of an encoder-decoder reads its first token as well.
+            used = max(len(ids), 1 + new) if reads_sources else len(ids) + new
+            if length and used > length:
+                each = "each " * reads_sources
                 raise ValueError(
-                    f"prompt and `max_new_tokens` must fit into the {length} "
-                    f"positions of the {reader}. Received: {name} of "
+                    f"prompt and `max_new_tokens` must {each}fit into the "
+                    f"{length} positions of the {reader}. Received: {name} of "
                     f"{len(ids)} tokens and max_new_tokens="
                     f"{config.max_new_tokens}. Shorten one of them."
                 )

@@ -87,7 +87,13 @@ class SpeculativeDecoding(Steps):
         # Proposals past the limit are not kept. They are masked, because the
         # model may have no position for them.
         state = state._replace(real=filled(state.real, width + limit))
-        _, draft = prefill(self.draft, prompts, real, self.room)
+        _, draft = prefill(
+            self.draft,
+            prompts,
+            real,
+            self.room,
+            self.config.decoder_start_token_id,
+        )
         now = Speculation(state, draft.cache, tf.constant(0), tf.constant(0))
 
         def goes_on(now: Speculation) -> tf.Tensor:

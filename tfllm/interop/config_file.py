@@ -9,7 +9,7 @@ import pathlib
 import re
 from typing import TYPE_CHECKING, Any
 
-from tfllm.interop.tensor_files import SafetensorsFolder, has_tensors
+from tfllm.interop.folder_tensors import has_tensors, open_tensors
 from tfllm.models import FAMILIES, Family, TransformerConfig
 from tfllm.models.published import check_parameters
 from tfllm.tokenizers.special_tokens import ROLES
@@ -68,19 +68,26 @@ def read_config(
     values = read_json(path)
     name = values.get("model_type")
     if name not in FAMILIES:
+        near = difflib.get_close_matches(str(name), FAMILIES, 1, cutoff=0.0)
         raise ValueError(
             f"`model_type` in '{path}' must be one of {sorted(FAMILIES)}. "
-            f"Received: {name!r}, a family that tfllm does not have"
+            f"Received: {name!r}, a family that tfllm does not have. The "
+            f"nearest is {near[0]!r}."
         )
     family = FAMILIES[name]
     try:
         config = family.from_published(values)
         check_parameters(config)
-        if pathlib.Path(folder).is_dir() and has_tensors(path.parent):
-            shapes = SafetensorsFolder(path.parent).shapes()
-            _check_tensor_sizes(family, config, shapes)
+        if values.get("architectures") == [family.architectures.get("encoder")]:
+            # Some encoder-decoders have a class for their encoder alone.
+            config = config.only("encoder") if config.encoder else config
     except (TypeError, ValueError) as error:
         raise ValueError(f"'{path}' is wrong: {error}") from error
+    if pathlib.Path(folder).is_dir() and has_tensors(path.parent):
+        tensors = open_tensors(path.parent)
+        _check_tensor_sizes(family, config, tensors.shapes(), path)
+        if family.fit_tensors is not None:
+            config = family.fit_tensors(config, tensors)
     return family, config
 
 
@@ -88,6 +95,7 @@ def _check_tensor_sizes(
     family: Family,
     config: TransformerConfig,
     shapes: dict[str, tuple[int, ...]],
+    path: pathlib.Path,
 ) -> None:
     """Raises ValueError if a size in the config differs from the tensors."""
     names = {family.name_in_table(name): s for name, s in shapes.items()}
@@ -95,12 +103,16 @@ def _check_tensor_sizes(
         name if name.startswith(family.prefix) else family.prefix + name: shape
         for name, shape in names.items()
     }
-    key, layer = family.layers
-    pattern = re.escape(layer).replace(re.escape("{}"), r"(\d+)")
-    numbers = [
-        int(match[1]) for match in map(re.compile(pattern).match, full) if match
-    ]
-    stored = {key: (max(numbers) + 1, "layers")} if numbers else {}
+    stored: dict[str, tuple[int, str]] = {}
+    for key, layer in (family.layers, family.decoder_layers or ("", "")):
+        pattern = re.escape(layer).replace(re.escape("{}"), r"(\d+)")
+        numbers = [
+            int(match[1])
+            for match in map(re.compile(pattern).match, full)
+            if match and layer
+        ]
+        if numbers:
+            stored[key] = max(numbers) + 1, "layers"
     for size in family.shown_sizes(config):
         shape = full.get(size.tensor, ())
         if len(shape) == 2:
@@ -108,10 +120,11 @@ def _check_tensor_sizes(
             stored[size.key] = shape[size.axis], place
     published = family.to_published(config)
     for key, (number, place) in stored.items():
-        if published[key] != number:
+        if published.get(key, number) != number:
             raise ValueError(
-                f"`{key}` must be {number}, as the tensors beside it have it "
-                f"({place}). Received: {published[key]}. Correct the file, or "
+                f"'{path}' is wrong: `{key}` must be {number}, as the tensors "
+                f"beside it have it ({place}). Received: {published[key]}. "
+                "Correct the file, or "
                 "fetch the tensors that belong to it."
             )
 

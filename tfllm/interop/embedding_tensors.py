@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from tfllm.interop.folder_tensors import open_tensors
 from tfllm.interop.module_files import modules_of
-from tfllm.interop.tensor_files import SafetensorsFolder, TensorSource
+from tfllm.models.weight_map import TensorSource
 
 
 def tensors(folder: pathlib.Path) -> TensorSource:
@@ -15,9 +16,9 @@ def tensors(folder: pathlib.Path) -> TensorSource:
 
     Tensors of Dense modules have the names that `projection_name` gives.
     """
-    body = SafetensorsFolder(folder)
+    body = open_tensors(folder)
     dense = [path for kind, path in modules_of(folder) if kind == "Dense"]
-    return _WithProjections(body, [SafetensorsFolder(p) for p in dense])
+    return _WithProjections(body, [open_tensors(p) for p in dense])
 
 
 def projection_name(index: int, name: str) -> str:
@@ -28,18 +29,16 @@ def projection_name(index: int, name: str) -> str:
 class _WithProjections:
     """Tensors of a body and of Dense modules; a TensorSource."""
 
-    def __init__(
-        self, body: SafetensorsFolder, dense: list[SafetensorsFolder]
-    ) -> None:
-        self._places: dict[str, tuple[SafetensorsFolder, str]] = {}
+    def __init__(self, body: TensorSource, dense: list[TensorSource]) -> None:
+        self._places: dict[str, tuple[TensorSource, str]] = {}
         for source, rename in self._sources(body, dense):
             for name in source.shapes():
                 self._places[rename(name)] = source, name
 
     @staticmethod
     def _sources(
-        body: SafetensorsFolder, dense: list[SafetensorsFolder]
-    ) -> Iterator[tuple[SafetensorsFolder, Callable[[str], str]]]:
+        body: TensorSource, dense: list[TensorSource]
+    ) -> Iterator[tuple[TensorSource, Callable[[str], str]]]:
         """Yields sources, each with the function that renames its tensors."""
         yield body, str
         for i, source in enumerate(dense):

@@ -1,7 +1,8 @@
-"""generation_config.json: how the model of a folder continues texts."""
+"""generation_config.json: how the model of a folder generates text."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import pathlib
 from typing import TYPE_CHECKING, Any
@@ -64,7 +65,7 @@ def read_text_generation(
         generation that raises ValueError when it is called.
     """
     from tfllm.generation import GENERATION_CONFIG_FILE, GenerationConfig
-    from tfllm.generation.config import left_out
+    from tfllm.generation.config import left_out, with_new_lengths
     from tfllm.tasks.text_generation import TextGeneration
 
     if task.tokenizer is None:
@@ -72,13 +73,18 @@ def read_text_generation(
     file = folder / GENERATION_CONFIG_FILE
     # Older folders have these in config.json.
     values: dict[str, Any] = dict(_special_ids(task.config))
-    ends = read_json(folder / CONFIG_FILE).get("eos_token_id")
+    older = read_json(folder / CONFIG_FILE)
+    ends = older.get("eos_token_id")
     if isinstance(ends, list):
         # The config of a model has only the first of them.
         values["eos_token_id"] = ends
     try:
         if file.is_file():
             values |= read_json(file)
+        elif task.config.kind == "encoder_decoder":
+            values |= _options(older)
+        if task.config.kind == "encoder_decoder":
+            values = with_new_lengths(values)
         generation = GenerationConfig.from_published(values)
         generation.check_vocabulary(task.config.vocab_size)
         text = TextGeneration(task, task.tokenizer, generation)
@@ -99,9 +105,19 @@ def read_text_generation(
     return text
 
 
+def _options(values: dict[str, Any]) -> dict[str, Any]:
+    """Returns what an older config.json says about generation."""
+    from tfllm.generation import GenerationConfig
+
+    names = {field.name for field in dataclasses.fields(GenerationConfig)}
+    names |= {"max_length", "min_length"}
+    return {k: v for k, v in values.items() if k in names and v is not None}
+
+
 def _special_ids(config: TransformerConfig) -> dict[str, int | None]:
     """Returns the ids that generation needs."""
     return {
+        "decoder_start_token_id": config.decoder_start_token_id,
         "bos_token_id": config.bos_token_id,
         "eos_token_id": config.eos_token_id,
         "pad_token_id": config.pad_token_id,

@@ -3,16 +3,26 @@
 import pathlib
 import re
 
+from tfllm.interop import folder_tensors
+
 # `organisation/name`, or for old models the name alone.
 _HUB_ID = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?", re.ASCII)
 
 # Configs and tokenizers, weights, vocabularies.
-_PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model"]
+_PATTERNS = ["*.json", "*.jinja", "*.safetensors", "*.txt", "*.model"]
+# Weights of older models. They are fetched if there are no others.
+_TORCH_PATTERN = "pytorch_model*.bin"
 
 
 def may_be_hub_id(name: str) -> bool:
     """Returns whether a name has the form of a hub id."""
     return _HUB_ID.fullmatch(name) is not None
+
+
+def split_revision(name: str) -> tuple[str, str | None]:
+    """Returns the hub id and the revision of `id@revision`."""
+    hub_id, _, revision = name.partition("@")
+    return hub_id, revision or None
 
 
 def fetch(hub_id: str, revision: str | None = None) -> pathlib.Path:
@@ -31,12 +41,22 @@ def fetch(hub_id: str, revision: str | None = None) -> pathlib.Path:
     Raises:
         ValueError: Neither the hub nor the cache has the model.
     """
+    folder = _download(hub_id, revision, _PATTERNS)
+    if not folder_tensors.has_tensors(folder):
+        folder = _download(hub_id, revision, [*_PATTERNS, _TORCH_PATTERN])
+    return folder
+
+
+def _download(
+    hub_id: str, revision: str | None, patterns: list[str]
+) -> pathlib.Path:
+    """Downloads the files of a model that match patterns; see `fetch`."""
     import huggingface_hub
 
     try:
         return pathlib.Path(
             huggingface_hub.snapshot_download(
-                hub_id, revision=revision, allow_patterns=_PATTERNS
+                hub_id, revision=revision, allow_patterns=patterns
             )
         )
     # Networks, proxies and servers raise many kinds of errors.

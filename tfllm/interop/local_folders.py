@@ -12,8 +12,9 @@ from tfllm import file_access
 from tfllm.interop import hub
 from tfllm.interop.config_file import CONFIG_FILE
 
-# Folders of modules of sentence-transformers, such as 1_Pooling.
-_MODULE_FOLDER = re.compile(r"\d+_\w+")
+# Folders in a model folder: modules of sentence-transformers, such as
+# 1_Pooling, and the generator beside a discriminator.
+_MODULE_FOLDER = re.compile(r"\d+_\w+|generator")
 
 
 @contextlib.contextmanager
@@ -25,7 +26,7 @@ def local_folder(
     Args:
         folder: A folder; `~` is the home of the user. If no such folder
             exists, `organisation/name` on the Hugging Face hub, or one of
-            its short names, such as `gpt2`.
+            its short names, such as `gpt2`; `id@revision` names a revision.
         revision: Branch, tag or commit of a hub id.
 
     Yields:
@@ -42,14 +43,20 @@ def local_folder(
             "`revision` goes with a hub id. Received: "
             f"{revision!r} with the folder '{name}'. Leave it out."
         )
+    hub_id, named_revision = hub.split_revision(name)
+    if not is_folder and named_revision and revision is not None:
+        raise ValueError(
+            "`revision` must be left out beside `id@revision`. Received: "
+            f"{revision!r} with '{name}'. Name the revision once."
+        )
     if file_access.is_remote(name):
         with tempfile.TemporaryDirectory() as copy:
             copy_model_files(name, copy)
             yield pathlib.Path(copy)
     elif os.path.isdir(name):
         yield pathlib.Path(name)
-    elif not is_folder and hub.may_be_hub_id(name):
-        yield hub.fetch(name, revision)
+    elif not is_folder and hub.may_be_hub_id(hub_id):
+        yield hub.fetch(hub_id, named_revision or revision)
     else:
         raise ValueError(
             "a model folder must exist, or be a hub id such as "
@@ -86,7 +93,7 @@ def named_write_errors(folder: str) -> Iterator[None]:
 
 
 def copy_model_files(source: str, target: str) -> None:
-    """Copies the files of a model folder and of its modules.
+    """Copies the files of a model folder and of the folders in it.
 
     config.json comes last: a folder that has one is complete.
     """

@@ -12,15 +12,20 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import logging
 import os
+import pathlib
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from tfllm import file_access
 from tfllm.interop import (
     embedding_folder,
     embedding_tensors,
+    folder_tensors,
     generation_file,
     model_card,
     stored_task,
@@ -65,16 +70,20 @@ __all__ = [
     "stamps",
 ]
 
+logger = logging.getLogger(__name__)
+
 # Files that decide the results of a model: config, weights, tokenizer.
 _DECISIVE = (
     CONFIG_FILE,
     "generation_config.json",
     "model*.safetensors",
+    "pytorch_model*.bin*",
     "tokenizer*.json",
     "special_tokens_map.json",
-    "vocab.*",
+    "*vocab.*",
     "merges.txt",
     "*.model",
+    "*.spm",
     "added_tokens.json",
     # sentence-transformers.
     "modules.json",
@@ -103,7 +112,8 @@ def save(
 
     Each file is written whole or not at all, config.json last: a folder that
     has one is complete. Weights are float32 under any policy. A model card
-    that its user edited is kept.
+    that its user edited is kept. `companions` of a task have folders of their
+    own in it.
 
     Args:
         model: A task, a model with heads, or a bare Transformer.
@@ -119,21 +129,37 @@ def save(
         OSError: The folder cannot be written, or the disk is full.
     """
     folder = os.path.expanduser(os.fspath(folder))
-    root = weights.root_of(model)
-    family = FAMILIES[root.config.family]
     if tokenizer is None:
         tokenizer = getattr(model, "tokenizer", None)
+    with named_write_errors(folder), staging_folder(folder) as local:
+        _write(model, local, tokenizer, extra_config or {}, max_shard_bytes)
+    with named_write_errors(folder):
+        model_card.write(folder)
+
+
+def _write(
+    model: keras.Layer,
+    local: pathlib.Path,
+    tokenizer: Tokenizer | None,
+    extra_config: dict[str, Any],
+    max_shard_bytes: int,
+) -> None:
+    """Writes the files of a model to a local folder; see `save`."""
+    root = weights.root_of(model)
+    family = FAMILIES[root.config.family]
     if tokenizer is not None:
         check_vocabulary(tokenizer, root.config)
-    methods = _methods_of(model)
-    weights.check_covered(
-        model,
-        family,
-        [v for method in methods for v in method.covered(model)],
-    )
-    config = _published_config(model, family, extra_config or {})
+    methods, companions = _methods_of(model), _companions_of(model)
+    covered = [v for method in methods for v in method.covered(model)]
+    covered += [v for other in companions.values() for v in other.weights]
+    weights.check_covered(model, family, covered)
+    config = _published_config(model, family, extra_config)
     kind = weights.architecture_of(model)
-    shapes = {
+    shapes: dict[str, tuple[int, ...]] = {
+        family.name_in_files(name, kind): tensor.shape
+        for name, tensor in weights.computed_tensors(model, family).items()
+    }
+    shapes |= {
         family.name_in_files(weight.published, kind): weights.published_shape(
             weight, variable
         )
@@ -141,28 +167,27 @@ def save(
         # `write_modules` writes the tensors of modules.
         if "/" not in weight.published
     }
-    with named_write_errors(folder), staging_folder(folder) as local:
-        local.mkdir(parents=True, exist_ok=True)
-        if tokenizer is not None:
-            tokenizer.save(str(local), family.tokenizer)
-        tensors = weights.published_tensors(model, family)
-        tensor_files.write(
-            local,
-            shapes,
-            itertools.islice(tensors, len(shapes)),
-            max_shard_bytes,
-        )
-        if getattr(model, "embeds", False):
-            embedding_folder.write_modules(model, local, tensors)
-        if _generates(model):
-            generation_file.write_generation_config(model, root.config, local)
-        for method in methods:
-            method.write(model, str(local))
-        text = json.dumps(config, indent=2, sort_keys=True) + "\n"
-        with file_access.write_atomically(str(local / CONFIG_FILE)) as file:
-            file.write(text)
-    with named_write_errors(folder):
-        model_card.write(folder)
+    local.mkdir(parents=True, exist_ok=True)
+    for name, other in companions.items():
+        _write(other, local / name, tokenizer, {}, max_shard_bytes)
+    if tokenizer is not None:
+        tokenizer.save(str(local), family.tokenizer)
+    tensors = weights.published_tensors(model, family)
+    tensor_files.write(
+        local,
+        shapes,
+        itertools.islice(tensors, len(shapes)),
+        max_shard_bytes,
+    )
+    if getattr(model, "embeds", False):
+        embedding_folder.write_modules(model, local, tensors)
+    if _generates(model):
+        generation_file.write_generation_config(model, root.config, local)
+    for method in methods:
+        method.write(model, str(local))
+    text = json.dumps(config, indent=2, sort_keys=True) + "\n"
+    with file_access.write_atomically(str(local / CONFIG_FILE)) as file:
+        file.write(text)
 
 
 def load_weights(
@@ -203,9 +228,7 @@ def load_weights(
             )
         embeds = getattr(model, "embeds", False)
         open_tensors = (
-            embedding_tensors.tensors
-            if embeds
-            else tensor_files.SafetensorsFolder
+            embedding_tensors.tensors if embeds else folder_tensors.open_tensors
         )
         report = weights.assign(
             model,
@@ -216,7 +239,60 @@ def load_weights(
         )
         for method in methods:
             method.read(model, str(local))
+        for name, other in _companions_of(model).items():
+            other_report = _load_companion(model, name, other, local, partial)
+            report = report.joined(other_report, f"{name}/")
         return report
+
+
+def _load_companion(
+    model: keras.Layer,
+    name: str,
+    companion: keras.Layer,
+    folder: pathlib.Path,
+    partial: bool,
+) -> LoadReport:
+    """Loads a model in a folder of its own; without one, it stays as it is.
+
+    Weights that it shares with the task are those of the task.
+
+    Args:
+        model: The task, whose own weights are loaded.
+        name: Name of the folder.
+        companion: The model in it.
+        folder: Folder of the task.
+        partial: As in `load_weights`.
+
+    Returns:
+        The names that did not fit.
+    """
+    if not (folder / name / CONFIG_FILE).is_file():
+        logger.warning(
+            "'%s' has no folder `%s`: that model, which is needed to train "
+            "and to evaluate, has new weights.",
+            folder,
+            name,
+        )
+        return LoadReport([], [], [])
+    own = {id(v) for v in weights.root_of(model).weights}
+    shared = [v for v in companion.weights if id(v) in own]
+    values = [np.array(np.asarray(v.value)) for v in shared]
+    report = load_weights(companion, folder / name, partial)
+    differ = [
+        variable.path
+        for variable, value in zip(shared, values, strict=True)
+        if not np.array_equal(np.asarray(variable.value), value)
+    ]
+    if differ:
+        logger.warning(
+            "'%s' has other weights than the model that shares them; those of "
+            "the model count: %s",
+            folder / name,
+            tensor_files.shortened(differ),
+        )
+        for variable, value in zip(shared, values, strict=True):
+            variable.assign(value)
+    return report
 
 
 def init_from(
@@ -336,8 +412,13 @@ def _methods_of(model: keras.Layer) -> tuple[Method, ...]:
     return getattr(model, "settings", TrainSettings()).methods
 
 
+def _companions_of(model: keras.Layer) -> dict[str, keras.Layer]:
+    """Returns the models beside a task; empty for a bare model."""
+    return getattr(model, "companions", {})
+
+
 def _generates(model: keras.Layer) -> bool:
-    """Returns whether a model continues texts."""
+    """Returns whether a model generates text."""
     # A model without a task is asked for its head.
     has_head = hasattr(weights.root_of(model), "lm_head")
     return getattr(model, "generates", has_head)
@@ -407,10 +488,14 @@ def _block_differences(
             elif not _FREE.search(name):
                 yield f"{path}.{name}", value
 
-    first = dict(flat(dataclasses.asdict(stored.block), "block"))
-    second = dict(flat(dataclasses.asdict(config.block), "block"))
-    return [
-        f"`{name}` {first.get(name)!r} in the folder, {value!r} in the model"
-        for name, value in second.items()
-        if first.get(name) != value
-    ]
+    differences = []
+    for ours, theirs in zip(config.stacks, stored.stacks, strict=False):
+        first = dict(flat(dataclasses.asdict(theirs.block), "block"))
+        second = dict(flat(dataclasses.asdict(ours.block), "block"))
+        differences += [
+            f"`{name}` {first.get(name)!r} in the folder, {value!r} in the "
+            "model"
+            for name, value in second.items()
+            if first.get(name) != value
+        ]
+    return differences

@@ -6,7 +6,7 @@ import difflib
 import pathlib
 from typing import TYPE_CHECKING, Any
 
-from tfllm.interop import embedding_folder, tensor_files
+from tfllm.interop import embedding_folder, folder_tensors
 from tfllm.interop.config_file import CONFIG_FILE, OWN_KEY, read_json
 from tfllm.learning import method_options
 from tfllm.learning.methods import Method
@@ -149,27 +149,32 @@ def _guess(
     Raises:
         ValueError: Nothing in the folder tells the task.
     """
-    from tfllm.tasks import TASKS, CausalLM, Embedding, MaskedLM
+    from tfllm.tasks import TASKS, Embedding, MaskedLM, PermutationLM
 
     names = {theirs: ours for ours, theirs in family.architectures.items()}
     architecture = names.get((values.get("architectures") or [""])[0])
     for task in TASKS.values():
-        if task.is_labelled and architecture in task.heads:
+        writes = task.generates or task.fills_masks
+        if architecture in task.heads and not writes:
             return task.published_kind(values)
     head = config.output_head
     # A decoder with a tied table needs no head of its own to predict.
-    predicts = head is not None and (
-        head.tied or _stores("lm_head.", folder, family, config)
+    predicts = config.generates and (
+        head is not None
+        and (head.tied or _stores("lm_head.", folder, family, config))
     )
     is_bare = architecture == "encoder" and not predicts
     if is_bare or embedding_folder.is_embedding(folder):
         return Embedding.kind
-    if config.generates:
-        return CausalLM.kind
+    writers = [kind for kind in _kinds(config) if TASKS[kind].generates]
+    if config.generates and writers:
+        return writers[0]
     if architecture in MaskedLM.heads or _stores(
         "masked_lm_head.", folder, family, config
     ):
         return MaskedLM.kind
+    if architecture in PermutationLM.heads:
+        return PermutationLM.kind
     others = [kind for kind in _kinds(config) if not TASKS[kind].embeds]
     raise ValueError(
         f"'{folder}' must say which task it is for: its {CONFIG_FILE} names "
@@ -186,9 +191,9 @@ def _published_settings(
     """Infers arguments of the task from the names of the stored weights."""
     from tfllm.tasks import TASKS
 
-    if TASKS[name].fills_masks:
+    if "pretraining" in TASKS[name].heads:
         has_head = _stores("sequence_head.", folder, family, config)
-        return {"pair_objective": "nsp" if has_head else "none"}
+        return {"pair_objective": config.pair_objective if has_head else "none"}
     return {}
 
 
@@ -196,7 +201,7 @@ def _stores(
     part: str, folder: pathlib.Path, family: Family, config: TransformerConfig
 ) -> bool:
     """Returns whether a folder holds weights of one part of a model."""
-    stored = tensor_files.SafetensorsFolder(folder).shapes()
+    stored = folder_tensors.open_tensors(folder).shapes()
     return any(
         weight.published in stored
         for weight in family.weights(config)

@@ -4,35 +4,26 @@ Needs no TensorFlow, so that the JAX backend can read model folders.
 """
 
 import contextlib
+import itertools
 import json
 import os
 import pathlib
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import safetensors
 import safetensors.numpy
 
+from tfllm.interop import shards
+
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 
 
-class TensorSource(Protocol):
-    """Tensors by published name, read one at a time."""
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Returns the shape of every tensor, without reading it."""
-        ...
-
-    def read(self, name: str) -> np.ndarray:
-        """Returns one tensor as float32."""
-        ...
-
-
 def has_tensors(folder: pathlib.Path) -> bool:
     """Returns whether a folder has safetensors files."""
-    return any((folder / name).is_file() for name in (WEIGHTS_FILE, INDEX_FILE))
+    return shards.has_tensors(folder, WEIGHTS_FILE, INDEX_FILE)
 
 
 class SafetensorsFolder:
@@ -50,45 +41,13 @@ class SafetensorsFolder:
         self.folder = pathlib.Path(folder)
         self._files: dict[str, Any] = {}
         self._names: dict[str, str] = {}
-        for file in self._file_names():
+        for file in shards.shard_names(self.folder, WEIGHTS_FILE, INDEX_FILE):
             with _named_read_errors(self.folder / file):
                 # A context manager would close the memory map too early.
                 opened = safetensors.safe_open(self.folder / file, "numpy")
             self._files[file] = opened
             self._names.update(dict.fromkeys(opened.keys(), file))
-
-    def _file_names(self) -> list[str]:
-        """Returns the safetensors files, in the order of the index."""
-        if (self.folder / WEIGHTS_FILE).is_file():
-            return [WEIGHTS_FILE]
-        index = self.folder / INDEX_FILE
-        if not index.is_file():
-            others = sorted(
-                path.name
-                for pattern in ("*.bin", "*.safetensors", "*.h5", "*.ckpt*")
-                for path in self.folder.glob(pattern)
-            )
-            raise ValueError(
-                f"model folder '{self.folder}' must hold {WEIGHTS_FILE} or "
-                f"{INDEX_FILE}. Received: {others or 'no weights at all'}. "
-                "Save it again as safetensors."
-            )
-        try:
-            files = sorted(
-                set(json.loads(index.read_bytes())["weight_map"].values())
-            )
-        except (ValueError, KeyError, AttributeError) as error:
-            raise ValueError(
-                f"'{index}' must be JSON with a `weight_map`. "
-                f"Received: {error!r}. Fetch it again."
-            ) from error
-        missing = [f for f in files if not (self.folder / f).is_file()]
-        if missing:
-            raise ValueError(
-                f"'{index}' names files that are not there. "
-                f"Received: {shortened(missing)}. Fetch them again."
-            )
-        return files
+        shards.check_index(self.folder, WEIGHTS_FILE, INDEX_FILE, self._names)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Returns the shape of every tensor, without reading it."""
@@ -159,7 +118,11 @@ def write(
     stream = iter(tensors)
     try:
         for file, names in zip(files, shards, strict=True):
-            part = dict(next(stream) for _ in names)
+            # safetensors writes the memory of a tensor, whatever its strides.
+            part = {
+                name: np.ascontiguousarray(tensor)
+                for name, tensor in itertools.islice(stream, len(names))
+            }
             temporary = folder / f"{file}.partial"
             written.append((temporary, folder / file))
             with _as_os_error(temporary):
@@ -168,7 +131,7 @@ def write(
                 )
                 # safetensors lets only the owner read its files, but a
                 # server may run as another user.
-                temporary.chmod(0o666 & ~_umask())
+                temporary.chmod(0o666 & ~umask())
         if count > 1:
             written.append(
                 (folder / f"{INDEX_FILE}.partial", folder / INDEX_FILE)
@@ -183,7 +146,7 @@ def write(
     _remove_stale(folder, {final.name for _, final in written})
 
 
-def _umask() -> int:
+def umask() -> int:
     """Returns the umask, which can only be read by setting it."""
     mask = os.umask(0o022)
     os.umask(mask)

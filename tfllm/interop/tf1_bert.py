@@ -149,7 +149,7 @@ def _names_ending_in(folder: str, ending: str) -> list[str]:
     return sorted(name for name in names if name.endswith(ending))
 
 
-def _prefix(path: str) -> str:
+def prefix_of(path: str) -> str:
     """Returns the prefix of a checkpoint.
 
     Args:
@@ -194,7 +194,7 @@ def load_weights(
         ValueError: The checkpoint is damaged or does not fit. No weight is
             changed then.
     """
-    path = _prefix(path)
+    path = prefix_of(path)
     config = weights.root_of(model).config
     return weights.assign(
         model,
@@ -247,53 +247,15 @@ def save(model: keras.Layer, folder: str) -> None:
         file_access.remove_folder(temporary)
 
 
-def to_model_folder(
-    source: str, folder: str, lower_case: bool | None = None
+def from_model_folder(
+    source: str, folder: str, revision: str | None = None
 ) -> None:
-    """Converts a TF1 checkpoint to a model folder, with its vocabulary.
-
-    Args:
-        source: Folder with a checkpoint and its bert_config.json and
-            vocab.txt; or the prefix of one of several checkpoints there.
-        folder: Model folder to write, created if missing.
-        lower_case: Whether the tokenizer lower-cases; None: as its files say,
-            or the vocabulary suggests.
-
-    Raises:
-        ValueError: `source` is incomplete or damaged.
-        OSError: `folder` cannot be written.
-    """
-    from tfllm.tasks import MaskedLM
-    from tfllm.tokenizers import load_tokenizer
-
-    prefix = _prefix(source)
-    parent = prefix.rpartition("/")[0] or "."
-    config = read_config(parent)
-    names = Tf1Checkpoint(prefix, config).shapes()
-    if "cls.predictions.bias" not in names:
-        raise ValueError(
-            f"`input` must hold a BERT with its masked-LM head. Received: "
-            f"{source!r} with {shortened(sorted(names))}. Use "
-            "`tf1_bert.load_weights` with partial=True for the encoder alone."
-        )
-    has_nsp = "cls.seq_relationship.weight" in names
-    task = MaskedLM(config, pair_objective="nsp" if has_nsp else "none")
-    # A MaskedLM without the sequence head has no pooler: its tensors stay out.
-    load_weights(task, prefix, partial=not has_nsp)
-    tokenizer = (
-        load_tokenizer(parent, lowercase=lower_case)
-        if file_access.exists(file_access.join(parent, VOCAB_FILE))
-        else None
-    )
-    model_folder.save(task, folder, tokenizer)
-
-
-def from_model_folder(source: str, folder: str) -> None:
     """Converts a model folder to a TF1 checkpoint, with its vocabulary.
 
     Args:
         source: Local folder or hub id.
         folder: Folder to write, created if missing.
+        revision: Branch, tag or commit of a hub id.
 
     Raises:
         ValueError: `source` is incomplete, damaged, or no BERT.
@@ -301,7 +263,7 @@ def from_model_folder(source: str, folder: str) -> None:
     """
     from tfllm.tokenizers import load_tokenizer
 
-    with model_folder.local_folder(source) as local:
+    with model_folder.local_folder(source, revision) as local:
         save(model_folder.load(local), folder)
         if any((local / name).is_file() for name in _VOCABULARIES):
             tokenizer = load_tokenizer(str(local))

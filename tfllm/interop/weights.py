@@ -4,14 +4,14 @@ import dataclasses
 import logging
 import re
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
 from tfllm.interop.embedding_tensors import projection_name
-from tfllm.interop.tensor_files import TensorSource, shortened
+from tfllm.interop.tensor_files import shortened
 from tfllm.models import (
     EncoderDecoder,
     Family,
@@ -19,7 +19,7 @@ from tfllm.models import (
     TransformerConfig,
     Weight,
 )
-from tfllm.models.weight_map import dense_weights
+from tfllm.models.weight_map import TensorSource, dense_weights
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +46,13 @@ class LoadReport:
         """Returns whether any name did not fit."""
         return bool(self.missing or self.unexpected or self.misshaped)
 
+    def joined(self, other: "LoadReport", prefix: str) -> "LoadReport":
+        """Returns a report with the names of another, behind a prefix."""
+        lists = dataclasses.asdict(self)
+        for kind, names in dataclasses.asdict(other).items():
+            lists[kind] = sorted(lists[kind] + [prefix + n for n in names])
+        return LoadReport(**lists)
+
     def __str__(self) -> str:
         """Returns the first names of each list."""
         return "; ".join(
@@ -68,7 +75,8 @@ def root_of(model: keras.Layer) -> Any:
 
 def architecture_of(model: keras.Layer) -> str:
     """Returns the key of `Family.architectures` for a model."""
-    return getattr(root_of(model), "architecture", "encoder")
+    bare = "encoder_decoder" if isinstance(model, EncoderDecoder) else "encoder"
+    return getattr(root_of(model), "architecture", bare)
 
 
 def variable_at(root: Any, path: str) -> Any:
@@ -137,20 +145,38 @@ def published_shape(
     shape = [int(size) for size in variable.shape]
     if weight.columns is not None:
         shape[-1] = weight.columns[1] - weight.columns[0]
+    if weight.transform == "row":
+        shape = [1, *shape]
     return tuple(shape[::-1] if weight.transform == "transpose" else shape)
+
+
+def computed_tensors(
+    model: keras.Layer, family: Family
+) -> Mapping[str, np.ndarray]:
+    """Returns `Family.computed` of a model, by published name."""
+    if family.computed is None:
+        return {}
+    return family.computed(root_of(model).config)
 
 
 def published_tensors(
     model: keras.Layer, family: Family
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Yields (published name, float32 tensor) for each weight of a model."""
+    """Yields (published name, float32 tensor) for each weight of a model.
+
+    What the family computes comes first.
+    """
     kind = architecture_of(model)
+    for published, tensor in computed_tensors(model, family).items():
+        yield family.name_in_files(published, kind), tensor
     for weight, variable in weights_of(model, family):
         tensor = _to_numpy(variable)
         if weight.columns is not None:
             tensor = tensor[..., slice(*weight.columns)]
         if weight.transform == "transpose":
             tensor = tensor.T
+        elif weight.transform == "row":
+            tensor = tensor[None]
         name = family.name_in_files(weight.published, kind)
         yield name, np.ascontiguousarray(tensor)
 
@@ -200,6 +226,8 @@ def assign(
             shortened(match.unused),
         )
     _assign_rows(match.fits, source)
+    for variable in match.zeros:
+        variable.assign(np.zeros(variable.shape, np.float32))
     return report
 
 
@@ -212,12 +240,14 @@ class _Match:
         report: All names that do not fit.
         body_fits: Whether all variables of the body have a tensor.
         unused: Published names of heads that the model does not have.
+        zeros: Variables without a tensor that are then zero.
     """
 
     fits: list[tuple[Weight, keras.Variable, str]]
     report: LoadReport
     body_fits: bool
     unused: list[str]
+    zeros: list[keras.Variable]
 
 
 def _match_tensors(
@@ -230,7 +260,7 @@ def _match_tensors(
     names = {weight.published for weight, _ in rows}
     table = _weight_table(root, family)
     known = {weight.published for weight in table}
-    stored = _stored_names(family, root.config, known, source)
+    stored = stored_names(family, root.config, known, source)
     # Some published folders have weights that their own model never reads.
     left_out = {
         weight.published
@@ -238,12 +268,16 @@ def _match_tensors(
         if weight.path.startswith(getattr(root, "leaves_out", ()))
     }
     fits, misshaped = [], []
+    zeros: dict[str, keras.Variable] = {}
     body_fits = True
     for weight, variable in rows:
         expected = published_shape(weight, variable)
         name = stored.get(weight.published)
         if name is not None and shapes[name] == expected:
             fits.append((weight, variable, name))
+            continue
+        if name is None and weight.optional:
+            zeros[weight.published] = variable
             continue
         body_fits = body_fits and not weight.path.startswith(_BODY)
         if name is not None:
@@ -252,11 +286,12 @@ def _match_tensors(
             )
     unexpected = set(stored) - names - left_out
     report = LoadReport(
-        missing=sorted(names - set(stored)),
+        missing=sorted(names - set(stored) - set(zeros)),
         unexpected=sorted(unexpected),
         misshaped=sorted(misshaped),
     )
-    return _Match(fits, report, body_fits, sorted(unexpected & known))
+    unused = sorted(unexpected & known)
+    return _Match(fits, report, body_fits, unused, [*zeros.values()])
 
 
 def _check_finite(names: list[str], source: TensorSource, origin: str) -> None:
@@ -302,7 +337,7 @@ def _check_report(
         )
 
 
-def _stored_names(
+def stored_names(
     family: Family,
     config: TransformerConfig,
     known: set[str],
@@ -357,6 +392,8 @@ def _assign_rows(
         tensor = source.read(name)
         if weight.transform == "transpose":
             tensor = tensor.T
+        elif weight.transform == "row":
+            tensor = tensor[0]
         if weight.columns is None:
             variable.assign(tensor)
             continue

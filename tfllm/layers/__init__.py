@@ -24,6 +24,8 @@ from tfllm.layers.dropout import Dropout
 from tfllm.layers.embeddings import Embeddings
 from tfllm.layers.feed_forward import FeedForward
 from tfllm.layers.heads import (
+    DetectionHead,
+    DetectionHeadConfig,
     MaskedLMHead,
     MaskedLMHeadConfig,
     Pooler,
@@ -57,6 +59,8 @@ __all__ = [
     "BlockConfig",
     "Cache",
     "ConfiguredLayer",
+    "DetectionHead",
+    "DetectionHeadConfig",
     "Dropout",
     "DynamicScaling",
     "EmbeddingConfig",

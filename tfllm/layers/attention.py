@@ -63,8 +63,15 @@ class Attention(ConfiguredLayer):
             "dtype": self.dtype_policy,
         }
         heads = config.num_heads + 2 * config.kv_heads
+        query_range = config.query_initializer_range
         self.qkv = Linear(
-            config.hidden_size, heads * config.head_size, name="qkv", **options
+            config.hidden_size,
+            heads * config.head_size,
+            name="qkv",
+            first_columns=None
+            if query_range is None
+            else (config.num_heads * config.head_size, query_range),
+            **options,
         )
         options["use_bias"] = config.has_output_bias
         if config.output_initializer_range is not None:

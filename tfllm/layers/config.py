@@ -67,6 +67,8 @@ class AttentionConfig:
         window: Number of keys that a query sees, its own and those just
             before it (Beltagy et al., 2020, section 3.1); None for all.
         initializer_range: Standard deviation of the truncated normal.
+        query_initializer_range: Standard deviation for the projection to
+            queries; None means `initializer_range`.
         output_initializer_range: Standard deviation for the output
             projection; None means `initializer_range`.
     """
@@ -82,6 +84,7 @@ class AttentionConfig:
     causal: bool = False
     window: int | None = None
     initializer_range: float = 0.02
+    query_initializer_range: float | None = None
     output_initializer_range: float | None = None
 
     def __post_init__(self) -> None:
@@ -89,7 +92,12 @@ class AttentionConfig:
         check_positive(self, "hidden_size", "num_heads")
         check_optional_positive(self, "num_kv_heads", "head_dim", "window")
         check_rate(self, "dropout")
-        check_spread(self, "initializer_range", "output_initializer_range")
+        check_spread(
+            self,
+            "initializer_range",
+            "query_initializer_range",
+            "output_initializer_range",
+        )
         if self.scale is not None and not is_finite(self.scale):
             raise ValueError(
                 "`scale` must be a finite number or None. "
@@ -145,6 +153,7 @@ class FeedForwardConfig:
         gated: Multiply the activation by a second projection (Shazeer,
             2020).
         use_bias: Biases in the projections.
+        dropout: Rate on the input of the output projection.
         initializer_range: Standard deviation of the truncated normal.
         output_initializer_range: Standard deviation for the output
             projection; None means `initializer_range`.
@@ -155,6 +164,7 @@ class FeedForwardConfig:
     activation: Activation = "gelu"
     gated: bool = False
     use_bias: bool = True
+    dropout: float = 0.0
     initializer_range: float = 0.02
     output_initializer_range: float | None = None
 
@@ -162,6 +172,7 @@ class FeedForwardConfig:
         """Validates the fields."""
         check_literals(self)
         check_positive(self, "hidden_size", "intermediate_size")
+        check_rate(self, "dropout")
         check_spread(self, "initializer_range", "output_initializer_range")
 
 
@@ -270,7 +281,9 @@ class EmbeddingConfig:
                 f"`norm` must have the width of the sum, {self.sum_size}. "
                 f"Received: {self.norm.hidden_size}"
             )
-        sinusoidal = isinstance(self.positions, SinusoidalPositionsConfig)
+        sinusoidal = isinstance(
+            self.positions, SinusoidalPositionsConfig
+        ) or getattr(self.positions, "sinusoidal", False)
         if sinusoidal and self.sum_size % 2:
             raise ValueError(
                 "sinusoidal `positions` need an even width. "

@@ -1,6 +1,7 @@
 """Embeddings of tokens, positions and segments."""
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -68,7 +69,39 @@ class Embeddings(ConfiguredLayer):
             else None
         )
         self.dropout = Dropout(config.dropout, name="dropout", dtype=policy)
+        self.token_table: Any = None
+        self.segment_table: Any = None
         self._shift: Any = None
+        self._has_tables = False
+
+    def share_tables(self, other: "Embeddings") -> None:
+        """Takes the tables and the norm of other embeddings, before `build`.
+
+        The projection stays its own.
+
+        Args:
+            other: Embeddings that are built, with the same tables.
+
+        Raises:
+            ValueError: The tables are not the same.
+        """
+        config = self.config
+        expected = dataclasses.replace(
+            other.config,
+            hidden_size=config.hidden_size,
+            embedding_size=config.embedding_size,
+            projection=config.projection,
+            projection_bias=config.projection_bias,
+        )
+        if expected != config or config.table_size != other.config.table_size:
+            raise ValueError(
+                f"`other` must have the tables of {config}. "
+                f"Received: {other.config}"
+            )
+        self.token_table = other.token_table
+        self.segment_table = other.segment_table
+        self.positions, self.norm = other.positions, other.norm
+        self._has_tables = True
 
     @contextlib.contextmanager
     def shifted(self, shift: Any) -> Iterator[None]:
@@ -84,7 +117,16 @@ class Embeddings(ConfiguredLayer):
             self._shift = None
 
     def build(self, input_shape: Any = None) -> None:
-        """Creates the tables."""
+        """Creates the weights, except for tables that are shared."""
+        if not self._has_tables:
+            self._create_tables()
+        for part in (self.positions, self.norm, self.projection):
+            if part is not None and not part.built:
+                part.build()
+        self.built = True
+
+    def _create_tables(self) -> None:
+        """Creates the tables of tokens and segments."""
         config = self.config
         self.token_table = (
             self.add_weight(
@@ -108,10 +150,6 @@ class Embeddings(ConfiguredLayer):
             if config.num_segments
             else None
         )
-        for part in (self.positions, self.norm, self.projection):
-            if part is not None:
-                part.build()
-        self.built = True
 
     def call(
         self,

@@ -5,6 +5,7 @@ from typing import Any
 from tfllm.layers.activations import ACTIVATIONS
 from tfllm.layers.config import FeedForwardConfig
 from tfllm.layers.configured import ConfiguredLayer
+from tfllm.layers.dropout import Dropout
 from tfllm.layers.linear import Linear
 
 
@@ -16,7 +17,7 @@ class FeedForward(ConfiguredLayer):
 
     Call args:
         x: float [B, T, D], compute dtype.
-        training: A gradient will be computed.
+        training: A gradient will be computed; apply dropout.
 
     Returns:
         float [B, T, D].
@@ -44,6 +45,9 @@ class FeedForward(ConfiguredLayer):
             options["initializer_range"] = config.output_initializer_range
         self.down = Linear(inner, width, name="down", **options)
         self.activation = ACTIVATIONS[config.activation]
+        self.dropout = Dropout(
+            config.dropout, name="dropout", dtype=self.dtype_policy
+        )
 
     def build(self, input_shape: Any = None) -> None:
         """Creates the weights."""
@@ -57,6 +61,8 @@ class FeedForward(ConfiguredLayer):
         """Returns the output of the network, float [B, T, D]."""
         inner = self.up(x)  # [B, T, F]
         if self.gate is None:
-            return self.down(self.activation(inner, training=training))
-        gate = self.activation(self.gate(x), training=training)  # [B, T, F]
-        return self.down(gate * inner)
+            inner = self.activation(inner, training=training)
+        else:
+            gate = self.activation(self.gate(x), training=training)
+            inner = gate * inner  # [B, T, F]
+        return self.down(self.dropout(inner, training=training))

@@ -22,6 +22,8 @@ class Linear(keras.layers.Layer):
         output_size: Width of the output.
         use_bias: Add a bias.
         initializer_range: Standard deviation of the truncated normal.
+        first_columns: Number of the first columns with another deviation, and
+            this deviation; None for none.
         **kwargs: Keras' own `name`, `dtype` and `trainable`.
 
     Call args:
@@ -39,6 +41,7 @@ class Linear(keras.layers.Layer):
         output_size: int,
         use_bias: bool = True,
         initializer_range: float = 0.02,
+        first_columns: tuple[int, float] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -46,15 +49,14 @@ class Linear(keras.layers.Layer):
         self.output_size = output_size
         self.use_bias = use_bias
         self.initializer_range = initializer_range
+        self.first_columns = first_columns
 
     def build(self, input_shape: Any = None) -> None:
         """Creates the weights."""
         self.kernel = self.add_weight(
             name="kernel",
             shape=(self.input_size, self.output_size),
-            initializer=keras.initializers.TruncatedNormal(
-                stddev=self.initializer_range
-            ),
+            initializer=self._draw_kernel,
         )
         self.bias = (
             self.add_weight(
@@ -64,6 +66,19 @@ class Linear(keras.layers.Layer):
             else None
         )
         self.built = True
+
+    def _draw_kernel(self, shape: Any, dtype: Any = None) -> Any:
+        """Returns initial values of the kernel."""
+        normal = keras.initializers.TruncatedNormal
+        if self.first_columns is None:
+            return normal(stddev=self.initializer_range)(shape, dtype)
+        count, spread = self.first_columns
+        rows, width = shape
+        first = normal(stddev=spread)((rows, count), dtype)
+        rest = normal(stddev=self.initializer_range)(
+            (rows, width - count), dtype
+        )
+        return ops.concatenate([first, rest], axis=1)
 
     def call(
         self,
@@ -95,6 +110,7 @@ class Linear(keras.layers.Layer):
             "output_size": self.output_size,
             "use_bias": self.use_bias,
             "initializer_range": self.initializer_range,
+            "first_columns": self.first_columns,
         }
 
 

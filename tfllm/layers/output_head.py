@@ -24,6 +24,7 @@ class OutputHeadConfig:
         vocab_size: Number of logits, V.
         tied: Use the table of the token embeddings as the output table.
         use_bias: A bias on each logit.
+        trains_bias: The bias is trained; otherwise it stays as it was read.
         scale: Factor on the hidden states.
         initializer_range: Standard deviation of the truncated normal.
     """
@@ -32,6 +33,7 @@ class OutputHeadConfig:
     vocab_size: int
     tied: bool = True
     use_bias: bool = False
+    trains_bias: bool = True
     scale: float = 1.0
     initializer_range: float = 0.02
 
@@ -86,6 +88,7 @@ class OutputHead(ConfiguredLayer):
                 name="bias",
                 shape=(config.vocab_size,),
                 initializer="zeros",
+                trainable=config.trains_bias,
                 autocast=False,
             )
         self.built = True

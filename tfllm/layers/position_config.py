@@ -23,18 +23,22 @@ CountedFrom = Literal["start", "mask"]
 
 @dataclasses.dataclass(frozen=True)
 class LearnedPositionsConfig:
-    """A trained table of positions (Gehring et al., 2017).
+    """A table of positions (Gehring et al., 2017).
 
     Attributes:
         rows: Rows of the table.
         offset: Row of position 0.
         counted_from: Token at position 0; see `CountedFrom`.
+        sinusoidal: The table starts as interleaved sines and cosines and is
+            not trained. Unlike those of SinusoidalPositionsConfig, its numbers
+            are weights of the model, which files hold.
     """
 
     type: ClassVar[str] = "learned"
     rows: int
     offset: int = 0
     counted_from: CountedFrom = "start"
+    sinusoidal: bool = False
 
     def __post_init__(self) -> None:
         """Validates the fields."""
@@ -56,6 +60,8 @@ class SinusoidalPositionsConfig:
         layout: Sines and cosines "interleaved" (paper), or in "halves"
             [sines, cosines].
         theta: Base of the wavelengths.
+        reaches_theta: The longest wavelength is 2 pi theta, and not a step
+            shorter. NOTE: so in the code of the paper's authors, tensor2tensor.
         offset: Added to every position.
         counted_from: Token at position 0; see `CountedFrom`.
     """
@@ -63,6 +69,7 @@ class SinusoidalPositionsConfig:
     type: ClassVar[str] = "sinusoidal"
     layout: Literal["interleaved", "halves"] = "interleaved"
     theta: float = 10000.0
+    reaches_theta: bool = False
     offset: int = 0
     counted_from: CountedFrom = "start"
 

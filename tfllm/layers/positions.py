@@ -4,6 +4,7 @@ import math
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 from keras import ops
 
 from tfllm.layers.config import EmbeddingConfig
@@ -12,7 +13,7 @@ from tfllm.layers.position_config import RelativeBiasConfig
 
 
 class LearnedPositions(ConfiguredLayer):
-    """A trained table of absolute positions.
+    """A table of absolute positions, trained unless it is sinusoidal.
 
     Args:
         config: EmbeddingConfig whose `positions` are a LearnedPositionsConfig.
@@ -33,12 +34,16 @@ class LearnedPositions(ConfiguredLayer):
     def build(self, input_shape: Any = None) -> None:
         """Creates the table."""
         config = self.config
+        sinusoidal = config.positions.sinusoidal
         self.table = self.add_weight(
             name="table",
             shape=(config.positions.rows, config.sum_size),
-            initializer=keras.initializers.TruncatedNormal(
+            initializer=_sinusoids
+            if sinusoidal
+            else keras.initializers.TruncatedNormal(
                 stddev=config.initializer_range
             ),
+            trainable=not sinusoidal,
         )
         self.built = True
 
@@ -94,9 +99,11 @@ class SinusoidalPositions(ConfiguredLayer):
         if position_ids is None:
             position_ids = start + ops.arange(length, dtype="int32")
         x = ops.cast(position_ids + config.offset, "float32")
-        wave = [config.theta ** (-2.0 * i / size) for i in range(size // 2)]
         # [T, E / 2], or [B, T, E / 2]; so below.
-        angles = ops.expand_dims(x, -1) * ops.convert_to_tensor(wave, "float32")
+        waves = _wave_numbers(size, config.theta, config.reaches_theta)
+        angles = ops.expand_dims(x, -1) * ops.convert_to_tensor(
+            waves, "float32"
+        )
         parts = [ops.sin(angles), ops.cos(angles)]
         if config.layout == "halves":
             y = ops.concatenate(parts, axis=-1)  # [T, E]
@@ -104,6 +111,23 @@ class SinusoidalPositions(ConfiguredLayer):
             y = ops.stack(parts, axis=-1)  # [T, E / 2, 2]
             y = ops.reshape(y, (*ops.shape(angles)[:-1], size))  # [T, E]
         return ops.cast(y, self.compute_dtype)
+
+
+def _wave_numbers(
+    size: int, theta: float, reaches_theta: bool = False
+) -> list[float]:
+    """Returns the angle of position 1 in each pair of `size` numbers."""
+    half = size // 2
+    steps = max(half - 1, 1) if reaches_theta else half
+    return [theta ** (-i / steps) for i in range(half)]
+
+
+def _sinusoids(shape: tuple[int, int], dtype: Any = None) -> Any:
+    """Returns interleaved sines and cosines of positions, float [P, E]."""
+    rows, size = shape
+    angles = np.arange(rows)[:, None] * _wave_numbers(size, 10000.0)
+    table = np.stack([np.sin(angles), np.cos(angles)], -1)  # [P, E / 2, 2]
+    return ops.convert_to_tensor(table.reshape(shape), dtype)
 
 
 class ScoreBias(NamedTuple):

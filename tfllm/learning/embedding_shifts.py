@@ -25,7 +25,11 @@ def real_tokens(x: Tensors) -> tf.Tensor:
     Returns:
         float32 [B, ..., T, 1].
     """
-    real = x.get("padding_mask", tf.ones_like(x["token_ids"]))
+    ids, mask = "token_ids", "padding_mask"
+    if "source_ids" in x:
+        # The embeddings that are shifted are those of the encoder.
+        ids, mask = "source_ids", "source_mask"
+    real = x.get(mask, tf.ones_like(x[ids]))
     if "choice_mask" in x:
         # [B, C] -> [B, C, 1]
         real *= tf.cast(x["choice_mask"], real.dtype)[..., tf.newaxis]

@@ -4,9 +4,8 @@ from typing import Any, ClassVar
 
 from tfllm.layers.configured import ConfiguredLayer
 from tfllm.layers.heads import Pooler
+from tfllm.models.bodies import Body, create_body
 from tfllm.models.config import TransformerConfig
-from tfllm.models.encoder_decoder import EncoderDecoder
-from tfllm.models.transformer import Transformer
 
 
 class TransformerModel(ConfiguredLayer):
@@ -28,8 +27,7 @@ class TransformerModel(ConfiguredLayer):
 
     def __init__(self, config: TransformerConfig, **kwargs: Any) -> None:
         super().__init__(config, **kwargs)
-        has_both = config.kind == "encoder_decoder"
-        self.transformer = (EncoderDecoder if has_both else Transformer)(
+        self.transformer = create_body(
             config, name="transformer", dtype=self.dtype_policy
         )
 
@@ -41,7 +39,7 @@ class TransformerModel(ConfiguredLayer):
         self.built = True
 
     @property
-    def body(self) -> Transformer | EncoderDecoder:
+    def body(self) -> Body:
         """The model without its heads."""
         return self.transformer
 

@@ -2,10 +2,14 @@
 
 from tfllm.layers.block import TransformerBlock
 from tfllm.layers.configured import ConfiguredLayer
+from tfllm.layers.two_stream_block import TwoStreamBlock
 
 # `StackConfig.block_kind` -> layer. Its config is a BlockConfig; it takes and
 # returns what TransformerBlock does. A family with another block adds it here.
-BLOCKS: dict[str, type[ConfiguredLayer]] = {"transformer": TransformerBlock}
+BLOCKS: dict[str, type[ConfiguredLayer]] = {
+    "transformer": TransformerBlock,
+    "two_stream": TwoStreamBlock,
+}
 
 
 def block_class(kind: str) -> type[ConfiguredLayer]:

@@ -10,6 +10,7 @@ from tfllm.layers.fields import (
     to_dict,
 )
 from tfllm.layers.heads import (
+    DetectionHeadConfig,
     MaskedLMHeadConfig,
     PoolerConfig,
     TaskHeadConfig,
@@ -35,6 +36,7 @@ class TransformerConfig:
         max_length: Longest sequence, or None if there is no limit.
         pooler: Head that gives one vector for a sequence, or None.
         masked_lm_head: Head that predicts masked tokens, or None.
+        detection_head: Head that detects replaced tokens, or None.
         output_head: Head that predicts the next token, or None.
         task_head: Heads of fine-tuning.
         pair_objective: Pretraining objective on two texts: "nsp" (next
@@ -53,6 +55,7 @@ class TransformerConfig:
     max_length: int | None = None
     pooler: PoolerConfig | None = None
     masked_lm_head: MaskedLMHeadConfig | None = None
+    detection_head: DetectionHeadConfig | None = None
     output_head: OutputHeadConfig | None = None
     task_head: TaskHeadConfig = TaskHeadConfig()
     pair_objective: PairObjective = "none"
@@ -72,10 +75,13 @@ class TransformerConfig:
             "decoder_start_token_id",
         ):
             value = getattr(self, name)
-            if value is not None and not 0 <= value < self.vocab_size:
+            # The decoder may have a vocabulary of its own.
+            stack = self.stacks[-1 if name.startswith("decoder") else 0]
+            size = stack.embeddings.vocab_size
+            if value is not None and not 0 <= value < size:
                 raise ValueError(
                     f"`{name}` must be an id of the vocabulary of "
-                    f"{self.vocab_size}. Received: {value}"
+                    f"{size}. Received: {value}"
                 )
         for stack in self.stacks:
             positions = stack.embeddings.positions
@@ -176,11 +182,23 @@ class TransformerConfig:
         """Rows of the token table, V."""
         return self.embeddings.vocab_size
 
+    @property
+    def num_segments(self) -> int | None:
+        """Number of segment ids; None if any do, as they are only compared."""
+        if self.stack.two_stream is not None:
+            return None
+        return self.embeddings.num_segments
+
     def only(self, part: Literal["encoder", "decoder"]) -> "TransformerConfig":
         """Returns the config with the encoder or the decoder alone."""
         replace = dataclasses.replace
         if part == "encoder":
-            return replace(self, decoder=None)
+            return replace(
+                self,
+                decoder=None,
+                output_head=None,
+                decoder_start_token_id=None,
+            )
         assert self.decoder is not None
         embeddings = replace(
             self.decoder.embeddings, has_token_table=not self.share_embeddings
@@ -195,7 +213,7 @@ class TransformerConfig:
         """Returns the config with one rate for every dropout."""
         return dataclasses.replace(
             self._with_stacks("with_dropout", rate),
-            task_head=dataclasses.replace(self.task_head, dropout=rate),
+            task_head=self.task_head.with_dropout(rate),
         )
 
     def with_initializer_range(self, spread: float) -> "TransformerConfig":

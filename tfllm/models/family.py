@@ -4,9 +4,11 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from tfllm.models.config import TransformerConfig
 from tfllm.models.published_keys import PublishedKeys
-from tfllm.models.weight_map import Weight
+from tfllm.models.weight_map import TensorSource, Weight
 from tfllm.tokenizers.spec import TokenizerSpec
 
 
@@ -37,19 +39,24 @@ def stack_size(
     }
 
 
-# Key of `Family.architectures` -> end of the published class name.
-_CLASSES = {
-    "pretraining": "ForPreTraining",
-    "masked_lm": "ForMaskedLM",
-    "causal_lm": "ForCausalLM",
-    "encoder": "Model",
+# Keys of heads for labelled tasks -> end of the published class name.
+_LABELLED = {
     "sequence_classification": "ForSequenceClassification",
     "token_classification": "ForTokenClassification",
     "question_answering": "ForQuestionAnswering",
     "multiple_choice": "ForMultipleChoice",
 }
-# Keys of heads for labelled tasks.
-LABELLED = tuple(_CLASSES)[4:]
+LABELLED = tuple(_LABELLED)
+# The same for all keys of `Family.architectures`.
+_CLASSES = {
+    "pretraining": "ForPreTraining",
+    "masked_lm": "ForMaskedLM",
+    "causal_lm": "ForCausalLM",
+    "seq2seq_lm": "ForConditionalGeneration",
+    "encoder": "Model",
+    "encoder_decoder": "Model",
+    **_LABELLED,
+}
 
 
 def class_names(name: str, *keys: str, **others: str) -> dict[str, str]:
@@ -88,16 +95,23 @@ class Family:
             from `prefix`.
         layers: Key of config.json for the number of layers, and the
             published prefix of the tensors of a layer, with `{}` for its
-            number.
+            number. Of an encoder-decoder, those of the encoder.
+        decoder_layers: The same for the decoder of an encoder-decoder.
         ignored: From a config, regular expressions of published names that
             have no weight here, such as buffers.
         tied: From a config, published name of a tied copy -> name of its
             original. Files may hold the copy, the original, or both with the
             same value.
         architectures: "pretraining" (with a sequence head), "masked_lm",
-            "causal_lm", "encoder" (no head) and the heads of
-            `tfllm.models.task_models` -> published class names.
+            "causal_lm", "seq2seq_lm" (an encoder-decoder with an output
+            head), "encoder" (one stack, no head), "encoder_decoder" (two
+            stacks, no head) and the heads of `tfllm.models.task_models` ->
+            published class names.
         legacy_names: Old spelling -> new, replaced in published names.
+        computed: From a config, published name -> tensor of what has no
+            weight here, but a tensor in published files; None for none.
+        fit_tensors: From a config and the tensors beside its config.json, the
+            config that they fit, if the file cannot say it; None if it can.
         read: config.json -> arguments of `config`, if the table cannot say
             it; None for `published.read`.
         write: Config -> config.json, if the table cannot say it; None for
@@ -121,6 +135,13 @@ class Family:
     architectures: Mapping[str, str] = dataclasses.field(default_factory=dict)
     legacy_names: Mapping[str, str] = dataclasses.field(default_factory=dict)
     prefixes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    decoder_layers: tuple[str, str] | None = None
+    computed: Callable[[TransformerConfig], Mapping[str, np.ndarray]] | None = (
+        None
+    )
+    fit_tensors: (
+        Callable[[TransformerConfig, TensorSource], TransformerConfig] | None
+    ) = None
     read: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
     write: Callable[[TransformerConfig], dict[str, Any]] | None = None
 
@@ -139,7 +160,12 @@ class Family:
 
     def shown_sizes(self, config: TransformerConfig) -> list[Size]:
         """Returns the numbers of config.json that are axes of tensors."""
-        whole = {w.path: w for w in self.weights(config) if w.columns is None}
+        # `shown_by` names the stack that reads the input.
+        whole = {
+            w.path.replace("transformer.encoder.", "transformer."): w
+            for w in self.weights(config)
+            if w.columns is None
+        }
         sizes = []
         for key, (argument, _) in self.published.keys.items():
             path, axis = self.published.field(argument).shown_by or ("", 0)
@@ -154,7 +180,7 @@ class Family:
         for old, new in self.legacy_names.items():
             name = name.replace(old, new)
         for prefix in self.prefixes.values():
-            if name.startswith(prefix):
+            if prefix and name.startswith(prefix):
                 return self.prefix + name.removeprefix(prefix)
         return name
 

@@ -40,6 +40,7 @@ class LanguageModel(TransformerModel):
     Reference: Radford et al., 2019, section 2; Raffel et al., 2020.
     """
 
+    # "seq2seq_lm" with an encoder.
     architecture = "causal_lm"
 
     def __init__(self, config: TransformerConfig, **kwargs: Any) -> None:
@@ -50,6 +51,8 @@ class LanguageModel(TransformerModel):
                 f"language model. Received: {config.kind}, family "
                 f"{config.family!r}, output_head={config.output_head}"
             )
+        if config.kind == "encoder_decoder":
+            self.architecture = "seq2seq_lm"
         self.lm_head = OutputHead(
             config.output_head, name="lm_head", dtype=self.dtype_policy
         )
@@ -98,7 +101,7 @@ class LanguageModel(TransformerModel):
         return self.transformer.create_cache(batch_size, length, *source)
 
     def start(
-        self, prompts: Any, real: Any, room: int
+        self, prompts: Any, real: Any, room: int, first: int | None = None
     ) -> tuple[Any, Any, Cache]:
         """Returns the first input of the decoder, its mask and an empty cache.
 
@@ -108,6 +111,8 @@ class LanguageModel(TransformerModel):
             prompts: int32 [B, P], padded on the left.
             real: bool [B, P], true for real tokens.
             room: Number of tokens to generate.
+            first: Token that a decoder beside an encoder reads first; None:
+                `decoder_start_token_id` of the config.
 
         Returns:
             token_ids int32 [B, P] and their mask bool [B, P]; [B, 1] each if
@@ -116,14 +121,21 @@ class LanguageModel(TransformerModel):
         batch, length = ops.shape(prompts)
         if self.config.kind == "decoder":
             return prompts, real, self.create_cache(batch, length + room)
-        first = self.config.decoder_start_token_id
+        if first is None:
+            first = self.config.decoder_start_token_id
         if first is None:
             raise ValueError(
                 "`decoder_start_token_id` is needed to write. Received: none. "
                 "Set it in the config to the family's value"
             )
         token_ids = ops.full((batch, 1), first, dtype="int32")
-        cache = self.create_cache(batch, 1 + room, prompts, real)
+        # Padded on the right, positions of a source are those of training.
+        count = ops.sum(ops.cast(real, "int32"), axis=1, keepdims=True)
+        columns = ops.arange(length, dtype="int32")[None]  # [1, P]
+        source = ops.take_along_axis(
+            prompts, (columns - count) % length, axis=1
+        )  # [B, P]
+        cache = self.create_cache(batch, 1 + room, source, columns < count)
         return token_ids, ops.ones((batch, 1), dtype="bool"), cache
 
     def logits(self, hidden_states: Any, few: bool = True) -> Any:

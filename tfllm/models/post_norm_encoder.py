@@ -26,6 +26,7 @@ class EncoderVariant:
         masked_lm_activation: Activation in the head for masked tokens; None:
             the activation of the blocks.
         sequence_dense: As in TaskHeadConfig.
+        pooler_activation: Activation of the pooler.
     """
 
     family: str
@@ -33,6 +34,7 @@ class EncoderVariant:
     positions_after_padding: bool = False
     masked_lm_activation: Activation | None = None
     sequence_dense: Activation | None = None
+    pooler_activation: Activation = "tanh"
 
 
 def create_encoder(
@@ -93,8 +95,42 @@ def create_encoder(
             dropout if classifier_dropout is None else classifier_dropout,
             initializer_range,
             sequence_dense=variant.sequence_dense,
+            pooler_activation=variant.pooler_activation,
         ),
         **ids,
+    )
+
+
+def with_embedding_size(
+    config: TransformerConfig, size: int
+) -> TransformerConfig:
+    """Returns an encoder whose tables have another width than its blocks.
+
+    A dense layer widens the normalized sum of the embeddings, and the head
+    for masked tokens works at the width of the table.
+
+    Args:
+        config: Config of an encoder with tables of the width of its blocks.
+        size: Width of the tables, E.
+    """
+    replace = dataclasses.replace
+    stack, head = config.stack, config.masked_lm_head
+    embeddings = stack.embeddings
+    embeddings = replace(
+        embeddings,
+        embedding_size=size,
+        projection="sum",
+        norm=embeddings.norm and replace(embeddings.norm, hidden_size=size),
+    )
+    return replace(
+        config,
+        encoder=replace(stack, embeddings=embeddings),
+        masked_lm_head=head
+        and replace(
+            head,
+            embedding_size=size,
+            norm=replace(head.norm, hidden_size=size),
+        ),
     )
 
 
@@ -127,8 +163,8 @@ FIXED = {
 CONSTANTS = {"tie_word_embeddings": True, "use_cache": False}
 
 
-def encoder_table(prefix: str, config: TransformerConfig) -> WeightTable:
-    """Returns published name <-> path for embeddings, blocks and pooler.
+def embedding_table(prefix: str, config: TransformerConfig) -> WeightTable:
+    """Returns published name <-> path for the embeddings.
 
     Args:
         prefix: Published prefix of the model without heads, such as "bert".
@@ -138,8 +174,23 @@ def encoder_table(prefix: str, config: TransformerConfig) -> WeightTable:
     part = table.part(f"{prefix}.embeddings", "transformer.embeddings")
     part.tensor("word_embeddings.weight", "token_table")
     part.tensor("position_embeddings.weight", "positions.table")
-    part.tensor("token_type_embeddings.weight", "segment_table")
+    if config.embeddings.num_segments:
+        part.tensor("token_type_embeddings.weight", "segment_table")
     part.norm("LayerNorm", "norm")
+    return table
+
+
+def encoder_table(
+    prefix: str, config: TransformerConfig, has_pooler: bool = True
+) -> WeightTable:
+    """Returns published name <-> path for embeddings, blocks and pooler.
+
+    Args:
+        prefix: As in `embedding_table`.
+        config: Config of the model.
+        has_pooler: Whether the pooler belongs to the bare encoder.
+    """
+    table = embedding_table(prefix, config)
     names = ("self.query", "self.key", "self.value", "output.dense")
     for part in table.blocks(f"{prefix}.encoder.layer", config.stack):
         part.attention(config.block.attention, "attention.", names)
@@ -147,5 +198,6 @@ def encoder_table(prefix: str, config: TransformerConfig) -> WeightTable:
         part.dense("intermediate.dense", "feed_forward.up")
         part.dense("output.dense", "feed_forward.down")
         part.norm("output.LayerNorm", "feed_forward_norm")
-    table.dense(f"{prefix}.pooler.dense", "pooler.dense")
+    if has_pooler:
+        table.dense(f"{prefix}.pooler.dense", "pooler.dense")
     return table

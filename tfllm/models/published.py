@@ -54,6 +54,13 @@ class PublishedConfig:
         value = self._values.get(key, default)
         return None if value is None else self.count(key, value, limit)
 
+    def limit(
+        self, key: str, limit: int, default: int | None, off: tuple[Any, ...]
+    ) -> int | None:
+        """Returns an integer from 1 to `limit`; None for a value in `off`."""
+        value = self._values.get(key, default)
+        return None if value in off else self.count(key, value, limit)
+
     def rate(self, key: str, default: float) -> float:
         """Returns a number that is at least 0 and below 1."""
         value = self._values.get(key, default)
@@ -137,13 +144,16 @@ class PublishedConfig:
 def check_parameters(config: TransformerConfig) -> None:
     """Raises ValueError for a model that is too large for any machine."""
     width = config.hidden_size
-    inner = config.block.feed_forward.intermediate_size
+    layers = sum(stack.num_layers for stack in config.stacks)
     rows = config.vocab_size + (config.max_length or 0)
-    count = rows * width + config.num_layers * width * (4 * width + 2 * inner)
+    count = rows * width
+    for stack in config.stacks:
+        inner = stack.block.feed_forward.intermediate_size
+        count += stack.num_layers * width * (4 * width + 2 * inner)
     if count > MAX_PARAMETERS:
         raise ValueError(
             f"a model must have at most {MAX_PARAMETERS:.0e} parameters. "
-            f"Received: {count:.1e}, of {config.num_layers} layers of width "
+            f"Received: {count:.1e}, of {layers} layers of width "
             f"{width} and a vocabulary of {config.vocab_size}"
         )
 

@@ -87,8 +87,18 @@ FIELDS: dict[str, Field] = {
         "hidden_size",
         shown_by=("transformer.blocks.0.feed_forward.up.kernel", 0),
     ),
-    "embedding_size": Field(width, "embeddings.table_size"),
+    "embedding_size": Field(
+        width,
+        "embeddings.table_size",
+        shown_by=(f"{_TABLE}.token_table", 1),
+    ),
     "num_layers": Field(_count(MAX_LAYERS), "num_layers"),
+    # For groups of several blocks: how often one is applied.
+    "num_group_calls": Field(_count(MAX_LAYERS), "stack.num_group_calls"),
+    "num_groups": Field(_count(MAX_LAYERS), "stack.num_groups"),
+    "group_size": Field(_count(MAX_LAYERS), "stack.group_size"),
+    # Of an encoder-decoder; what follows is of the stack that reads the input.
+    "num_decoder_layers": Field(_count(MAX_LAYERS), "decoder.num_layers"),
     "num_heads": Field(width, "block.attention.num_heads"),
     "num_kv_heads": Field(width, "block.attention.kv_heads"),
     "head_dim": Field(width, "block.attention.head_size"),
@@ -116,6 +126,7 @@ FIELDS: dict[str, Field] = {
     "attention_dropout": Field(_rate, "block.attention.dropout"),
     "embedding_dropout": Field(_rate, "embeddings.dropout"),
     "classifier_dropout": Field(_rate, "task_head.dropout"),
+    "span_dropout": Field(_rate, "task_head.span_dropout"),
     "epsilon": Field(PublishedConfig.epsilon, "block.norm.epsilon"),
     "initializer_range": Field(
         PublishedConfig.spread, "embeddings.initializer_range"
@@ -136,6 +147,9 @@ FIELDS: dict[str, Field] = {
     "bos_token_id": Field(PublishedConfig.token_id, "bos_token_id"),
     # Of several that end a text, the first; generation_config.json has all.
     "eos_token_id": Field(PublishedConfig.first_token_id, "eos_token_id"),
+    "decoder_start_token_id": Field(
+        PublishedConfig.token_id, "decoder_start_token_id"
+    ),
 }
 
 
@@ -184,11 +198,17 @@ class PublishedKeys:
         return arguments
 
     def write(self, config: TransformerConfig) -> dict[str, Any]:
-        """Returns the config.json of a config."""
+        """Returns the config.json of a config.
+
+        Keys of a stack or a head that the config lacks are left out.
+        """
         values: dict[str, Any] = {"model_type": self.model_type}
         for key, (name, _) in self.keys.items():
             field = self.field(name)
-            values[key] = field.write(operator.attrgetter(field.path)(config))
+            part, _, _ = field.path.partition(".")
+            if getattr(config, part) is not None or part == field.path:
+                value = operator.attrgetter(field.path)(config)
+                values[key] = field.write(value)
         return {**values, **self.constants}
 
     def field(self, name: str) -> Field:

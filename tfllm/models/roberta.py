@@ -22,16 +22,17 @@ SIZES = {
 }
 
 
+VARIANT = post_norm_encoder.EncoderVariant(
+    "roberta",
+    positions_after_padding=True,
+    # NOTE: the activation of the head is "gelu" whatever that of the blocks.
+    masked_lm_activation="gelu",
+    sequence_dense="tanh",
+)
 # The defaults are RoBERTa-Base.
 config = functools.partial(
     post_norm_encoder.create_encoder,
-    # NOTE: the activation of the head is "gelu" whatever that of the blocks.
-    post_norm_encoder.EncoderVariant(
-        "roberta",
-        positions_after_padding=True,
-        masked_lm_activation="gelu",
-        sequence_dense="tanh",
-    ),
+    VARIANT,
     vocab_size=50265,
     max_position_embeddings=514,
     num_segments=1,

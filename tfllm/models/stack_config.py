@@ -16,6 +16,29 @@ from tfllm.layers.position_config import (
 
 
 @dataclasses.dataclass(frozen=True)
+class TwoStreamConfig:
+    """A second stream of queries, and memory of the segments before.
+
+    Attributes:
+        clamp_distance: All distances from here on count as this one; None:
+            no limit.
+        memory_length: Tokens before a segment that are remembered; None: all.
+        reuse_length: Tokens of a segment, its first ones, that are remembered;
+            None: all.
+    """
+
+    clamp_distance: int | None = None
+    memory_length: int | None = None
+    reuse_length: int | None = None
+
+    def __post_init__(self) -> None:
+        """Validates the fields."""
+        check_optional_positive(
+            self, "clamp_distance", "memory_length", "reuse_length"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class StackConfig:
     """Embeddings, and blocks of one config on top of them.
 
@@ -23,8 +46,11 @@ class StackConfig:
         embeddings: Input embeddings, with the positions.
         block: Config of every block.
         num_layers: Number of layers, L: how often a block is applied.
-        num_groups: Number of blocks with weights; consecutive layers share
-            one (Lan et al., 2020, section 3.1). None: a block for each layer.
+        num_groups: Number of groups of blocks with weights; consecutive
+            layers share one (Lan et al., 2020, section 3.1). None: a block
+            for each layer.
+        group_size: Blocks of a group, applied one after another before a
+            group is applied again.
         block_kind: Name in `tfllm.models.blocks.BLOCKS` of the layer that
             `block` configures.
         final_norm: Normalization after the last block, or None.
@@ -35,22 +61,25 @@ class StackConfig:
             keys in spite of `block.attention.window`.
         scale_scores_by_layer: Divide the attention scores of layer i, counted
             from 1, by i.
+        two_stream: Second stream of blocks of the kind "two_stream", or None.
     """
 
     embeddings: EmbeddingConfig
     block: BlockConfig
     num_layers: int
     num_groups: int | None = None
+    group_size: int = 1
     block_kind: str = "transformer"
     final_norm: NormConfig | None = None
     final_projection: int | None = None
     final_dropout: float = 0.0
     full_attention_layers: tuple[int, ...] = ()
     scale_scores_by_layer: bool = False
+    two_stream: TwoStreamConfig | None = None
 
     def __post_init__(self) -> None:
         """Validates the fields."""
-        check_positive(self, "num_layers")
+        check_positive(self, "num_layers", "group_size")
         check_optional_positive(self, "num_groups", "final_projection")
         check_rate(self, "final_dropout")
         width = self.hidden_size
@@ -61,13 +90,24 @@ class StackConfig:
             )
         if self.num_layers % self.num_blocks:
             raise ValueError(
-                "`num_layers` must be a multiple of `num_groups`. Received: "
-                f"{self.num_layers} and {self.num_groups}"
+                "`num_layers` must be a multiple of `num_groups` times "
+                f"`group_size`. Received: {self.num_layers}, "
+                f"{self.num_groups} and {self.group_size}"
+            )
+        if self.num_groups is None and self.group_size > 1:
+            raise ValueError(
+                "`group_size` must be 1 without `num_groups`. Received: "
+                f"{self.group_size}"
             )
         if self.scale_scores_by_layer and self.num_blocks < self.num_layers:
             raise ValueError(
                 "`scale_scores_by_layer` needs a block for each layer. "
                 f"Received: num_groups={self.num_groups}"
+            )
+        if (self.block_kind == "two_stream") != (self.two_stream is not None):
+            raise ValueError(
+                "`two_stream` and `block_kind` 'two_stream' need each other. "
+                f"Received: {self.two_stream} and {self.block_kind!r}"
             )
         layers = set(self.full_attention_layers)
         has_window = self.block.attention.window is not None
@@ -116,11 +156,22 @@ class StackConfig:
     @property
     def num_blocks(self) -> int:
         """Number of blocks that have weights."""
-        return self.num_groups or self.num_layers
+        if self.num_groups is None:
+            return self.num_layers
+        return self.num_groups * self.group_size
 
-    def group_of(self, layer: int) -> int:
+    @property
+    def num_group_calls(self) -> int:
+        """How often groups are applied, all of them together."""
+        return self.num_layers // self.group_size
+
+    def block_index(self, layer: int) -> int:
         """Returns the index of the block that a layer applies."""
-        return layer * self.num_blocks // self.num_layers
+        if self.num_groups is None:
+            return layer
+        call, place = divmod(layer, self.group_size)
+        group = call * self.num_groups // self.num_group_calls
+        return group * self.group_size + place
 
     def window_of(self, layer: int) -> int | None:
         """Returns the keys that a query sees in a layer; None for all."""
@@ -142,6 +193,7 @@ class StackConfig:
         """Returns the config with one rate for every dropout."""
         replace = dataclasses.replace
         block, cross = self.block, self.block.cross_attention
+        inner = block.feed_forward
         return replace(
             self,
             embeddings=replace(self.embeddings, dropout=rate),
@@ -149,9 +201,12 @@ class StackConfig:
                 block,
                 dropout=rate,
                 attention=replace(block.attention, dropout=rate),
+                # Families without this dropout, or a final one, get none.
+                feed_forward=replace(
+                    inner, dropout=rate if inner.dropout else 0.0
+                ),
                 cross_attention=cross and replace(cross, dropout=rate),
             ),
-            # Families without a final dropout get none.
             final_dropout=rate if self.final_dropout else 0.0,
         )
 

@@ -1,5 +1,9 @@
 """Builds the parts of a config that families share: stack, heads, ids."""
 
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
 from typing import Any, Literal
 
 from tfllm.layers.config import (
@@ -17,6 +21,7 @@ from tfllm.layers.heads import (
 )
 from tfllm.layers.output_head import OutputHeadConfig
 from tfllm.layers.position_config import PositionsConfig
+from tfllm.models.config import TransformerConfig
 from tfllm.models.stack_config import StackConfig
 
 
@@ -35,6 +40,7 @@ def create_stack(
     initializer_range: float = 0.02,
     residual_range: float | None = None,
     causal: bool = False,
+    cross_attention: bool = False,
     norm_placement: Literal["post", "pre"] = "post",
     attention: dict[str, Any] | None = None,
     feed_forward: dict[str, Any] | None = None,
@@ -59,10 +65,12 @@ def create_stack(
         residual_range: Standard deviation for projections onto the residual;
             None means `initializer_range`.
         causal: A token attends only to itself and those before it.
+        cross_attention: The stack is the decoder of an encoder-decoder; its
+            cross-attention has the fields of its self-attention.
         norm_placement: As in BlockConfig.
-        attention: More fields of AttentionConfig.
-        feed_forward: More fields of FeedForwardConfig.
-        embeddings: More fields of EmbeddingConfig.
+        attention: More fields of AttentionConfig; they replace the others.
+        feed_forward: The same of FeedForwardConfig.
+        embeddings: The same of EmbeddingConfig.
         **stack: More fields of StackConfig.
     """
     size = norm.hidden_size
@@ -74,34 +82,43 @@ def create_stack(
         attention_dropout = dropout
     if embedding_dropout is None:
         embedding_dropout = dropout
+    attention_config = AttentionConfig(
+        size,
+        num_heads,
+        causal=causal,
+        **{
+            "dropout": attention_dropout,
+            **deviations,
+            **(attention or {}),
+        },
+    )
     return StackConfig(
         embeddings=EmbeddingConfig(
             vocab_size,
             size,
             positions=positions,
-            initializer_range=initializer_range,
-            dropout=embedding_dropout,
-            **(embeddings or {}),
+            **{
+                "initializer_range": initializer_range,
+                "dropout": embedding_dropout,
+                **(embeddings or {}),
+            },
         ),
         block=BlockConfig(
-            attention=AttentionConfig(
-                size,
-                num_heads,
-                dropout=attention_dropout,
-                causal=causal,
-                **deviations,
-                **(attention or {}),
-            ),
+            attention=attention_config,
             feed_forward=FeedForwardConfig(
                 size,
                 intermediate_size or 4 * size,
                 activation=activation,
-                **deviations,
-                **(feed_forward or {}),
+                **{**deviations, **(feed_forward or {})},
             ),
             norm=norm,
             norm_placement=norm_placement,
             dropout=dropout,
+            cross_attention=(
+                dataclasses.replace(attention_config, causal=False)
+                if cross_attention
+                else None
+            ),
         ),
         num_layers=num_layers,
         **stack,
@@ -115,6 +132,7 @@ def encoder_heads(
     dropout: float,
     initializer_range: float,
     sequence_dense: Activation | None = None,
+    pooler_activation: Activation = "tanh",
 ) -> dict[str, Any]:
     """Returns the heads of an encoder such as BERT, as fields of its config.
 
@@ -125,10 +143,11 @@ def encoder_heads(
         dropout: Rate on the input of the heads of labelled tasks.
         initializer_range: Standard deviation of the truncated normal.
         sequence_dense: As in TaskHeadConfig.
+        pooler_activation: Activation of the pooler.
     """
     size = norm.hidden_size
     return {
-        "pooler": PoolerConfig(size, initializer_range=initializer_range),
+        "pooler": PoolerConfig(size, pooler_activation, initializer_range),
         "masked_lm_head": MaskedLMHeadConfig(
             size, size, vocab_size, norm, activation, initializer_range
         ),
@@ -191,3 +210,30 @@ def special_ids(
         "bos_token_id": bos,
         "eos_token_id": eos,
     }
+
+
+def extended(
+    create: Callable[..., TransformerConfig],
+    change: Callable[..., TransformerConfig],
+) -> Callable[..., TransformerConfig]:
+    """Returns a `config()` that has the arguments of two functions.
+
+    Args:
+        create: Returns a config.
+        change: Takes the config and more arguments, by name; returns another
+            config.
+    """
+    _, *own = inspect.signature(change).parameters.values()
+    names = {parameter.name for parameter in own}
+
+    @functools.wraps(change)
+    def config(**arguments: Any) -> TransformerConfig:
+        given = {k: arguments.pop(k) for k in names & {*arguments}}
+        return change(create(**arguments), **given)
+
+    first = inspect.signature(create)
+    config.__signature__ = first.replace(  # type: ignore[attr-defined]
+        parameters=[*first.parameters.values(), *own],
+        return_annotation=TransformerConfig,
+    )
+    return config

@@ -91,6 +91,8 @@ class TaskModel(TransformerModel):
             training: Apply dropout.
             first_only: Compute the last block for the first tokens alone.
         """
+        if self.config.kind == "encoder_decoder":
+            return self._decoder_states(tokens, training)
         positions = None
         if first_only:
             positions = ops.zeros_like(
@@ -100,14 +102,32 @@ class TaskModel(TransformerModel):
             **tokens, output_positions=positions, training=training
         )
 
+    def _decoder_states(self, tokens: Tokens, training: bool) -> Any:
+        """Returns float [B, T, D]: both stacks read the tokens.
+
+        The decoder reads `decoder_start_token_id` and all but the last token
+        (Lewis et al., 2020, section 3.1).
+        """
+        token_ids = tokens["token_ids"]
+        start = self.config.decoder_start_token_id
+        first = ops.full_like(token_ids[:, :1], start)
+        shifted = ops.concatenate([first, token_ids[:, :-1]], axis=1)  # [B, T]
+        return self.transformer(
+            shifted,
+            source_ids=token_ids,
+            source_mask=tokens["padding_mask"],
+            training=training,
+        )
+
     def _sequence_vectors(
         self, tokens: Tokens, pooler: Pooler | None, training: bool
     ) -> Any:
         """Returns the pooler's vector, or that of the last token, [B, D]."""
-        if pooler is not None:
-            # It reads the first token only.
+        if pooler is not None and pooler.config.token == "first":
             return pooler(self._hidden_states(tokens, training, True))
         x = self._hidden_states(tokens, training)  # [B, T, D]
+        if pooler is not None:
+            return pooler(x, tokens["padding_mask"])
         return last_token(x, tokens["padding_mask"])
 
     def _create_dropout(self, rate: float) -> Dropout:
@@ -132,9 +152,10 @@ class SequenceModel(TaskModel):
     """Logits of labels for a whole sequence.
 
     Args:
-        config: TransformerConfig. The head reads the first token through a
-            dense layer if there is a `TaskHeadConfig.sequence_dense`, or
-            through the `pooler` if there is one; else the last real token.
+        config: TransformerConfig. The head reads the first token (of an
+            encoder-decoder the last real one) through a dense layer if there
+            is a `TaskHeadConfig.sequence_dense`, or through the `pooler` if
+            there is one; else the last real token.
         num_labels: Number of logits, L.
 
     Call args: Those of TaskModel.
@@ -177,7 +198,12 @@ class SequenceModel(TaskModel):
         if self.sequence_dense is None:
             x = self._sequence_vectors(tokens, self.pooler, training)  # [B, D]
         else:
-            x = self._hidden_states(tokens, training, True)[:, 0]  # [B, D]
+            x = self._hidden_states(tokens, training, True)
+            x = (
+                x[:, 0]
+                if self.config.decoder is None
+                else last_token(x, tokens["padding_mask"])
+            )  # [B, D]
             x = self.sequence_dense(self.dropout(x, training=training))
             activate = ACTIVATIONS[self.config.task_head.sequence_dense]
             x = activate(x, training=training)
@@ -212,7 +238,10 @@ class TokenModel(TaskModel):
     ) -> None:
         super().__init__(config, **kwargs)
         self.num_labels = num_labels
-        self.dropout = self._create_dropout(config.task_head.dropout)
+        head = config.task_head
+        self.dropout = self._create_dropout(
+            head.dropout if head.token_dropout is None else head.token_dropout
+        )
         self.token_classifier = self._create_classifier(
             num_labels, "token_classifier"
         )
@@ -249,6 +278,7 @@ class SpanModel(TaskModel):
 
     def __init__(self, config: TransformerConfig, **kwargs: Any) -> None:
         super().__init__(config, **kwargs)
+        self.dropout = self._create_dropout(config.task_head.span_dropout)
         self.span_classifier = self._create_classifier(2, "span_classifier")
 
     def call(
@@ -270,7 +300,8 @@ class SpanModel(TaskModel):
 
     def outputs(self, tokens: Tokens, training: bool) -> Any:
         """Returns float32 [B, T, 2], before the mask."""
-        x = self._hidden_states(tokens, training)
+        x = self._hidden_states(tokens, training)  # [B, T, D]
+        x = self.dropout(x, training=training)
         return self.span_classifier(ops.cast(x, "float32"))
 
 
@@ -294,7 +325,10 @@ class ChoiceModel(TaskModel):
     def __init__(self, config: TransformerConfig, **kwargs: Any) -> None:
         super().__init__(config, **kwargs)
         self.pooler = self._create_pooler()
-        self.dropout = self._create_dropout(config.task_head.dropout)
+        rate = config.task_head.choice_dropout
+        self.dropout = self._create_dropout(
+            config.task_head.dropout if rate is None else rate
+        )
         self.choice_classifier = self._create_classifier(1, "choice_classifier")
 
     def outputs(self, tokens: Tokens, training: bool) -> Any:

@@ -4,7 +4,7 @@ from typing import Any
 
 from keras import ops
 
-from tfllm.layers.attention import HIDDEN_PENALTY, AttentionPositions
+from tfllm.layers.attention import HIDDEN_PENALTY
 from tfllm.layers.configured import ConfiguredLayer
 from tfllm.layers.dropout import Dropout
 from tfllm.layers.embeddings import Embeddings
@@ -163,7 +163,7 @@ class Transformer(ConfiguredLayer):
         }
         terms = {
             "positions": self._attention_positions(
-                position_ids, start, length, num_keys
+                position_ids, start, length, num_keys, segment_ids
             ),
             "memory_penalty": _memory_penalty(
                 source_mask if cache is None else cache.memory_mask
@@ -173,7 +173,7 @@ class Transformer(ConfiguredLayer):
         memories = () if cache is None else cache.memory
         layers = []
         for i in range(self.stack.num_layers):
-            block = self.blocks[self.stack.group_of(i)]
+            block = self.blocks[self.stack.block_index(i)]
             memory = memories[i] if memories else None
             if memory is None and source is not None:
                 memory = self._memory(block, source)
@@ -224,7 +224,7 @@ class Transformer(ConfiguredLayer):
         if source_mask is None:
             source_mask = ops.ones(ops.shape(source)[:2], "bool")
         blocks = [
-            self.blocks[self.stack.group_of(i)]
+            self.blocks[self.stack.block_index(i)]
             for i in range(self.stack.num_layers)
         ]
         return cache._replace(
@@ -248,8 +248,13 @@ class Transformer(ConfiguredLayer):
         return counted_positions(padding_mask, start, length)
 
     def _attention_positions(
-        self, position_ids: Any, start: Any, length: Any, num_keys: Any
-    ) -> AttentionPositions | None:
+        self,
+        position_ids: Any,
+        start: Any,
+        length: Any,
+        num_keys: Any,
+        segment_ids: Any = None,
+    ) -> Any:
         """Returns the rotation or the bias for the attention of all blocks."""
         if self.relative_bias is not None:
             return self.relative_bias(
@@ -294,10 +299,10 @@ class Transformer(ConfiguredLayer):
             visible = (
                 same if visible is None else ops.logical_and(visible, same)
             )
-        return None if visible is None else _penalty(visible)
+        return None if visible is None else penalty_of(visible)
 
 
-def _penalty(visible: Any) -> Any:
+def penalty_of(visible: Any) -> Any:
     """Returns float32 of the same shape: 0 where a key is visible."""
     return (1.0 - ops.cast(visible, "float32")) * HIDDEN_PENALTY
 
@@ -306,4 +311,4 @@ def _memory_penalty(mask: Any) -> Any:
     """Returns float32 [B, 1, 1, S] of a mask [B, S]; None for None or ()."""
     if mask is None or isinstance(mask, tuple):
         return None
-    return _penalty(ops.cast(mask, "bool")[:, None, None, :])
+    return penalty_of(ops.cast(mask, "bool")[:, None, None, :])

@@ -1,12 +1,15 @@
 """Weight maps: which published tensor is which variable of a model."""
 
 import dataclasses
-from typing import Literal
+from typing import Literal, Protocol
+
+import numpy as np
 
 from tfllm.layers.config import AttentionConfig
+from tfllm.models.config import TransformerConfig
 from tfllm.models.stack_config import StackConfig
 
-Transform = Literal["copy", "transpose"]
+Transform = Literal["copy", "transpose", "row"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,15 +19,30 @@ class Weight:
     Attributes:
         published: Name in the family's safetensors files.
         path: Dotted attributes from the model to the variable.
-        transform: "transpose" if the published matrix is (out, in).
+        transform: "transpose" if the published matrix is (out, in), "row" if
+            the published vector has an axis of one before it.
         columns: (start, stop) on the last axis of the variable, if it holds
             several published tensors side by side; None for all of it.
+        optional: Files may lack the tensor, which is then zero.
     """
 
     published: str
     path: str
     transform: Transform = "copy"
     columns: tuple[int, int] | None = None
+    optional: bool = False
+
+
+class TensorSource(Protocol):
+    """Tensors by published name, read one at a time."""
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Returns the shape of every tensor, without reading it."""
+        ...
+
+    def read(self, name: str) -> np.ndarray:
+        """Returns one tensor as float32."""
+        ...
 
 
 def dense_weights(
@@ -50,6 +68,18 @@ def dense_weights(
         kernel,
         Weight(f"{published}.bias", f"{path}.bias", "copy", columns),
     ]
+
+
+def stack_paths(config: TransformerConfig) -> dict[str, str]:
+    """Returns the paths of the stacks by "encoder" and "decoder".
+
+    Args:
+        config: Of a model with one stack or with both.
+    """
+    names = [n for n in ("encoder", "decoder") if getattr(config, n)]
+    if len(names) == 1:
+        return {names[0]: "transformer"}
+    return {name: f"transformer.{name}" for name in names}
 
 
 class WeightTable:
@@ -80,21 +110,35 @@ class WeightTable:
         """Returns a table of the same rows, with these prefixes."""
         return WeightTable(f"{published}.", f"{path}.", self.rows)
 
-    def blocks(self, published: str, stack: StackConfig) -> list["WeightTable"]:
-        """Returns a part for each block of a model with one stack.
+    def blocks(
+        self, published: str, stack: StackConfig, path: str = "transformer"
+    ) -> list["WeightTable"]:
+        """Returns a part for each block of a stack.
 
         Args:
             published: Published prefix of the blocks, without their number.
             stack: The stack.
+            path: Path of the stack; see `stack_paths`.
         """
         return [
-            self.part(f"{published}.{i}", f"transformer.blocks.{i}")
+            self.part(f"{published}.{i}", f"{path}.blocks.{i}")
             for i in range(stack.num_blocks)
         ]
 
     def tensor(self, published: str, path: str) -> None:
         """Adds a tensor that has the same layout on both sides."""
         self.rows.append(Weight(self._published + published, self._path + path))
+
+    def row(self, published: str, path: str) -> None:
+        """Adds a vector with an axis of one before it, zero if missing."""
+        self.rows.append(
+            Weight(
+                self._published + published,
+                self._path + path,
+                "row",
+                optional=True,
+            )
+        )
 
     def norm(self, published: str, path: str, bias: bool = True) -> None:
         """Adds a normalization; RMSNorm has no `bias`."""

@@ -67,6 +67,16 @@ KINDS: dict[str, LanguagePrediction | LabelledPrediction] = {
     "masked_lm": LanguagePrediction(
         ("perplexity", "mlm_accuracy", "nsp_accuracy", "sop_accuracy")
     ),
+    "permutation_lm": LanguagePrediction(("perplexity", "plm_accuracy")),
+    "replaced_token_detection": LanguagePrediction(
+        (
+            "rtd_accuracy",
+            "replaced_precision",
+            "replaced_recall",
+            "mlm_accuracy",
+        )
+    ),
+    "seq2seq_lm": LanguagePrediction(("perplexity", "seq2seq_accuracy")),
     "classification": LabelledPrediction(
         LabelFigures, record_results.label_result
     ),

@@ -50,8 +50,8 @@ def define() -> None:
         "document_per",
         "",
         ("", *DOCUMENT_PER),
-        "Document of a plain text file, for causal_lm: text between blank "
-        "lines, a line, or the file. Default: that of the run.",
+        "Document of a plain text file, for causal_lm and seq2seq_lm: text "
+        "between blank lines, a line, or the file. Default: that of the run.",
     )
     labelled_flags.define(
         flags.Group("Labelled files (defaults: those of the run)"),

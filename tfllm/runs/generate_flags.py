@@ -30,14 +30,14 @@ def define() -> None:
     group.string(
         "model_dir",
         "",
-        "Folder of a causal language model, or its id on the Hugging Face "
+        "Folder of a model that generates text, or its id on the Hugging Face "
         "hub. Needed.",
     )
     group.string(
         "prompt",
         None,
-        "Text to continue on standard output. Needed, unless --prompt_file "
-        "is given.",
+        "Text to continue on standard output, or source of an "
+        "encoder-decoder. Needed, unless --prompt_file is given.",
     )
     group.string(
         "prompt_file",
@@ -48,7 +48,7 @@ def define() -> None:
     group.string(
         "output_file",
         "",
-        "File for the continuations of --prompt_file, as JSON lines. The same "
+        "File for the texts that --prompt_file gives, as JSON lines. The same "
         "command resumes an unfinished file. Needed with --prompt_file.",
     )
     group.boolean(

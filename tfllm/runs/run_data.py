@@ -126,7 +126,10 @@ def open_files(
         config.task,
         config.data.eval_files,
         start.tokenizer,
-        config.evaluation_data(data.labels if data.is_labelled else ()),
+        config.data_kind.for_model(
+            config.evaluation_data(data.labels if data.is_labelled else ()),
+            start.model,
+        ),
         index_dir,
         flag="eval_files",
     )
@@ -143,7 +146,7 @@ def _open_train_files(
         config.task,
         config.data.train_files,
         start.tokenizer,
-        config.data_config(),
+        config.data_kind.for_model(config.data_config(), start.model),
         index_dir,
     )
     if not data.is_labelled:

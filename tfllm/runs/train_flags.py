@@ -5,6 +5,7 @@ from collections.abc import Callable
 from absl import flags as absl_flags
 
 from tfllm.data.corpus.sources import DOCUMENT_PER
+from tfllm.data.denoising.config import DenoisingOptions
 from tfllm.data.masked.config import MASKING_UNITS, PAIR_OBJECTIVES
 from tfllm.learning import method_options
 from tfllm.learning.methods import METHODS
@@ -26,7 +27,8 @@ BEFORE_DATA = {
         "model_dir": "Folder of the run: model, tokenizer, figures, logs, "
         "checkpoints. The same command resumes a run that was stopped. Needed.",
         "task": "Task to learn: causal_lm as of GPT-2, masked_lm as of BERT, "
-        "or one of those with labels.",
+        "permutation_lm as of XLNet, seq2seq_lm as of T5 and BART, "
+        "replaced_token_detection as of ELECTRA, or one of those with labels.",
         "model": "FAMILY:SIZE of a fresh model, such as bert:tiny, bert:base "
         "or gpt2:small (an unknown size lists them all), or a config.json. "
         "Default: the model of --init_from, else bert:base.",
@@ -68,7 +70,7 @@ BEFORE_DATA = {
         "blocks such as 3 or 0-5, or transformer for all but the head. "
         "Default: none.",
     },
-    "Running text, for masked_lm and causal_lm": {
+    "Running text, for tasks without labels": {
         "corpus_source": "Source of missing --train_files, --eval_files and "
         "--tokenizer, which are then built: docstrings, those of the installed "
         "Python packages. Default: nothing is built.",
@@ -77,18 +79,20 @@ BEFORE_DATA = {
         "pair_objective": "Question about two segments A and B, for masked_lm: "
         "nsp, is B the text behind A; sop, are A and B swapped; none, one "
         "segment and no question. Default: that of the model's family.",
-        "masking": "Unit of masking, for masked_lm: single tokens, whole "
-        "words, or spans of up to three words.",
-        "mask_rate": "Share of the tokens to mask, above 0 and below 1, for "
-        "masked_lm.",
-        "max_predictions": "Largest number of masked tokens per row, for "
-        "masked_lm; 0 for --mask_rate times --seq_length, rounded up.",
+        "masking": "Unit of masking: tokens, whole words, or spans of up "
+        "to three words, five for permutation_lm.",
+        "mask_rate": "Share of the tokens to mask, or to predict for "
+        "permutation_lm, above 0 and below 1.",
+        "max_predictions": "Largest number of masked tokens per row; 0 for "
+        "--mask_rate times --seq_length, rounded up.",
         "dupe_factor": "Number of passes over text files per epoch, each with "
-        "other pairs, for masked_lm.",
+        "other pairs and masks.",
         "short_seq_prob": "Share of the documents, from 0 to 1, that give "
-        "shorter rows, for masked_lm.",
-        "document_per": "Document of a plain text file, for causal_lm: text "
-        "between blank lines, a line, or the file.",
+        "shorter rows of masked tokens.",
+        "generator_size": "Heads of the generator as a share of the model's, "
+        "above 0 and at most 1, for replaced_token_detection.",
+        "document_per": "Document of a plain text file, for causal_lm and "
+        "seq2seq_lm: text between blank lines, a line, or the file.",
         "isolate_documents": "Let tokens attend to those of their own document "
         "only, for causal_lm.",
         "eval_stride": "Number of tokens from one row of an evaluation to the "
@@ -193,6 +197,9 @@ def define() -> None:
     """Defines the flags."""
     for title, texts in BEFORE_DATA.items():
         Group(title).fields(FIELDS, texts, CHOICES)
+    Group("Noise in running text, for seq2seq_lm").fields(
+        FIELDS, flag_help.attributes(DenoisingOptions), {}
+    )
     labelled_flags.define(Group("Labelled files"))
     for title, texts in AFTER_DATA.items():
         Group(title).fields(FIELDS, texts, CHOICES)

@@ -9,7 +9,10 @@ from tfllm.tasks.classification import Classification
 from tfllm.tasks.embedding import Embedding
 from tfllm.tasks.masked_lm import MaskedLM
 from tfllm.tasks.multiple_choice import MultipleChoice
+from tfllm.tasks.permutation_lm import PermutationLM
 from tfllm.tasks.question_answering import QuestionAnswering
+from tfllm.tasks.replaced_token_detection import ReplacedTokenDetection
+from tfllm.tasks.seq2seq_lm import Seq2SeqLM
 from tfllm.tasks.tagging import Tagging
 from tfllm.tasks.task import Task
 
@@ -20,8 +23,11 @@ TASKS: dict[str, type[Task]] = {
     "masked_lm": MaskedLM,
     "multi_label": Classification,
     "multiple_choice": MultipleChoice,
+    "permutation_lm": PermutationLM,
     "question_answering": QuestionAnswering,
     "regression": Classification,
+    "replaced_token_detection": ReplacedTokenDetection,
+    "seq2seq_lm": Seq2SeqLM,
     "tagging": Tagging,
 }
 
@@ -62,7 +68,10 @@ __all__ = [
     "Embedding",
     "MaskedLM",
     "MultipleChoice",
+    "PermutationLM",
     "QuestionAnswering",
+    "ReplacedTokenDetection",
+    "Seq2SeqLM",
     "Tagging",
     "Task",
     "create",

@@ -69,9 +69,18 @@ def count_tokens(strategy: tf.distribute.Strategy, data: Any) -> int:
         data: Batch: features, or a tuple that begins with them.
     """
     x = data[0] if isinstance(data, tuple) else data
-    name = "padding_mask" if "padding_mask" in x else "token_ids"
-    parts = strategy.experimental_local_results(x[name])
-    workers = strategy.num_replicas_in_sync // len(parts)
-    if name == "token_ids":
-        return workers * sum(int(np.prod(part.shape)) for part in parts)
-    return workers * sum(int(np.sum(part)) for part in parts)
+    count = 0
+    for mask, ids in (
+        ("padding_mask", "token_ids"),
+        ("source_mask", "source_ids"),
+    ):
+        if mask in x:
+            parts = strategy.experimental_local_results(x[mask])
+            local = sum(int(np.sum(part)) for part in parts)
+        elif ids in x:
+            parts = strategy.experimental_local_results(x[ids])
+            local = sum(int(np.prod(part.shape)) for part in parts)
+        else:
+            continue
+        count += strategy.num_replicas_in_sync // len(parts) * local
+    return count

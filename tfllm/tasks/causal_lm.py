@@ -11,7 +11,7 @@ from tfllm.tasks.batches import Sums, Tensors
 from tfllm.tasks.cross_entropy import cross_entropy_sums
 from tfllm.tasks.targets import IGNORED, Target
 from tfllm.tasks.task import Task
-from tfllm.tasks.text_generation import TextGeneration
+from tfllm.tasks.text_generation import TextGeneration, generate_texts
 
 
 @keras.saving.register_keras_serializable("tfllm")
@@ -62,8 +62,8 @@ class CausalLM(Task):
 
     @classmethod
     def fits(cls, model: TransformerConfig) -> bool:
-        """Returns whether the model generates."""
-        return model.generates
+        """Returns whether the model is a decoder alone."""
+        return model.kind == "decoder"
 
     @classmethod
     def title_of(cls, kind: str) -> str:
@@ -104,15 +104,7 @@ class CausalLM(Task):
             ValueError: The task has no tokenizer, or
                 `tfllm.generation.generate` refuses the arguments.
         """
-        if self.text is None and self.tokenizer is not None:
-            self.text = TextGeneration(self, self.tokenizer)
-        if self.text is None:
-            raise ValueError(
-                "`generate` needs a tokenizer. Received: a task without one. "
-                "Load a model folder that has one, or set `task.tokenizer`."
-            )
-        by_prompt = self.text(prompts, draft, **options)
-        return [c.text for continuations in by_prompt for c in continuations]
+        return generate_texts(self, prompts, draft, options)
 
     def targets(self) -> dict[str, Target]:
         """Returns the labels: next tokens, int32 [B, T]."""

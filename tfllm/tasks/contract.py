@@ -31,7 +31,7 @@ class TaskContract:
     config: TransformerConfig
     # Whether its data is records, which may have labels, not running text.
     is_labelled: ClassVar[bool] = True
-    # Whether it continues texts, or fills masks in them.
+    # Whether it generates text, or fills masks in texts.
     generates: ClassVar[bool] = False
     fills_masks: ClassVar[bool] = False
     # Whether it embeds texts, as sentence-transformers does.
@@ -62,6 +62,9 @@ class TaskContract:
     null_threshold: float | None = None
     # Whether rows mark the word that the labels describe.
     with_predicates: bool = False
+    # Figures beside losses and measures: ratios of two sums, for which
+    # `objective_sums` has entries of these names.
+    ratios: ClassVar[tuple[str, ...]] = ()
     # Keras and `compile` set them.
     model: Any
     distribute_strategy: tf.distribute.Strategy
@@ -114,6 +117,15 @@ class TaskContract:
         return cls.kind
 
     @property
+    def companions(self) -> dict[str, Any]:
+        """Models that a folder of the task holds in folders of their own.
+
+        Name of the folder -> model with heads. They are trained beside
+        `model`, which works without them.
+        """
+        return {}
+
+    @property
     def data_settings(self) -> dict[str, Any]:
         """Flags that the data of the task must have."""
         return {}
@@ -127,6 +139,15 @@ class TaskContract:
     def loss_unit(self) -> str:
         """Unit of the loss."""
         return "nats"
+
+    def with_masks(self, inputs: Tensors, mask_id: int) -> Tensors:
+        """Returns the features of texts whose masks are to be filled.
+
+        Args:
+            inputs: Features of the texts.
+            mask_id: Id of the mask.
+        """
+        return inputs
 
     def targets(self) -> dict[str, Target]:
         """Returns the description of each objective's labels."""
@@ -218,6 +239,7 @@ class TaskContract:
         Returns:
             For each objective two float32 scalars: the sum of the weighted
             losses, and that of the measure of `measure_of`, by default hits.
+            For each of `ratios` the sums above and below the line.
         """
         raise NotImplementedError
 

@@ -14,7 +14,7 @@ class FillMask:
     """Finds the most probable tokens for each mask in a text.
 
     Args:
-        task: MaskedLM.
+        task: Task that fills masks.
         tokenizer: Its tokenizer, loaded with `mask_in_text`, see
             `load_tokenizer`.
         top_k: Number of candidates per mask, at most the size of the
@@ -90,9 +90,11 @@ class FillMask:
         ids = self.tokenizer.tokenize(texts)
         rows = rows_of([ids], layout, self.task.config.max_length)
         inputs = padded(rows, layout, None)
-        # [M, 2]
-        where = tf.where(inputs["token_ids"] == self.tokenizer.special.mask)
-        logits = self.task(inputs, training=False)["mlm"]  # [B, T, V]
+        mask_id = self.tokenizer.role_id("mask")
+        where = tf.where(inputs["token_ids"] == mask_id)  # [M, 2]
+        inputs = self.task.with_masks(inputs, mask_id)
+        outputs = self.task(inputs, training=False)
+        logits = outputs[self.task.objectives[0]]  # [B, T, V]
         # The table may have more rows than there are tokens: [M, tokens]
         logits = tf.gather_nd(logits, where)[:, : self.tokenizer.vocab_size]
         top = tf.math.top_k(tf.nn.softmax(logits), k=self.top_k)

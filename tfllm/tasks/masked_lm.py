@@ -84,8 +84,8 @@ class MaskedLM(Task):
 
     @classmethod
     def fits(cls, model: TransformerConfig) -> bool:
-        """Returns True for encoders."""
-        return not model.generates
+        """Returns True for encoders with a head for masked tokens."""
+        return not model.generates and model.masked_lm_head is not None
 
     @classmethod
     def title_of(cls, kind: str) -> str:

@@ -9,7 +9,9 @@ from keras.src.trainers.compile_utils import MetricsList
 from tfllm.tasks.batches import Sums, Tensors
 
 # Objectives whose loss is the cross-entropy of tokens.
-LANGUAGE_OBJECTIVES = ("mlm", "clm")
+LANGUAGE_OBJECTIVES = ("mlm", "clm", "plm", "seq2seq")
+# Ends of the names of measures that are better if they are larger.
+_BETTER = ("accuracy", "precision", "recall")
 
 
 class Means:
@@ -19,6 +21,7 @@ class Means:
         measures: Objective -> name of its measure, such as "accuracy".
         shares: Objective -> factor of its loss.
         perplexities: Objectives with a perplexity.
+        ratios: Names of ratios of two sums.
 
     Attributes:
         metrics: Keras' metrics, in the order of the logs.
@@ -29,6 +32,7 @@ class Means:
         measures: dict[str, str],
         shares: dict[str, float],
         perplexities: list[str],
+        ratios: tuple[str, ...] = (),
     ) -> None:
         # Objective -> means of loss and measure.
         self._means = {
@@ -48,17 +52,20 @@ class Means:
             objective: Perplexity(name="perplexity")
             for objective in perplexities
         }
+        self._ratios = {name: _mean(name) for name in ratios}
         self.metrics: list[keras.metrics.Metric] = [
             self._total_loss,
             *(mean for pair in self._means.values() for mean in pair),
             *self._perplexities.values(),
+            *self._ratios.values(),
         ]
 
     def update(self, sums: Sums, totals: Tensors, penalty: Any = 0.0) -> None:
         """Adds one global batch.
 
         Args:
-            sums: Objective -> sums of its weighted losses and measure.
+            sums: Objective -> sums of its weighted losses and measure; ratio
+                -> the sums above and below the line.
             totals: Objective -> sum of its weights.
             penalty: Penalty for the weights of the model.
         """
@@ -73,12 +80,15 @@ class Means:
             if objective in self._perplexities:
                 perplexity = self._perplexities[objective]
                 perplexity.update_state(batch_means[0], total)
+        for name, ratio in self._ratios.items():
+            above, below = sums[name]
+            ratio.update_state(tf.math.divide_no_nan(above, below), below)
 
 
 def _mean(name: str) -> keras.metrics.Mean:
     """Returns a running mean that tells callbacks whether more is better."""
     mean = keras.metrics.Mean(name=name)
-    mean._direction = "up" if name.endswith("accuracy") else "down"
+    mean._direction = "up" if name.endswith(_BETTER) else "down"
     return mean
 
 

@@ -162,11 +162,13 @@ def check_features(x: Any, names: tuple[str, ...]) -> None:
                 f"`{name}` must be integers{' or bool' * is_mask}. "
                 f"Received: {dtype.name}"
             )
+        first = "source_ids" if name.startswith("source_") else names[0]
+        shape = tf.TensorShape(x[first].shape)
         if name not in ("masked_positions", "choice_mask") and not (
             shape.is_compatible_with(values.shape)
         ):
             raise ValueError(
-                f"`{name}` must have the shape of `{names[0]}`, {shape}. "
+                f"`{name}` must have the shape of `{first}`, {shape}. "
                 f"Received: {tf.TensorShape(values.shape)}"
             )
 
@@ -180,12 +182,14 @@ def check_feature_values(x: Tensors, config: TransformerConfig) -> None:
     """
     sizes = {
         "token_ids": config.vocab_size,
-        "segment_ids": config.embeddings.num_segments,
+        "source_ids": config.vocab_size,
+        "segment_ids": config.num_segments,
         "padding_mask": 2,
+        "source_mask": 2,
     }
     for name, size in sizes.items():
         # A model with fewer than two segments does not read them.
-        if name not in x or size < 2:
+        if name not in x or size is None or size < 2:
             continue
         values = np.asarray(x[name])
         if values.size and not 0 <= values.min() <= values.max() < size:

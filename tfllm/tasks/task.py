@@ -84,6 +84,7 @@ class Task(TaskContract, keras.Model):
                 for name in self.objectives
                 if name in LANGUAGE_OBJECTIVES and name not in replaced
             ],
+            self.ratios,
         )
 
     def factor_of(self, objective: str) -> float:

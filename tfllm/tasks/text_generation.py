@@ -1,4 +1,4 @@
-"""Texts to continuations: a tokenizer around `tfllm.generation`."""
+"""Texts to generated texts: a tokenizer around `tfllm.generation`."""
 
 import dataclasses
 import itertools
@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfllm.generation import GenerationConfig
 from tfllm.generation.generate import check_prompts, generate
 from tfllm.models import LanguageModel, TransformerConfig
+from tfllm.tasks.prompts import Prompts, prompts_of
 from tfllm.tokenizers import Tokenizer
 
 # Called with the number of the row and the new bytes.
@@ -19,22 +20,23 @@ Stream = Callable[[int, bytes], None]
 _CHECKED_AT_ONCE = 1024
 
 
-class CausalTask(Protocol):
-    """What `TextGeneration` reads of a `tfllm.tasks.CausalLM`."""
+class GeneratingTask(Protocol):
+    """What `TextGeneration` reads of a task that generates."""
 
     kind: str
     config: TransformerConfig
     model: LanguageModel
     text: "TextGeneration | None"
+    tokenizer: Tokenizer | None
 
 
 @dataclasses.dataclass(frozen=True)
 class Continuation:
-    """A continuation of a prompt.
+    """What was generated for a prompt.
 
     Attributes:
-        text: Text without the end-of-text token; U+FFFD stands for bytes
-            that are not UTF-8.
+        text: Text without special tokens; U+FFFD stands for bytes that are
+            not UTF-8.
         token_ids: Ids, with the end-of-text token.
         score: Sum of the log-probabilities, or the score of the beam, after
             all penalties and filters.
@@ -49,10 +51,10 @@ class Continuation:
 
 
 class TextGeneration:
-    """Continues texts with a causal language model.
+    """Generates texts: those that follow prompts, or those for sources.
 
     Args:
-        task: CausalLM that generates.
+        task: Task that generates.
         tokenizer: Tokenizer of the model.
         config: Defaults for the options of a call.
         refusal: Why the folder's generation_config.json cannot be used, or
@@ -65,14 +67,16 @@ class TextGeneration:
 
     def __init__(
         self,
-        task: CausalTask,
+        task: GeneratingTask,
         tokenizer: Tokenizer,
         config: GenerationConfig | None = None,
         refusal: str = "",
     ) -> None:
         self._task = task
-        # In a function: Keras would track the ops' resources as weights.
+        prompts = prompts_of(task.config, tokenizer)
+        # In functions: Keras would track the ops' resources as weights.
         self._tokenizer = lambda: tokenizer
+        self._prompts = lambda: prompts
         self._config = config or GenerationConfig.from_published(
             tokenizer.model_ids
         )
@@ -83,6 +87,11 @@ class TextGeneration:
     def tokenizer(self) -> Tokenizer:
         """The tokenizer."""
         return self._tokenizer()
+
+    @property
+    def prompts(self) -> Prompts:
+        """How the model reads texts."""
+        return self._prompts()
 
     @property
     def config(self) -> GenerationConfig:
@@ -102,22 +111,22 @@ class TextGeneration:
     def __call__(
         self,
         prompts: Sequence[str],
-        draft: CausalTask | None = None,
+        draft: GeneratingTask | None = None,
         stream: Stream | None = None,
         first_row: int = 0,
         **options: Any,
     ) -> list[list[Continuation]]:
-        """Continues texts, with ids that the tokenizer has.
+        """Generates texts, with ids that the tokenizer has.
 
         Args:
-            prompts: Texts to continue.
-            draft: Smaller CausalLM of the same vocabulary, or None.
+            prompts: Texts to continue, or sources of an encoder.
+            draft: Smaller task of the same kind and vocabulary, or None.
             stream: Called with the bytes as they come, or None.
             first_row: As in `tfllm.generation.generate`.
             **options: Fields of GenerationConfig.
 
         Returns:
-            `num_return_sequences` continuations per prompt.
+            `num_return_sequences` texts per prompt.
 
         Raises:
             ValueError: The vocabularies differ, a prompt is not a text, or
@@ -132,9 +141,10 @@ class TextGeneration:
         if draft is not None:
             self._check_draft(draft)
         task = self._task
-        token_bytes = self.tokenizer.token_bytes
+        writer = self.tokenizer.target
+        token_bytes = writer.token_bytes
         config = self.config_for(**options)
-        special = self.tokenizer.special_ids
+        special = writer.special_ids
 
         def stream_bytes(row: int, ids: list[int]) -> None:
             assert stream is not None
@@ -151,6 +161,7 @@ class TextGeneration:
             max_length=task.config.max_length,
             draft_max_length=_max_length(draft),
             vocab_size=task.config.vocab_size,
+            reads_sources=not self.prompts.goes_on,
             first_row=first_row,
         )
         self.num_proposed += output.num_proposed
@@ -171,10 +182,10 @@ class TextGeneration:
     def check(
         self,
         prompts: Mapping[str, str],
-        draft: CausalTask | None = None,
+        draft: GeneratingTask | None = None,
         **options: Any,
     ) -> None:
-        """Checks all prompts before the first one is continued.
+        """Checks all prompts before the model reads the first one.
 
         Args:
             prompts: Name in errors -> text.
@@ -198,16 +209,19 @@ class TextGeneration:
                 model.vocab_size,
                 _max_length(draft),
                 list(block),
+                reads_sources=not self.prompts.goes_on,
             )
 
     def _ids(self, prompts: Sequence[str]) -> list[list[int]]:
         """Returns the ids of texts."""
-        return self.tokenizer.prompts(tf.constant(list(prompts))).to_list()
+        return self.prompts.read(tf.constant(list(prompts))).to_list()
 
     def _text(self, ids: list[int]) -> str:
         """Returns the text of ids, without special tokens."""
-        text = self.tokenizer.detokenize_after_text(
-            tf.constant([ids], tf.int32)
+        text = self.prompts.spell(
+            tf.RaggedTensor.from_row_lengths(
+                tf.constant(ids, tf.int32), [len(ids)]
+            )
         )
         return bytes(text.numpy()[0]).decode("utf-8", errors="replace")
 
@@ -222,7 +236,7 @@ class TextGeneration:
                 tokenizer's vocabulary.
         """
         config = self.config.for_call(**options)
-        size = self.tokenizer.vocab_size
+        size = self.tokenizer.target.vocab_size
         # The table of the model may have more rows than there are tokens.
         surplus = range(size, self._task.config.vocab_size)
         if not surplus:
@@ -241,12 +255,12 @@ class TextGeneration:
         known = [i for i in config.suppress_tokens if i not in surplus]
         return config.replace(suppress_tokens=(*known, *surplus))
 
-    def _check_draft(self, draft: CausalTask) -> None:
+    def _check_draft(self, draft: GeneratingTask) -> None:
         """Raises ValueError unless a draft has the model's vocabulary."""
         # Users pass folders and bare models as well.
         if getattr(draft, "kind", None) != self._task.kind:
             raise ValueError(
-                "a draft must be a causal language model, as "
+                f"a draft must be a task {self._task.kind!r}, as "
                 f"`model_folder.load` returns it. Received: {draft!r}"
             )
         theirs = draft.text and draft.text.tokenizer
@@ -262,6 +276,34 @@ class TextGeneration:
                 "a draft must have as many ids as the model, `vocab_size` "
                 f"{ours}. Received: {size}. Use a model of the same table."
             )
+
+
+def generate_texts(
+    task: GeneratingTask,
+    prompts: Sequence[str],
+    draft: GeneratingTask | None,
+    options: Mapping[str, Any],
+) -> list[str]:
+    """Returns the texts that a task generates, in the order of the prompts.
+
+    Args:
+        task: The task. Its `text` is created if there is none.
+        prompts: As in `TextGeneration`.
+        draft: As in `TextGeneration`.
+        options: Fields of GenerationConfig.
+
+    Raises:
+        ValueError: The task has no tokenizer, or as `TextGeneration`.
+    """
+    if task.text is None and task.tokenizer is not None:
+        task.text = TextGeneration(task, task.tokenizer)
+    if task.text is None:
+        raise ValueError(
+            "`generate` needs a tokenizer. Received: a task without one. "
+            "Load a model folder that has one, or set `task.tokenizer`."
+        )
+    by_prompt = task.text(prompts, draft, **options)
+    return [c.text for continuations in by_prompt for c in continuations]
 
 
 def _check_texts(prompts: Mapping[str, Any]) -> None:
@@ -282,6 +324,6 @@ def _check_texts(prompts: Mapping[str, Any]) -> None:
             ) from error
 
 
-def _max_length(draft: CausalTask | None) -> int | None:
+def _max_length(draft: GeneratingTask | None) -> int | None:
     """Returns the longest sequence of a draft; None without a draft."""
     return None if draft is None else draft.config.max_length

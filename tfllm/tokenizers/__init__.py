@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tfllm.tokenizers.byte_pair import ByteBPETokenizer
     from tfllm.tokenizers.load import load_tokenizer
+    from tfllm.tokenizers.mapped_pieces import MappedPieceTokenizer
     from tfllm.tokenizers.row_template import RowTemplate, Segments
     from tfllm.tokenizers.sentence_piece import SentencePieceTokenizer
     from tfllm.tokenizers.spec import TokenizerSpec
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AddedToken",
     "ByteBPETokenizer",
+    "MappedPieceTokenizer",
     "RowTemplate",
     "Segments",
     "SentencePieceTokenizer",
@@ -36,6 +38,7 @@ __all__ = [
 _MODULES = {
     "AddedToken": "special_tokens",
     "ByteBPETokenizer": "byte_pair",
+    "MappedPieceTokenizer": "mapped_pieces",
     "RowTemplate": "row_template",
     "Segments": "row_template",
     "SentencePieceTokenizer": "sentence_piece",

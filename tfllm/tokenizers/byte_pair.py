@@ -16,6 +16,7 @@ import functools
 import hashlib
 import itertools
 import logging
+import re
 from collections.abc import Sequence
 from typing import Any, Literal, Self
 
@@ -109,10 +110,16 @@ class ByteBPETokenizer(Tokenizer):
             whole = {word: self._ids[word] for word in words}
         spelled = byte_pair_model.token_bytes(self._vocab)
         self._token_bytes = tuple(spelled)
+        missing = byte_pair_model.missing_bytes(self._vocab)
+        symbols = byte_pair_model.byte_symbols()
+        # Bytes without a token; as `tokenizers`, texts lose them.
+        self._missing = "|".join(re.escape(symbols[b]) for b in missing)
         with tf.init_scope():
             self._words = ByteWords(PATTERNS[pattern])
             self._spellings = tf.constant(spelled)
             self._lengths = tf.constant([len(s) for s in spelled], tf.int32)
+            is_kept = [byte not in missing for byte in range(256)]
+            self._is_kept = tf.constant(is_kept)
             self._skips = tf.constant(self.is_special)
             self._pieces = PieceOp(
                 byte_pair_model.build(self._vocab, self._merges)
@@ -227,13 +234,19 @@ class ByteBPETokenizer(Tokenizer):
             )
         return self._matcher.split_and_tokenize(text, tokenize)
 
+    def _with_prefix(self, text: tf.Tensor) -> tf.Tensor:
+        """Puts a space before texts that have none, if so asked."""
+        if not self.add_prefix_space:
+            return text
+        opens = tf.strings.substr(text, 0, 1)
+        add = tf.logical_and(opens != " ", opens != "")
+        return tf.strings.join([tf.where(add, " ", ""), text])
+
     def _tokenize(self, text: tf.Tensor) -> list[tf.RaggedTensor]:
         """Tokenizes texts without added tokens; returns the ids."""
-        if self.add_prefix_space:
-            opens = tf.strings.substr(text, 0, 1)
-            add = tf.logical_and(opens != " ", opens != "")
-            text = tf.strings.join([tf.where(add, " ", ""), text])
-        words, splits = self._words(text)
+        words, splits = self._words(self._with_prefix(text))
+        if self._missing:
+            words = tf.strings.regex_replace(words, self._missing, "")
         ids = self._ids_of_words(words)
         # Tokens of a text: those of its words.
         rows = tf.gather(ids.row_splits, splits)
@@ -276,19 +289,26 @@ class ByteBPETokenizer(Tokenizer):
         """Tokenizes texts without added tokens; returns all three parts."""
         (ids,) = self._tokenize(text)
         lengths = tf.gather(self._lengths, ids.flat_values)
-        totals = tf.cumsum(lengths)
-        before = tf.concat([[0], totals], 0)
-        begins = tf.gather(before, ids.row_starts())
-        begins = tf.gather(begins, ids.value_rowids())
-        ends = totals - begins
+        ends = tf.cumsum(lengths)
         starts = ends - lengths
-        if self.add_prefix_space:
-            spelled = tf.math.segment_sum(lengths, ids.value_rowids())
-            size = tf.strings.length(text)[: tf.shape(spelled)[0]]
-            added = tf.gather(tf.maximum(spelled - size, 0), ids.value_rowids())
-            starts = tf.maximum(starts - added, 0)
-            ends = tf.maximum(ends - added, 0)
-        return [ids, ids.with_flat_values(starts), ids.with_flat_values(ends)]
+        prefixed = self._with_prefix(text)
+        sizes = tf.strings.length(prefixed)
+        if self._missing:
+            content = tf.strings.reduce_join(prefixed)
+            content = tf.cast(tf.io.decode_raw(content, tf.uint8), tf.int32)
+            # Where each byte with a token stands in the bytes of all texts.
+            places = tf.where(tf.gather(self._is_kept, content))[:, 0]
+            places = tf.cast(places, tf.int32)
+            starts = tf.gather(places, starts)
+            ends = tf.gather(places, ends - 1) + 1
+        added = sizes - tf.strings.length(text)
+        begins = tf.cumsum(sizes, exclusive=True) + added
+        begins = tf.gather(begins, ids.value_rowids())
+        return [
+            ids,
+            ids.with_flat_values(tf.maximum(starts - begins, 0)),
+            ids.with_flat_values(tf.maximum(ends - begins, 0)),
+        ]
 
     # Ids to text.
 

@@ -95,9 +95,18 @@ def _splitting(splitter: Json, file: str) -> Json:
         return {"add_prefix_space": space, "pattern": "gpt2"}
     parts = splitter.get("pretokenizers") or []
     kinds = [part.get("type") for part in parts]
-    refuse(file, "pre_tokenizer", kinds, (["Split", "ByteLevel"],))
+    allowed = (["Split", "ByteLevel"], ["Digits", "ByteLevel"])
+    refuse(file, "pre_tokenizer", kinds, allowed)
     split, last = parts
     field = "pre_tokenizer.pretokenizers"
+    if split["type"] == "Digits":
+        single = split.get("individual_digits")
+        refuse(file, f"{field}.individual_digits", single, (True,))
+        rest = _splitting(last, file)
+        space = rest["add_prefix_space"]
+        # It would come before each digit as well.
+        refuse(file, f"{field}.add_prefix_space", space, (False,))
+        return {**rest, "pattern": "digits"}
     refuse(file, f"{field}.use_regex", last.get("use_regex"), (False,))
     space = last.get("add_prefix_space", True)
     refuse(file, f"{field}.add_prefix_space", space, (False,))
@@ -172,21 +181,23 @@ def to_json(
         ids: Token -> id, with the added tokens.
         added: Entries of added tokens.
     """
-    published = PATTERNS[tokenizer.pattern].published
+    pattern = PATTERNS[tokenizer.pattern]
     byte_level = {
         "type": "ByteLevel",
         "add_prefix_space": tokenizer.add_prefix_space,
         "trim_offsets": True,
-        "use_regex": not published,
+        "use_regex": not pattern.published,
     }
     splitter: Json = byte_level
-    if published:
+    if pattern.published or pattern.single_digits:
         split = {
             "type": "Split",
-            "pattern": {"Regex": published},
+            "pattern": {"Regex": pattern.published},
             "behavior": "Isolated",
             "invert": False,
         }
+        if pattern.single_digits:
+            split = {"type": "Digits", "individual_digits": True}
         splitter = {"type": "Sequence", "pretokenizers": [split, byte_level]}
     processor: Json = {**byte_level, "trim_offsets": False}
     if template.opens or template.closes:

@@ -40,6 +40,15 @@ def byte_symbols() -> list[str]:
     return [symbols[byte] for byte in range(256)]
 
 
+def missing_bytes(vocab: Sequence[str]) -> list[int]:
+    """Returns the bytes without a token; texts lose them.
+
+    Trainers may leave out bytes that their texts did not have.
+    """
+    known = set(vocab)
+    return [b for b, s in enumerate(byte_symbols()) if s not in known]
+
+
 def check(vocab: Sequence[str], merges: Sequence[Merge], source: str) -> None:
     """Raises ValueError if the construction cannot hold a vocabulary.
 
@@ -48,16 +57,14 @@ def check(vocab: Sequence[str], merges: Sequence[Merge], source: str) -> None:
         merges: In the order of their ranks.
         source: Where they come from, for messages.
     """
-    known = set(vocab)
-    symbols = byte_symbols()
-    missing = [b for b, s in enumerate(symbols) if s not in known]
+    missing = [b for b in missing_bytes(vocab) if 0x20 <= b < 0x7F]
     if missing:
         raise ValueError(
-            f"{source} must have a token for each of the 256 bytes. Received: "
-            f"none for {len(missing)} of them, the first 0x{missing[0]:02x}. "
-            "Is this a byte-level vocabulary?"
+            f"{source} must have a token for each byte of ASCII that prints. "
+            f"Received: none for {len(missing)} of them, the first "
+            f"0x{missing[0]:02x}. Is this a byte-level vocabulary?"
         )
-    check_merges(vocab, merges, symbols, source)
+    check_merges(vocab, merges, byte_symbols(), source)
 
 
 def check_merges(

@@ -8,11 +8,13 @@ import tensorflow as tf
 from tfllm.tokenizers import (
     byte_pair_files,
     files,
+    mapped_piece_files,
     sentence_piece_document,
     sentence_piece_files,
     vocabulary,
 )
 from tfllm.tokenizers.byte_pair import ByteBPETokenizer
+from tfllm.tokenizers.mapped_pieces import MappedPieceTokenizer
 from tfllm.tokenizers.sentence_piece import SentencePieceTokenizer
 from tfllm.tokenizers.spec import Kind, TokenizerSpec
 from tfllm.tokenizers.text_tokenizer import Tokenizer
@@ -25,9 +27,11 @@ KINDS: dict[Kind, type[Tokenizer]] = {
     "byte_bpe": ByteBPETokenizer,
     "word_bpe": WordPairTokenizer,
     "sentence_piece": SentencePieceTokenizer,
+    "mapped_sentence_piece": MappedPieceTokenizer,
 }
 # Vocabulary file -> kind of tokenizer. The first file that exists counts.
 _FILES: dict[str, Kind] = {
+    mapped_piece_files.SOURCE_FILE: "mapped_sentence_piece",
     byte_pair_files.VOCAB_FILE: "byte_bpe",
     vocabulary.VOCAB_FILE: "wordpiece",
     **dict.fromkeys(sentence_piece_files.MODEL_FILES, "sentence_piece"),

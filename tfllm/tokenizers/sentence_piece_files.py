@@ -22,6 +22,7 @@ from tfllm.tokenizers import (
     files,
     post_processor,
     row_options,
+    sentence_piece_classes,
     sentence_piece_document,
     sentence_piece_model,
     sentence_piece_options,
@@ -43,8 +44,6 @@ MODEL_FILE = "tokenizer.model"
 _FAIRSEQ_FILE = "sentencepiece.bpe.model"
 MODEL_FILES = (MODEL_FILE, "spiece.model", _FAIRSEQ_FILE)
 LLAMA_ROWS = RowTemplate(pad="eos", opens=("bos",), between=("bos",))
-# Whose ids are those of fairseq.
-_FAIRSEQ_CLASSES = ("XLMRobertaTokenizer",)
 # Adds 100 sentinels where the config does not say how many.
 _SENTINEL_CLASS = "T5Tokenizer"
 _SENTINEL = re.compile(r"<extra_id_(\d+)>")
@@ -90,18 +89,24 @@ def read(
     reads_whole = name == TOKENIZER_FILE or (
         not name and tf.io.gfile.exists(whole) and not is_derived
     )
+    class_name = _class_name(config, spec)
+    cleans = sentence_piece_classes.CLEANING.get(class_name)
     if reads_whole:
         content = files.read_json(whole)
-        control = _special_entries(content)
-        said = sentence_piece_document.read(content, whole, control)
-        model = said.model
-        arguments["text_rules"] = said.text_rules
-        arguments["decoding"] = said.decoding
-        arguments["document"] = files.to_json(content)
+        model, said = _read_document(content, whole, _special_entries(content))
+        arguments |= said
         stated = post_processor.read(content.get("post_processor"), whole)
+    elif cleans and not is_derived:
+        sentence_piece_options.check_kwargs(config, config_file)
+        model = _read_model(folder, name, class_name)
+        config = {**_roles_in(model, cleans.special_tokens), **config}
+        model, said = cleaned(model, class_name, config, config_file)
+        arguments |= said
+        if not (spec and class_name in spec.classes):
+            template = cleans.template
     else:
         sentence_piece_options.check(config, config_file)
-        model = _read_model(folder, name, config)
+        model = _read_model(folder, name, class_name)
         model, rules_of_prefix = sentence_piece_options.apply_prefix(
             model, config, config_file
         )
@@ -130,6 +135,52 @@ def read(
         "added_tokens": added,
         "special_tokens": special,
         "template": row_options.with_sides(template, config, config_file),
+    }
+
+
+def _class_name(config: dict[str, Any], spec: TokenizerSpec | None) -> str:
+    """Returns the class that the config, or else the family, names."""
+    usual = spec.classes[0] if spec and spec.classes else ""
+    name: str = config.get("tokenizer_class") or usual
+    return name.removesuffix("Fast")
+
+
+def _roles_in(model: Model, tokens: SpecialTokens) -> dict[str, str]:
+    """Returns keys of tokenizer_config.json for tokens that a model has."""
+    pieces = {piece.piece for piece in model.pieces}
+    roles = tokens.as_dict().items()
+    return {f"{role}_token": token for role, token in roles if token in pieces}
+
+
+def cleaned(
+    model: Model, class_name: str, config: dict[str, Any], file: str
+) -> tuple[Model, dict[str, Any]]:
+    """Returns a model whose texts a class cleans, and arguments for it.
+
+    Args:
+        model: The ModelProto.
+        class_name: Key of `sentence_piece_classes.CLEANING`.
+        config: The content of tokenizer_config.json.
+        file: Its path, for messages.
+
+    Raises:
+        ValueError: The model or an option does not fit the class.
+    """
+    content = sentence_piece_classes.document(model, class_name, config)
+    ids = sentence_piece_model.of_type(model, "CONTROL")
+    control = [model.pieces[i].piece for i in ids]
+    return _read_document(content, file, control)
+
+
+def _read_document(
+    content: dict[str, Any], file: str, control: Sequence[str]
+) -> tuple[Model, dict[str, Any]]:
+    """Returns the model of a tokenizer.json, and arguments of the tokenizer."""
+    said = sentence_piece_document.read(content, file, control)
+    return said.model, {
+        "text_rules": said.text_rules,
+        "decoding": said.decoding,
+        "document": files.to_json(content),
     }
 
 
@@ -175,9 +226,7 @@ def _with_sentinels(
         stated_ids: Tokens whose id a file states.
     """
     known = {*vocab, *(token.content for token in added)}
-    usual = spec.classes[0] if spec and spec.classes else ""
-    class_name = config.get("tokenizer_class") or usual
-    default = 100 if class_name.removesuffix("Fast") == _SENTINEL_CLASS else 0
+    default = 100 if _class_name(config, spec) == _SENTINEL_CLASS else 0
     if any(map(_SENTINEL.fullmatch, known)):
         default = 0
     count = config.get("extra_ids", default)
@@ -216,7 +265,7 @@ def _special_entries(content: dict[str, Any]) -> list[str]:
     return [e["content"] for e in entries if e.get("special")]
 
 
-def _read_model(folder: str, name: str, config: dict[str, Any]) -> Model:
+def _read_model(folder: str, name: str, class_name: str) -> Model:
     """Returns the model of a folder, or of its file `name`."""
     names = [name] if name else list(MODEL_FILES)
     paths = [os.path.join(folder, n) for n in names]
@@ -229,16 +278,15 @@ def _read_model(folder: str, name: str, config: dict[str, Any]) -> Model:
         )
     with tf.io.gfile.GFile(present[0], "rb") as stream:
         model = sentence_piece_model.parse(stream.read(), present[0])
-    class_name = (config.get("tokenizer_class") or "").removesuffix("Fast")
-    if class_name in _FAIRSEQ_CLASSES:
-        return sentence_piece_model.in_fairseq_order(model)
+    if class_name in sentence_piece_classes.OFFSETS:
+        return sentence_piece_classes.in_order(model, class_name)
     if os.path.basename(present[0]) == _FAIRSEQ_FILE:
         raise ValueError(
             f"`tokenizer_class` in {CONFIG_FILE} beside {present[0]!r} must be "
-            f"{' or '.join(_FAIRSEQ_CLASSES)}: models with a file of this name "
-            "number their tokens in other ways than the file does. Received: "
-            f"{config.get('tokenizer_class')!r}. Add the {TOKENIZER_FILE} of "
-            "the model."
+            f"{' or '.join(sentence_piece_classes.OFFSETS)}: models with a "
+            "file of this name number their tokens in other ways than the "
+            f"file does. Received: {class_name!r}. Add the {TOKENIZER_FILE} "
+            "of the model."
         )
     return model
 

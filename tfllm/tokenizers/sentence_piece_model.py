@@ -220,23 +220,3 @@ def add_pieces(
     types = proto().ModelProto.SentencePiece.Type
     for (piece, score), kind in zip(pieces, kinds, strict=True):
         model.pieces.add(piece=piece, score=score, type=types.Value(kind))
-
-
-def in_fairseq_order(model: Model) -> Model:
-    """Returns a model whose ids are those of XLM-R.
-
-    Its published code puts `<s> <pad> </s> <unk>` before the pieces that
-    follow the first three of the file, and `<mask>` behind all.
-    """
-    result = proto().ModelProto()
-    result.CopyFrom(model)
-    del result.pieces[:]
-    control = [(token, 0.0) for token in ("<s>", "<pad>", "</s>")]
-    add_pieces(result, control, ["CONTROL"] * 3)
-    add_pieces(result, [("<unk>", 0.0)], ["UNKNOWN"])
-    result.pieces.extend(model.pieces[3:])
-    add_pieces(result, [("<mask>", 0.0)], ["CONTROL"])
-    trainer = result.trainer_spec
-    trainer.bos_id, trainer.pad_id, trainer.eos_id = 0, 1, 2
-    trainer.unk_id = 3
-    return result

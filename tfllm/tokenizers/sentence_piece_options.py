@@ -19,18 +19,15 @@ _RENUMBERS = "it numbers its tokens in another way than the model"
 _REFUSED_CLASSES = {
     **dict.fromkeys(
         (
-            "AlbertTokenizer",
             "CpmTokenizer",
             "DebertaV2Tokenizer",
             "FNetTokenizer",
-            "XLNetTokenizer",
         ),
         _REWRITES,
     ),
     **dict.fromkeys(
         (
             "BarthezTokenizer",
-            "CamembertTokenizer",
             "MBart50Tokenizer",
             "MBartTokenizer",
             "NllbTokenizer",
@@ -76,6 +73,16 @@ def check(config: dict[str, Any], file: str) -> None:
                 f"normalized as the model says. Received: {value!r}. Add the "
                 f"{TOKENIZER_FILE} of the model."
             )
+    check_kwargs(config, file)
+
+
+def check_kwargs(config: dict[str, Any], file: str) -> None:
+    """Raises ValueError for `sp_model_kwargs` that change the ids.
+
+    Args:
+        config: The content of tokenizer_config.json.
+        file: Its path, for messages.
+    """
     kwargs = config.get("sp_model_kwargs") or {}
     changing = [key for key in _KWARGS if kwargs.get(key)]
     if changing:

@@ -9,7 +9,13 @@ from typing import Any, Literal
 from tfllm.tokenizers.row_template import RowTemplate
 from tfllm.tokenizers.special_tokens import AddedToken, SpecialTokens
 
-Kind = Literal["wordpiece", "byte_bpe", "word_bpe", "sentence_piece"]
+Kind = Literal[
+    "wordpiece",
+    "byte_bpe",
+    "word_bpe",
+    "sentence_piece",
+    "mapped_sentence_piece",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +35,8 @@ class TokenizerSpec:
             the default, such as a mask that takes the space before it.
         arguments: More arguments of the tokenizer of a new vocabulary, and of
             one of the same kind whose files are silent.
+        training: Fields of the training config of a new vocabulary, where
+            they differ from its defaults.
         classes: Names in `tokenizer_class` of tokenizer_config.json. A saved
             tokenizer gets the first one that gives its ids.
     """
@@ -39,6 +47,7 @@ class TokenizerSpec:
     special_first: bool = False
     added_tokens: tuple[AddedToken, ...] = ()
     arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     classes: tuple[str, ...] = ()
 
     @property

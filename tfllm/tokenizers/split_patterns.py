@@ -4,8 +4,8 @@ RE2, which the graph has, cannot look ahead, so the published `\s+(?!\S)|\s+`
 is left out: white space that no word takes is split into single characters,
 and `byte_words` joins them.
 
-Reference: the patterns of Radford et al., 2019, of tiktoken's cl100k_base as
-LLaMA 3 uses it, of Qwen 2 and of Mistral Nemo ("tekken").
+Reference: the patterns of Radford et al., 2019, of SmolLM, of tiktoken's
+cl100k_base as LLaMA 3 uses it, of Qwen 2 and of Mistral Nemo ("tekken").
 """
 
 from __future__ import annotations
@@ -59,13 +59,17 @@ class SplitPattern:
         words: The same for RE2, but that white space which no word takes is
             split into single characters.
         blanks: Class of those characters.
-        prefixes: Class of the white space that may begin a word.
+        prefixes: Class of the characters that keep the white space before
+            them together, if they begin a word.
+        single_digits: Whether the pre-tokenizer `Digits` of tokenizer.json
+            makes each digit a word before.
     """
 
     published: str
     words: str
     blanks: str
     prefixes: str
+    single_digits: bool = False
 
 
 def _newer(max_digits: int) -> str:
@@ -107,6 +111,15 @@ PATTERNS = {
         f"| ?[^{SPACES}{_LETTERS}{_DIGITS}]+|[{SPACES}]",
         f"[{SPACES}]",
         " ",
+    ),
+    # Of SmolLM.
+    "digits": SplitPattern(
+        "",
+        f"{_CLITICS}| ?[{_LETTERS}]+|[{_DIGITS}]"
+        f"| ?[^{SPACES}{_LETTERS}{_DIGITS}]+|[{SPACES}]",
+        f"[{SPACES}]",
+        f"[ {_DIGITS}]",
+        single_digits=True,
     ),
     "llama3": SplitPattern(
         _PUBLISHED % "{1,3}", _newer(3), f"[{_BLANKS}]", f"[{_BLANKS}]"

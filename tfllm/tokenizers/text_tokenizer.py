@@ -192,6 +192,14 @@ class Tokenizer(tf.Module):
         return self.detokenize(ids, True, replace_invalid)
 
     @property
+    def target(self) -> Tokenizer:
+        """The tokenizer of texts that a model writes.
+
+        Another one where the texts that it reads have their own.
+        """
+        return self
+
+    @property
     def is_continuation(self) -> np.ndarray:
         """The tokens that continue a word, bool [V]."""
         raise NotImplementedError

@@ -50,16 +50,32 @@ def make_batch(work: Work) -> dict[str, np.ndarray]:
 
 
 def make_tokens(work: Work) -> np.ndarray:
-    """Makes random tokens for a causal model.
+    """Makes random tokens for a model that generates.
 
     Args:
         work: Gives the shapes and the seed.
 
     Returns:
-        int32 [B, T + 1] for a training step: inputs, and labels shifted by
-        one. int32 [B, T] prompts for a generation.
+        int32 [B, T + 1] for a training step of a decoder: inputs, and labels
+        shifted by one. int32 [B, T] prompts for a generation.
     """
     rng = np.random.default_rng(work.seed)
     length = work.seq_length + (work.kind == "clm")
     shape = (work.batch_size, length)
     return rng.integers(0, work.vocab_size, shape).astype("int32")
+
+
+def make_pairs(work: Work) -> tuple[np.ndarray, np.ndarray]:
+    """Makes random sources and targets for an encoder-decoder.
+
+    Args:
+        work: Gives the shapes and the seed.
+
+    Returns:
+        source_ids int32 [B, T] and target_ids int32 [B, T].
+    """
+    rng = np.random.default_rng(work.seed)
+    shape = (2, work.batch_size, work.seq_length)
+    # Id 0 is the padding of T5, which losses leave out.
+    source_ids, target_ids = rng.integers(1, work.vocab_size, shape)
+    return source_ids.astype("int32"), target_ids.astype("int32")

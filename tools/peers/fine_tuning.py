@@ -97,7 +97,7 @@ def _specs(specs: Sequence[SideSpec]) -> list[SideSpec]:
     """Returns the sides that fine-tune, with `grouped` after Transformers."""
     chosen = []
     for spec in specs:
-        if WORK.kind not in spec.kinds:
+        if not spec.supports(WORK):
             continue
         if spec.name == OURS and len(spec.variants) > 1:
             # XLA would compile the step again for each width.

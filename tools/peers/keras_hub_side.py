@@ -1,4 +1,4 @@
-"""KerasHub's BERT and GPT-2 on Keras 3 with the TensorFlow backend.
+"""KerasHub on Keras 3 with the TensorFlow backend.
 
 Variants: `auto`, `jit`, `no_jit`, the three values of `jit_compile`. KerasHub
 has no next-sentence head, so its step is less work than that of the others.
@@ -34,30 +34,51 @@ class KerasHubSide:
     def build(self, work: Work, variant: str) -> str:
         """Builds and compiles the task and starts its input."""
         self.keras.utils.set_random_seed(work.seed)
+        backbone = self._make_backbone(work)
         models = self.keras_hub.models
-        shape = {
-            "vocabulary_size": work.vocab_size,
-            "num_layers": work.num_layers,
-            "num_heads": work.num_heads,
-            "hidden_dim": work.hidden_size,
-            "intermediate_dim": work.intermediate_size,
-            "dropout": work.dropout,
-            "max_sequence_length": work.max_position_embeddings,
-        }
         note = ""
-        if work.kind == "mlm":
-            task = models.BertMaskedLM(models.BertBackbone(**shape))
-            note = "no NSP, "
-        elif work.kind == "finetune":
-            task = self._make_classifier(models.BertBackbone(**shape), work)
+        if work.kind == "finetune":
+            task = self._make_classifier(backbone, work)
             note = f"all texts padded to {work.seq_length}, "
         else:
-            task = models.GPT2CausalLM(models.GPT2Backbone(**shape))
+            task_class, note = {
+                "bert": (models.BertMaskedLM, "no NSP, "),
+                "albert": (models.AlbertMaskedLM, "no sentence order, "),
+                "gpt2": (models.GPT2CausalLM, ""),
+                "llama": (models.LlamaCausalLM, ""),
+            }[work.family]
+            task = task_class(backbone)
         if work.kind == "generate":
             self._prepare_generation(task, work, variant)
         else:
             self._prepare_training(task, work, variant)
         return f"{note}jit_compile={task.jit_compile}"
+
+    def _make_backbone(self, work: Work) -> Any:
+        """Returns the model without a head."""
+        models = self.keras_hub.models
+        shape = {
+            "vocabulary_size": work.vocab_size,
+            "num_layers": work.num_layers,
+            "hidden_dim": work.hidden_size,
+            "intermediate_dim": work.intermediate_size,
+            "dropout": work.dropout,
+        }
+        if work.family == "llama":
+            return models.LlamaBackbone(
+                num_query_heads=work.num_heads,
+                num_key_value_heads=work.num_heads,
+                **shape,
+            )
+        shape["num_heads"] = work.num_heads
+        shape["max_sequence_length"] = work.max_position_embeddings
+        if work.family == "albert":
+            return models.AlbertBackbone(
+                embedding_dim=work.embedding_size, **shape
+            )
+        return {"bert": models.BertBackbone, "gpt2": models.GPT2Backbone}[
+            work.family
+        ](**shape)
 
     def _prepare_training(self, task: Any, work: Work, variant: str) -> None:
         optimizer = self.keras.optimizers.AdamW(

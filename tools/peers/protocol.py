@@ -34,20 +34,25 @@ class Work:
 
     Args:
         name: Name in the tables.
-        kind: "mlm", a pretraining step of BERT; "clm", a training step of
-            GPT-2; "finetune", a step of BERT on labelled texts; "generate",
-            greedy generation by GPT-2.
+        family: Family of the model, as tfllm names it.
+        kind: "mlm", a pretraining step of an encoder; "clm", a training step
+            of a decoder; "seq2seq", of an encoder-decoder; "finetune", a step
+            of BERT on labelled texts; "generate", generation without sampling
+            by a decoder or an encoder-decoder.
         vocab_size: Rows of the word embedding.
         hidden_size: Width of the model.
-        num_layers: Transformer blocks.
+        embedding_size: Width of the word embedding; 0 for `hidden_size`.
+        num_layers: Transformer blocks, of an encoder-decoder in each stack.
         num_heads: Attention heads per block.
         intermediate_size: Width of the feed-forward layer.
-        max_position_embeddings: Rows of the position embedding.
+        max_position_embeddings: Longest sequence, in tokens.
         batch_size: Examples per step.
         seq_length: Tokens per example or prompt, without padding; for
-            "finetune" the most tokens of a text.
+            "seq2seq" of the source and of the target each; for "finetune" the
+            most tokens of a text.
         num_masked: Masked slots per example, all of them used ("mlm").
         new_tokens: Tokens generated per prompt ("generate").
+        num_beams: Beams of the search; 1 for greedy ("generate").
         text: Path of the labelled texts ("finetune").
         vocabulary: Path of a vocab.txt of BERT ("finetune").
         dropout: Rate of every dropout in the model.
@@ -59,9 +64,11 @@ class Work:
     """
 
     name: str
+    family: str = "bert"
     kind: str = "mlm"
     vocab_size: int = 30522
     hidden_size: int = 768
+    embedding_size: int = 0
     num_layers: int = 12
     num_heads: int = 12
     intermediate_size: int = 3072
@@ -70,6 +77,7 @@ class Work:
     seq_length: int = 128
     num_masked: int = 20
     new_tokens: int = 0
+    num_beams: int = 1
     text: str = ""
     vocabulary: str = ""
     dropout: float = 0.1

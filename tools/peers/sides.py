@@ -2,8 +2,19 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Mapping
+
+from tools.peers.protocol import Work
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+
+_ALL = {
+    "mlm": ("bert", "albert"),
+    "finetune": ("bert",),
+    "clm": ("gpt2", "llama"),
+    "seq2seq": ("t5",),
+    "generate": ("gpt2", "llama", "t5", "marian"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,14 +26,20 @@ class SideSpec:
         module: Side file, run with `python -m`.
         requirements: Packages that pip installs into its environment.
         variants: Settings to try, the library's default first.
-        kinds: Kinds of work that the library supports.
+        families: Kind of work -> families that the library has for it.
     """
 
     name: str
     module: str
     requirements: tuple[str, ...]
     variants: tuple[str, ...]
-    kinds: tuple[str, ...] = ("mlm", "clm", "finetune", "generate")
+    families: Mapping[str, tuple[str, ...]] = dataclasses.field(
+        default_factory=lambda: _ALL
+    )
+
+    def supports(self, work: Work) -> bool:
+        """Returns whether the library has the model and the kind of step."""
+        return work.family in self.families.get(work.kind, ())
 
 
 OURS = "tfllm"
@@ -58,6 +75,8 @@ SIDES = {
                 "tensorflow~=2.20.0",
             ),
             variants=("auto", "jit"),
+            # It has T5 as an encoder-decoder without a task, and no Marian.
+            families={**_ALL, "seq2seq": (), "generate": ("gpt2", "llama")},
         ),
         SideSpec(
             name="official",
@@ -65,7 +84,7 @@ SIDES = {
             requirements=("tf-models-official==2.20.*", "tf_keras"),
             variants=("no_jit", "jit"),
             # Its causal models are not among its official models.
-            kinds=("mlm",),
+            families={"mlm": ("bert",)},
         ),
     )
 }

@@ -5,7 +5,10 @@ Variants: `no_jit` and `jit`, the two values of `jit_compile`; the suffix
 """
 
 import dataclasses
+import inspect
 from typing import Any
+
+import numpy as np
 
 from tools.peers import batch as batches
 from tools.peers import protocol
@@ -84,21 +87,28 @@ class TfllmSide:
         return draft.model
 
     def _make_task(self, work: Work) -> Any:
-        encoder = work.kind in ("mlm", "finetune")
-        family = self.families["bert" if encoder else "gpt2"]
-        config = family.config(
-            num_layers=work.num_layers,
-            hidden_size=work.hidden_size,
-            num_heads=work.num_heads,
-            intermediate_size=work.intermediate_size,
-            vocab_size=work.vocab_size,
-            max_position_embeddings=work.max_position_embeddings,
-            dropout=work.dropout,
-        )
+        create = self.families[work.family].config
+        shape = {
+            "num_layers": work.num_layers,
+            "hidden_size": work.hidden_size,
+            "embedding_size": work.embedding_size or work.hidden_size,
+            "num_heads": work.num_heads,
+            "intermediate_size": work.intermediate_size,
+            "vocab_size": work.vocab_size,
+            "max_position_embeddings": work.max_position_embeddings,
+            "dropout": work.dropout,
+        }
+        # Not each family has each of them.
+        known = inspect.signature(create).parameters
+        config = create(**{k: v for k, v in shape.items() if k in known})
         if work.kind == "mlm":
-            return self.tasks.MaskedLM(config, pair_objective="nsp")
+            return self.tasks.MaskedLM(
+                config, pair_objective=config.pair_objective
+            )
         if work.kind == "finetune":
             return self.tasks.create("classification", config, labels=LABELS)
+        if config.kind == "encoder_decoder":
+            return self.tasks.Seq2SeqLM(config)
         return self.tasks.CausalLM(config)
 
     def _prepare_training(
@@ -121,7 +131,7 @@ class TfllmSide:
             iterator = iter(data.dataset())
             note = f", batches of about one length, {data.widths.tolist()} wide"
         else:
-            iterator = self._make_iterator(work)
+            iterator = self._make_iterator(work, task.config.pair_objective)
         self._step = lambda: float(train(iterator)["loss"])
         return note
 
@@ -141,10 +151,22 @@ class TfllmSide:
             ),
         )
 
-    def _make_iterator(self, work: Work) -> Any:
+    def _make_iterator(self, work: Work, pair_objective: str) -> Any:
         if work.kind == "mlm":
             batch = batches.make_batch(work)
-            labels = {name: batch.pop(name) for name in ("mlm", "nsp")}
+            labels = {
+                "mlm": batch.pop("mlm"),
+                pair_objective: batch.pop("nsp"),
+            }
+        elif work.kind == "seq2seq":
+            source_ids, target_ids = batches.make_pairs(work)
+            # The decoder reads its start, id 0, and the tokens before.
+            starts = np.zeros_like(target_ids[:, :1])
+            batch = {
+                "source_ids": source_ids,
+                "token_ids": np.hstack([starts, target_ids[:, :-1]]),
+            }
+            labels = {"seq2seq": target_ids}
         else:
             tokens = batches.make_tokens(work)
             batch = {"token_ids": tokens[:, :-1]}
@@ -160,7 +182,9 @@ class TfllmSide:
     ) -> str:
         """Prepares generation; returns a note on the draft."""
         prompts = batches.make_tokens(work).tolist()
-        config = self.generation_config(max_new_tokens=work.new_tokens)
+        config = self.generation_config(
+            max_new_tokens=work.new_tokens, num_beams=work.num_beams
+        )
 
         def generate() -> Any:
             return self.generate(

@@ -1,4 +1,4 @@
-"""Transformers' BERT and GPT-2 on PyTorch, one CPU process.
+"""Transformers on PyTorch, one CPU process.
 
 Variants: `sdpa` and `eager` name the attention implementation; a `+compile`
 suffix passes the model through torch.compile (needs a C++ compiler), and
@@ -13,6 +13,81 @@ from tools.peers import batch as batches
 from tools.peers import protocol, texts
 from tools.peers.protocol import Work
 
+# Key of a config class -> attribute of Work.
+_ENCODER = {
+    "vocab_size": "vocab_size",
+    "hidden_size": "hidden_size",
+    "num_hidden_layers": "num_layers",
+    "num_attention_heads": "num_heads",
+    "intermediate_size": "intermediate_size",
+    "max_position_embeddings": "max_position_embeddings",
+    "hidden_dropout_prob": "dropout",
+    "attention_probs_dropout_prob": "dropout",
+}
+_KEYS = {
+    "bert": _ENCODER,
+    "albert": {**_ENCODER, "embedding_size": "embedding_size"},
+    "gpt2": {
+        "vocab_size": "vocab_size",
+        "n_embd": "hidden_size",
+        "n_layer": "num_layers",
+        "n_head": "num_heads",
+        "n_inner": "intermediate_size",
+        "n_positions": "max_position_embeddings",
+        "resid_pdrop": "dropout",
+        "embd_pdrop": "dropout",
+        "attn_pdrop": "dropout",
+    },
+    "llama": {
+        "vocab_size": "vocab_size",
+        "hidden_size": "hidden_size",
+        "num_hidden_layers": "num_layers",
+        "num_attention_heads": "num_heads",
+        "intermediate_size": "intermediate_size",
+        "max_position_embeddings": "max_position_embeddings",
+    },
+    "t5": {
+        "vocab_size": "vocab_size",
+        "d_model": "hidden_size",
+        "num_layers": "num_layers",
+        "num_heads": "num_heads",
+        "d_ff": "intermediate_size",
+        "dropout_rate": "dropout",
+    },
+    "marian": {
+        "vocab_size": "vocab_size",
+        "d_model": "hidden_size",
+        "encoder_layers": "num_layers",
+        "decoder_layers": "num_layers",
+        "encoder_attention_heads": "num_heads",
+        "decoder_attention_heads": "num_heads",
+        "encoder_ffn_dim": "intermediate_size",
+        "decoder_ffn_dim": "intermediate_size",
+        "max_position_embeddings": "max_position_embeddings",
+        "dropout": "dropout",
+    },
+}
+# No token ends a text: all sides generate to the full length.
+_NO_END = {
+    "bos_token_id": None,
+    "eos_token_id": None,
+    "forced_eos_token_id": None,
+    "pad_token_id": 0,
+    "decoder_start_token_id": 0,
+}
+# Kind of work -> names of the library's class for pretraining or a task.
+_CLASSES = {
+    "mlm": {"bert": "BertForPreTraining", "albert": "AlbertForPreTraining"},
+    "finetune": {"bert": "BertForSequenceClassification"},
+}
+_WRITERS = {
+    "gpt2": "GPT2LMHeadModel",
+    "llama": "LlamaForCausalLM",
+    "t5": "T5ForConditionalGeneration",
+    "marian": "MarianMTModel",
+}
+_ENCODER_DECODERS = ("t5", "marian")
+
 
 class TransformersSide:
     """Trains with torch.optim.AdamW, fused where this build has it on CPU."""
@@ -22,22 +97,10 @@ class TransformersSide:
         import torch
         import transformers
 
-        # Classes are imported lazily; the import time must include them.
-        from transformers import (
-            BertConfig,
-            BertForPreTraining,
-            BertForSequenceClassification,
-            GPT2Config,
-            GPT2LMHeadModel,
-        )
+        # Classes are imported lazily; the import time must include one.
+        from transformers import BertForPreTraining  # noqa: F401
 
         self.torch, self.transformers = torch, transformers
-        self.bert = {
-            "mlm": BertForPreTraining,
-            "finetune": BertForSequenceClassification,
-        }
-        self.bert_config = BertConfig
-        self.gpt2 = GPT2Config, GPT2LMHeadModel
         return {
             "torch": torch.__version__,
             "transformers": transformers.__version__,
@@ -49,8 +112,7 @@ class TransformersSide:
         attention, _, option = variant.partition("+")
         torch.set_num_threads(work.threads)
         torch.manual_seed(work.seed)
-        make = self._make_bert if work.kind in self.bert else self._make_gpt2
-        model = make(work, attention)
+        model = self._make_model(work, attention)
         if work.kind == "generate":
             self._prepare_generation(model.eval(), work)
             return "model.generate"
@@ -66,37 +128,15 @@ class TransformersSide:
             note = "logits at all positions"
         return f"{kind} AdamW, {note}"
 
-    def _make_bert(self, work: Work, attention: str) -> Any:
-        config = self.bert_config(
-            vocab_size=work.vocab_size,
-            hidden_size=work.hidden_size,
-            num_hidden_layers=work.num_layers,
-            num_attention_heads=work.num_heads,
-            intermediate_size=work.intermediate_size,
-            max_position_embeddings=work.max_position_embeddings,
-            hidden_dropout_prob=work.dropout,
-            attention_probs_dropout_prob=work.dropout,
-        )
-        config._attn_implementation = attention
-        return self.bert[work.kind](config)
-
-    def _make_gpt2(self, work: Work, attention: str) -> Any:
-        config_class, model_class = self.gpt2
-        config = config_class(
-            vocab_size=work.vocab_size,
-            n_embd=work.hidden_size,
-            n_layer=work.num_layers,
-            n_head=work.num_heads,
-            n_inner=work.intermediate_size,
-            n_positions=work.max_position_embeddings,
-            resid_pdrop=work.dropout,
-            embd_pdrop=work.dropout,
-            attn_pdrop=work.dropout,
-            # No token ends a text: all sides generate to the full length.
-            bos_token_id=None,
-            eos_token_id=None,
-            pad_token_id=0,
-        )
+    def _make_model(self, work: Work, attention: str) -> Any:
+        names = {**_WRITERS, **_CLASSES.get(work.kind, {})}
+        model_class = getattr(self.transformers, names[work.family])
+        values = {
+            key: getattr(work, name) for key, name in _KEYS[work.family].items()
+        }
+        if work.family in _WRITERS:
+            values |= _NO_END
+        config = model_class.config_class(**values)
         config._attn_implementation = attention
         return model_class(config)
 
@@ -127,6 +167,9 @@ class TransformersSide:
             # The library shifts the labels, so the last token has none.
             ids = batches.make_tokens(work)[:, :-1]
             arrays = {"input_ids": ids, "labels": ids}
+        elif work.kind == "seq2seq":
+            source_ids, target_ids = batches.make_pairs(work)
+            arrays = {"input_ids": source_ids, "labels": target_ids}
         else:
             batch = batches.make_batch(work)
             # The library's loss ignores the label -100.
@@ -134,12 +177,16 @@ class TransformersSide:
             np.put_along_axis(
                 labels, batch["masked_positions"], batch["mlm"], axis=1
             )
+            pairs = {
+                "bert": "next_sentence_label",
+                "albert": "sentence_order_label",
+            }
             arrays = {
                 "input_ids": batch["token_ids"],
                 "token_type_ids": batch["segment_ids"],
                 "attention_mask": batch["padding_mask"],
                 "labels": labels,
-                "next_sentence_label": batch["nsp"],
+                pairs[work.family]: batch["nsp"],
             }
         return {
             name: self.torch.from_numpy(array.astype("int64"))
@@ -196,15 +243,18 @@ class TransformersSide:
             batches.make_tokens(work).astype("int64")
         )
         mask = self.torch.ones_like(prompts)
+        # The output starts with the prompt, or with the decoder's first token.
+        known = 1 if work.family in _ENCODER_DECODERS else prompts.shape[1]
 
         def generate() -> float:
             ids = model.generate(
                 prompts,
                 attention_mask=mask,
                 max_new_tokens=work.new_tokens,
+                num_beams=work.num_beams,
                 do_sample=False,
             )
-            return float(ids[:, prompts.shape[1] :].numel())
+            return float(ids[:, known:].numel())
 
         self._step = generate
 

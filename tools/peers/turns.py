@@ -14,12 +14,43 @@ from tools.peers.worker import SideError, Worker
 
 _GPT2_SMALL = Work(
     name="GPT-2 124M",
+    family="gpt2",
     kind="generate",
     vocab_size=50257,
     max_position_embeddings=1024,
     seq_length=32,
     new_tokens=64,
 )
+_LLAMA = Work(
+    name="LLaMA 100M",
+    family="llama",
+    kind="generate",
+    vocab_size=32000,
+    hidden_size=640,
+    num_heads=10,
+    intermediate_size=1728,
+    max_position_embeddings=2048,
+    seq_length=32,
+    new_tokens=32,
+    # The family has none.
+    dropout=0.0,
+)
+_T5 = Work(
+    name="T5-small",
+    family="t5",
+    kind="generate",
+    vocab_size=32128,
+    hidden_size=512,
+    num_layers=6,
+    num_heads=8,
+    intermediate_size=2048,
+    seq_length=32,
+    new_tokens=32,
+)
+_MARIAN = dataclasses.replace(
+    _T5, name="Marian-base", family="marian", vocab_size=58101
+)
+_BEAMS = 4
 WORKS = {
     "bert_base_pretrain": Work(name="BERT-base"),
     "bert_tiny_pretrain": Work(
@@ -34,6 +65,7 @@ WORKS = {
     # Bytes, and the shape of nanoGPT's configuration for CPUs.
     "gpt2_nano_train": Work(
         name="GPT-2 4/128, bytes",
+        family="gpt2",
         kind="clm",
         vocab_size=257,
         hidden_size=128,
@@ -50,6 +82,24 @@ WORKS = {
     ),
     "gpt2_small_generate": dataclasses.replace(_GPT2_SMALL, batch_size=1),
     "gpt2_small_generate_8": dataclasses.replace(_GPT2_SMALL, batch_size=8),
+    "albert_base_pretrain": Work(
+        name="ALBERT-base",
+        family="albert",
+        vocab_size=30000,
+        embedding_size=128,
+        dropout=0.0,
+    ),
+    "llama_100m_train": dataclasses.replace(_LLAMA, kind="clm", seq_length=128),
+    "llama_100m_generate": dataclasses.replace(_LLAMA, batch_size=1),
+    "llama_100m_generate_8": _LLAMA,
+    "llama_100m_prompt_512": dataclasses.replace(
+        _LLAMA, batch_size=1, seq_length=512
+    ),
+    "t5_small_train": dataclasses.replace(_T5, kind="seq2seq", seq_length=128),
+    "t5_small_generate": _T5,
+    "t5_small_beams": dataclasses.replace(_T5, num_beams=_BEAMS),
+    "marian_base_generate": _MARIAN,
+    "marian_base_beams": dataclasses.replace(_MARIAN, num_beams=_BEAMS),
 }
 
 # Peak memory is read after these steps; later steps do not raise it.
@@ -130,7 +180,7 @@ class Comparison:
         self.candidates = [
             _Candidate(spec, variant)
             for spec in specs
-            if work.kind in spec.kinds
+            if spec.supports(work)
             for variant in spec.variants
         ]
         self.chosen: dict[str, _Candidate] = {}
@@ -284,11 +334,13 @@ class Comparison:
 def _title(work: Work) -> str:
     """Returns a title that describes a step."""
     shape = f"{work.batch_size} x {work.seq_length}"
+    search = "greedy" if work.num_beams == 1 else f"{work.num_beams} beams"
     what = {
         "mlm": f"pretraining step, {shape}, {work.num_masked} masked",
         "clm": f"training step, {shape}",
         "finetune": f"fine-tuning on texts, {shape} at most",
-        "generate": f"greedy, {shape} prompt + {work.new_tokens} new tokens",
+        "seq2seq": f"training step, {shape} to {work.seq_length}",
+        "generate": f"{search}, {shape} prompt + {work.new_tokens} new tokens",
     }[work.kind]
     return (
         f"{work.name} {what}, vocabulary {work.vocab_size:,}, float32, "

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.data.causal.test_token_stream import EOS, Bytes
+from tests.data.token_stream.test_stream import EOS, Bytes
 from tfllm.data.causal import batches as causal_batches
 from tfllm.data.causal.batches import CausalDataConfig, open_causal_data
 from tfllm.tokenizers import SpecialIds

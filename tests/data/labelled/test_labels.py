@@ -128,7 +128,7 @@ def test_unknown_labels_name_the_nearest() -> None:
     assert names.id_of("negative") == 1
     with pytest.raises(BadRecord, match="did you mean 'negative'"):
         names.id_of("negativ")
-    with pytest.raises(BadRecord, match="'1' is none.* names, not their num"):
+    with pytest.raises(BadRecord, match="'1' is unknown.* names, not"):
         names.id_of("1")
     with pytest.raises(ValueError, match="different"):
         Labels(("a", "a"))

@@ -16,6 +16,7 @@ from tfllm.data.masked.batches import (
     MaskedDataConfig,
     open_masked_data,
 )
+from tfllm.data.masked.config import detection_config
 from tfllm.data.masked.instances import InstanceSettings
 from tfllm.data.masked.masking import MaskingConfig
 from tfllm.tokenizers.wordpiece import WordPieceTokenizer
@@ -316,3 +317,41 @@ def test_bad_settings() -> None:
             None,  # type: ignore[arg-type]
             dataclasses.replace(_CONFIG, batch_size=2),
         ).dataset(-1)
+
+
+def test_batches_with_the_tokens_before_masking(
+    text_file: str, tokenizer: WordPieceTokenizer
+) -> None:
+    flags = {
+        "seq_length": 32,
+        "batch_size": 16,
+        "mask_rate": 0.15,
+        "max_predictions": 0,
+        "masking": "token",
+        "seed": 5,
+        "dupe_factor": 1,
+        "short_seq_prob": 0.1,
+    }
+    data = open_masked_data(text_file, tokenizer, detection_config(flags))
+    batches = _take(data.dataset(), 3)
+    for x, y, weights in batches:
+        masked = x["choices"] >= 0
+        assert (masked.sum(1) == weights["mlm"].sum(1)).all()
+        # Each chosen token is masked, and no other one is changed.
+        mask = tokenizer.role_id("mask")
+        np.testing.assert_array_equal(
+            x["token_ids"], np.where(masked, mask, y["rtd"])
+        )
+        assert not (y["rtd"] == mask).any()
+        labels = np.take_along_axis(y["rtd"], x["masked_positions"], 1)
+        used = weights["mlm"] > 0
+        np.testing.assert_array_equal(labels[used], y["mlm"][used])
+        np.testing.assert_array_equal(weights["rtd"], x["padding_mask"])
+    # Uniform: the mean of n numbers is off by a few times (12 n) ** -0.5.
+    drawn = np.concatenate([x["choices"].ravel() for x, _, _ in batches])
+    drawn = drawn[drawn >= 0] / 2**24
+    assert drawn.max() < 1.0
+    assert abs(drawn.mean() - 0.5) < 4 * (12 * drawn.size) ** -0.5
+    _assert_same(batches[1:], _take(data.dataset(1), 2))
+    _, y, weights = list(data.evaluation_dataset().as_numpy_iterator())[-1]
+    assert set(y) == set(weights) == {"mlm", "rtd"}

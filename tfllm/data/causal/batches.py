@@ -14,9 +14,9 @@ import tensorflow as tf
 
 from tfllm.data.batched_data import BatchedData, finish, num_batches
 from tfllm.data.causal.config import CausalDataConfig
-from tfllm.data.causal.token_stream import TokenStream, open_stream
-from tfllm.data.causal.tokenize_files import TextCounts
 from tfllm.data.epochs import Epochs
+from tfllm.data.token_stream.stream import TokenStream, open_stream
+from tfllm.data.token_stream.tokenize_files import TextCounts
 from tfllm.tokenizers import Tokenizer
 
 Batch = tuple[dict[str, tf.Tensor], dict[str, tf.Tensor], dict[str, tf.Tensor]]
@@ -113,17 +113,9 @@ class CausalData(BatchedData):
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields (tokens [N, T + 1], weights [N, T]) in training order."""
         length = self._config.seq_length
-        for group in self._epochs.groups(start_step):
-            firsts = group.units * _ROWS_PER_UNIT
-            numbers = np.concatenate(
-                [
-                    first + np.arange(self._epochs.counts[unit])
-                    for unit, first in zip(group.units, firsts, strict=True)
-                ]
-            )[group.rows]  # [N]
-            for start in range(0, len(numbers), _ROWS_PER_UNIT):
-                rows = numbers[start : start + _ROWS_PER_UNIT]
-                yield self._rows(rows * length, 0)
+        numbers = self._epochs.row_numbers(start_step, _ROWS_PER_UNIT)
+        for rows, _ in numbers:
+            yield self._rows(rows * length, 0)
 
     def _evaluation_starts(self) -> Iterator[int]:
         """Yields the place of the first token of each evaluation row."""

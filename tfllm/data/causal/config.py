@@ -9,7 +9,6 @@ from typing import Any
 
 from tfllm.data.corpus.sources import DOCUMENT_PER, FilesConfig
 from tfllm.data.positive import check_positive
-from tfllm.tokenizers.spec import TokenizerSpec
 
 TASK = "causal_lm"
 
@@ -73,31 +72,3 @@ def data_config(flags: Mapping[str, Any]) -> CausalDataConfig:
         stride=flags["eval_stride"] or None,
         seed=flags["seed"],
     )
-
-
-@dataclass(frozen=True)
-class TokenizeConfig:
-    """Settings to prepare shards for causal language models.
-
-    Args:
-        input_files: Text or JSONL, plain or gzip: globs, comma-separated.
-        tokenizer: Vocabulary file or tokenizer folder.
-        output_dir: Folder for the shards.
-        spec: Tokenizer of the model's family, for what the files do not say.
-        document_per: What a document is; see `FilesConfig`.
-        workers: Number of processes.
-        overwrite: Whether to delete shards made with other settings.
-    """
-
-    input_files: str
-    tokenizer: str
-    output_dir: str
-    spec: TokenizerSpec | None = None
-    document_per: str = FilesConfig.document_per
-    workers: int = 1
-    overwrite: bool = False
-
-    def __post_init__(self) -> None:
-        """Checks the values."""
-        check_positive(self, "workers")
-        FilesConfig(document_per=self.document_per)

@@ -47,6 +47,18 @@ def open_masked_data(
         ValueError: Files are missing, empty or binary, or shards do not fit
             the tokenizer or the settings.
     """
+    source = open_source(files, tokenizer, config, index_dir, flag)
+    return MaskedData(source, tokenizer, config)
+
+
+def open_source(
+    files: str,
+    tokenizer: Tokenizer,
+    config: MaskedDataConfig,
+    index_dir: str | None,
+    flag: str,
+) -> UnitSource:
+    """Opens units of examples; see `open_masked_data`."""
     source: UnitSource
     if prepared_folder.is_prepared(files):
         source = open_shards(
@@ -76,7 +88,7 @@ def open_masked_data(
             f"`{flag}` must hold at least one example. Received: only blank "
             f"text in {files}."
         )
-    return MaskedData(source, tokenizer, config)
+    return source
 
 
 class MaskedData(BatchedData):
@@ -87,6 +99,11 @@ class MaskedData(BatchedData):
            masked_positions int32 [B, P]
         y: mlm int32 [B, P]; nsp int32 [B] for pairs
         sample_weight: mlm float32 [B, P]; nsp float32 [B] for pairs
+    and `with_originals`
+        x: choices int32 [B, T], at masks uniform from 0 to 2 ** 24 - 1,
+           elsewhere -1
+        y: rtd int32 [B, T], the tokens before masking
+        sample_weight: rtd float32 [B, T], 1 for real tokens
 
     A damaged shard or a changed text file raises
     `tf.errors.InvalidArgumentError` while iterating; its text includes the
@@ -291,6 +308,17 @@ class MaskedData(BatchedData):
         if self._paired:
             y["nsp"] = table["labels"]
             weights["nsp"] = real
+        if self._config.with_originals:
+            is_masked = (masked.positions[..., tf.newaxis] == column) & (
+                masked.weights[..., tf.newaxis] > 0.0
+            )  # [B, P, T]
+            x["choices"] = tf.where(
+                tf.reduce_any(is_masked, axis=1),
+                masker.choices(table["ids"], table["epochs"]),
+                -1,
+            )
+            y["rtd"] = table["rows"]
+            weights["rtd"] = tf.cast(inside, tf.float32) * real[:, tf.newaxis]
         return x, y, weights
 
 

@@ -12,6 +12,7 @@ from tfllm.data.positive import check_positive
 from tfllm.tokenizers.spec import TokenizerSpec
 
 TASK = "masked_lm"
+DETECTION_TASK = "replaced_token_detection"
 PAIR_OBJECTIVES = ("nsp", "sop", "none")
 # That of BERT; where the family of the model is known, its own is the default.
 DEFAULT_PAIR_OBJECTIVE: Literal["nsp"] = "nsp"
@@ -132,6 +133,8 @@ class MaskedDataConfig:
         short_seq_prob: Share of short examples (text only).
         block_bytes: Bytes of text per unit (text only).
         units_per_group: Units that are loaded and shuffled together.
+        with_originals: Add the tokens before masking as labels, and random
+            numbers with which a generator chooses tokens for the masks.
     """
 
     seq_length: int = 128
@@ -144,6 +147,7 @@ class MaskedDataConfig:
     short_seq_prob: float = 0.1
     block_bytes: int = DEFAULT_BLOCK_BYTES
     units_per_group: int = 8
+    with_originals: bool = False
 
     def __post_init__(self) -> None:
         """Checks the values."""
@@ -217,6 +221,22 @@ def data_config(flags: Mapping[str, Any]) -> MaskedDataConfig:
         seed=flags["seed"],
         dupe_factor=flags["dupe_factor"],
         short_seq_prob=flags["short_seq_prob"],
+    )
+
+
+def detection_config(flags: Mapping[str, Any]) -> MaskedDataConfig:
+    """Returns the data config of replaced-token detection for a run's flags.
+
+    NOTE: every chosen token is masked, as in the paper (Clark et al., 2020,
+    section 3); its code leaves 15 % of them. Rows hold one text.
+
+    Args:
+        flags: Flags of the train verb by name.
+    """
+    config = data_config({**flags, "pair_objective": "none"})
+    masking = replace(config.masking, mask_share=1.0, random_share=0.0)
+    return replace(
+        config, masking=masking, static_masks=False, with_originals=True
     )
 
 

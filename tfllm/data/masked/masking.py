@@ -18,7 +18,7 @@ from tfllm.data.masked.config import MaskingConfig
 from tfllm.tokenizers.text_tokenizer import Tokenizer
 
 # Streams of `stateless.draw`.
-_ORDER, _SPAN_SIZE, _REPLACEMENT = range(3)
+_ORDER, _SPAN_SIZE, _REPLACEMENT, _CHOICE = range(4)
 
 
 class Masked(NamedTuple):
@@ -90,6 +90,22 @@ class Masker:
             starts = self._unit_starts(keys, token_ids, maskable)
             selected = self._select_units(keys, maskable, starts, budget)
         return self._replace(keys, token_ids, selected)
+
+    def choices(
+        self, example_ids: tf.Tensor, epoch: tf.Tensor | int = 0
+    ) -> tf.Tensor:
+        """Returns random numbers with which a model chooses among tokens.
+
+        Args:
+            example_ids: As in the call.
+            epoch: As in the call.
+
+        Returns:
+            int32 [B, T], uniform from 0 to 2 ** 24 - 1.
+        """
+        keys = stateless.row_keys(self._seed, epoch, example_ids)
+        bits = stateless.draw(keys, _CHOICE, self._seq_length)
+        return tf.cast(tf.bitwise.right_shift(bits, np.uint64(40)), tf.int32)
 
     def _budget(self, num_tokens: tf.Tensor) -> tf.Tensor:
         """Returns the tokens to mask in each row, int32 [B]."""

@@ -78,14 +78,17 @@ def train_merges(
     if arguments.get("normalization") == "NFC":
         tokenizer.normalizer = tokenizers.normalizers.NFC()
     splitters = tokenizers.pre_tokenizers
-    pattern = PATTERNS[arguments.get("pattern", "gpt2")].published
+    pattern = PATTERNS[arguments.get("pattern", "gpt2")]
     to_bytes = splitters.ByteLevel(
-        add_prefix_space=False, use_regex=not pattern
+        add_prefix_space=False, use_regex=not pattern.published
     )
     tokenizer.pre_tokenizer = to_bytes
-    if pattern:
-        words = splitters.Split(tokenizers.Regex(pattern), "isolated")
+    if pattern.published:
+        words = splitters.Split(tokenizers.Regex(pattern.published), "isolated")
         tokenizer.pre_tokenizer = splitters.Sequence([words, to_bytes])
+    if pattern.single_digits:
+        digits = splitters.Digits(individual_digits=True)
+        tokenizer.pre_tokenizer = splitters.Sequence([digits, to_bytes])
     trainer = tokenizers.trainers.BpeTrainer(
         vocab_size=config.vocab_size - len(config.special_tokens.all()),
         min_frequency=config.min_frequency,

@@ -14,7 +14,13 @@ from typing import Any, Literal, get_args
 from tfllm import file_access
 from tfllm.data.vocabularies.lines import Lines
 from tfllm.tokenizers.row_template import RowTemplate
-from tfllm.tokenizers.special_tokens import LLAMA_TOKENS, ROLES, SpecialTokens
+from tfllm.tokenizers.spec import TokenizerSpec
+from tfllm.tokenizers.special_tokens import (
+    LLAMA_TOKENS,
+    ROLES,
+    AddedToken,
+    SpecialTokens,
+)
 
 ModelType = Literal["bpe", "unigram"]
 Normalization = Literal[
@@ -35,6 +41,7 @@ class SentencePieceTrainingConfig:
 
     Attributes:
         vocab_size: Number of tokens, with special tokens and bytes.
+        hard_limit: Whether a text with fewer tokens is refused.
         model_type: "bpe", as LLaMA, or "unigram", as T5 and ALBERT.
         byte_fallback: Whether characters without a token become the tokens of
             their bytes; otherwise they are unknown.
@@ -48,10 +55,15 @@ class SentencePieceTrainingConfig:
         role_order: Roles in the order of their ids, from 0; (): that of
             `ROLES`.
         user_tokens: Tokens that are never split in texts.
+        added_tokens: Tokens behind those of the model, or how those that it
+            has are matched.
+        cleaned_as: Class of Transformers that cleans texts before the model
+            reads them, a key of `sentence_piece_classes.CLEANING`; "": none.
         template: Row template of the model; None: that of LLaMA.
     """
 
     vocab_size: int = 32000
+    hard_limit: bool = True
     model_type: ModelType = "bpe"
     byte_fallback: bool = True
     character_coverage: float = 0.9995
@@ -61,6 +73,8 @@ class SentencePieceTrainingConfig:
     special_tokens: SpecialTokens = LLAMA_TOKENS
     role_order: tuple[str, ...] = ()
     user_tokens: tuple[str, ...] = ()
+    added_tokens: tuple[AddedToken, ...] = ()
+    cleaned_as: str = ""
     template: RowTemplate[str] | None = None
 
     def __post_init__(self) -> None:
@@ -86,12 +100,19 @@ class SentencePieceTrainingConfig:
             )
         fixed = len(self.ordered_tokens()) + len(self.user_tokens)
         fixed += 256 if self.byte_fallback else 0
+        fixed += self.num_added
         if self.vocab_size <= fixed:
             raise ValueError(
                 f"`vocab_size` must be above {fixed}, the number of special "
                 "tokens, and of bytes with `byte_fallback`. "
                 f"Received: {self.vocab_size}."
             )
+
+    @property
+    def num_added(self) -> int:
+        """Number of tokens behind those of the model."""
+        known = {*self.ordered_tokens(), *self.user_tokens}
+        return len({token.content for token in self.added_tokens} - known)
 
     def ordered_tokens(self) -> tuple[str, ...]:
         """Returns the special tokens, each once, in the order of their ids."""
@@ -153,7 +174,7 @@ def train_model(
             **_options(config),
         )
     except (RuntimeError, OSError) as error:
-        message = _explained(str(error), config.vocab_size)
+        message = _explained(str(error), config)
         raise ValueError(message) from error
     return content.getvalue()
 
@@ -185,7 +206,8 @@ def _options(config: SentencePieceTrainingConfig) -> dict[str, Any]:
         **options,
         "control_symbols": [token for token in ids if token not in named],
         "user_defined_symbols": list(config.user_tokens),
-        "vocab_size": config.vocab_size,
+        "vocab_size": config.vocab_size - config.num_added,
+        "hard_vocab_limit": config.hard_limit,
         "model_type": config.model_type,
         "byte_fallback": config.byte_fallback,
         "character_coverage": config.character_coverage,
@@ -200,20 +222,22 @@ def _options(config: SentencePieceTrainingConfig) -> dict[str, Any]:
     }
 
 
-def _explained(message: str, vocab_size: int) -> str:
+def _explained(message: str, config: SentencePieceTrainingConfig) -> str:
     """Returns an error message that explains one of the trainer."""
     smallest = re.search(r"smaller than required_chars\. \d+ vs (\d+)", message)
     if smallest:
         return (
-            f"`vocab_size` must be at least {smallest[1]}, the characters of "
-            f"the text and the special tokens. Received: {vocab_size}. Raise "
-            "it, or lower `character_coverage`."
+            "`vocab_size` must be at least "
+            f"{int(smallest[1]) + config.num_added}, the characters of the "
+            f"text and the special tokens. Received: {config.vocab_size}. "
+            "Raise it, or lower `character_coverage`."
         )
     largest = re.search(r"set it to a value <= (\d+)", message)
     if largest:
         return (
-            f"`vocab_size` must be at most {largest[1]} for a text this small. "
-            f"Received: {vocab_size}. Lower it, or give more text."
+            "`vocab_size` must be at most "
+            f"{int(largest[1]) + config.num_added} for a text this small. "
+            f"Received: {config.vocab_size}. Lower it, or give more text."
         )
     if "sentences_.empty()" in message or "!sentences" in message:
         return "`input_files` must hold text. Received: files with no word."
@@ -244,13 +268,79 @@ def train(
     file_access.make_folder(output_dir)
     content = train_model(Lines(paths), config)
     # TensorFlow takes seconds to import: errors are found before that.
+    from tfllm.tokenizers import sentence_piece_files
     from tfllm.tokenizers.sentence_piece import SentencePieceTokenizer
     from tfllm.tokenizers.sentence_piece_model import parse
 
+    model = parse(content, "the trained model")
+    arguments: dict[str, Any] = {}
+    if config.cleaned_as:
+        model, arguments = sentence_piece_files.cleaned(
+            model, config.cleaned_as, {}, "the trained model"
+        )
     tokenizer = SentencePieceTokenizer(
-        parse(content, "the trained model"),
+        model,
         special_tokens=config.special_tokens,
+        added_tokens=config.added_tokens,
         template=config.template,
+        **arguments,
     )
     tokenizer.save(output_dir)
+    return tokenizer.vocab_size
+
+
+def train_mapped(
+    input_files: str,
+    output_dir: str,
+    vocab_size: int,
+    spec: TokenizerSpec,
+    **options: Any,
+) -> int:
+    """Trains a model whose pieces get the ids of a vocabulary of their own.
+
+    The special tokens but padding come first, and padding last. Both sides of
+    a translation share the model.
+
+    Args:
+        input_files: As for `train`.
+        output_dir: Folder for source.spm, target.spm and vocab.json.
+        vocab_size: Tokens at most.
+        spec: Tokenizer of the family.
+        **options: More fields of SentencePieceTrainingConfig.
+
+    Returns:
+        The number of tokens.
+
+    Raises:
+        ValueError: See `train`.
+    """
+    paths = file_access.match_files(input_files, "input_files")
+    file_access.make_folder(output_dir)
+    tokens = spec.special_tokens
+    usual = {
+        "model_type": "unigram",
+        "normalization": "nmt_nfkc",
+        "byte_fallback": False,
+        "hard_limit": False,
+    }
+    config = SentencePieceTrainingConfig(
+        vocab_size=vocab_size - 1,
+        special_tokens=tokens.with_roles({"pad": None}),
+        **{**usual, **options},
+    )
+    content = train_model(Lines(paths), config)
+    # TensorFlow takes seconds to import: errors are found before that.
+    from tfllm.tokenizers.mapped_pieces import MappedPieceTokenizer
+    from tfllm.tokenizers.sentence_piece_model import parse
+
+    model = parse(content, "the trained model")
+    special = [tokens.eos, tokens.unk]
+    pieces = [p.piece for p in model.pieces if p.piece not in special]
+    tokenizer = MappedPieceTokenizer(
+        [*filter(None, special), *pieces, *filter(None, [tokens.pad])],
+        model,
+        tokens,
+        template=spec.template,
+    )
+    tokenizer.save(output_dir, spec)
     return tokenizer.vocab_size

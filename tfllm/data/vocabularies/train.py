@@ -35,6 +35,7 @@ def train(
         ValueError: A file is missing, empty or binary, or the size is too
             small.
     """
+    options = {**spec.training, **options}
     if spec.kind == "wordpiece":
         vocabulary = wordpiece.train(
             input_files,
@@ -73,13 +74,18 @@ def train(
             ),
             spec,
         ).vocab_size
+    if spec.kind == "mapped_sentence_piece":
+        return sentence_piece.train_mapped(
+            input_files, output_dir, vocab_size, spec, **options
+        )
     return sentence_piece.train(
         input_files,
         output_dir,
         sentence_piece.SentencePieceTrainingConfig(
             vocab_size=vocab_size,
             special_tokens=spec.special_tokens,
+            added_tokens=spec.added_tokens,
             template=spec.template,
-            **options,
+            **{"hard_limit": False, **options},
         ),
     )

@@ -15,6 +15,7 @@ from tfllm.interop import model_folder
 from tfllm.prediction.pipelines.base import Pipeline
 from tfllm.prediction.pipelines.language import (
     FillMaskPipeline,
+    Text2TextGenerationPipeline,
     TextGenerationPipeline,
 )
 from tfllm.prediction.pipelines.questions import QuestionAnswering
@@ -36,6 +37,7 @@ PIPELINES: dict[str, type[Pipeline]] = {
         QuestionAnswering,
         FillMaskPipeline,
         TextGenerationPipeline,
+        Text2TextGenerationPipeline,
         FeatureExtraction,
         SentenceEmbedding,
     )

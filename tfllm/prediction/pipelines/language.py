@@ -106,6 +106,17 @@ class TextGenerationPipeline(Pipeline):
             return_full_text: Whether `generated_text` includes the prompt.
             **fields: Fields of `tfllm.generation.GenerationConfig`.
         """
+        return self._generation(return_full_text, fields)
+
+    def _generation(
+        self, return_full_text: bool, fields: dict[str, Any]
+    ) -> Step:
+        """Returns the functions of `step`.
+
+        Args:
+            return_full_text: Whether `generated_text` includes the prompt.
+            fields: Fields of GenerationConfig.
+        """
         generate = self.task.text  # type: ignore[attr-defined]
         # Checks the fields before the first prompt.
         copies = generate.config_for(**fields).num_return_sequences
@@ -127,6 +138,23 @@ class TextGenerationPipeline(Pipeline):
                 ]
 
         return Step(_prompt_of, answer, check)
+
+
+class Text2TextGenerationPipeline(TextGenerationPipeline):
+    """Writes texts for the sources that an encoder reads."""
+
+    name = "text2text-generation"
+
+    def step(self, **fields: Any) -> Step:  # type: ignore[override]
+        """Returns the functions that write texts for sources.
+
+        The result of a source is a list of `num_return_sequences` dicts with
+        `generated_text`.
+
+        Args:
+            **fields: Fields of `tfllm.generation.GenerationConfig`.
+        """
+        return self._generation(False, fields)
 
 
 def _prompt_of(value: Any, where: str) -> str:

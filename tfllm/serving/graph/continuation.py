@@ -7,16 +7,6 @@ from tfllm.serving.graph import windows
 from tfllm.tokenizers.row_template import RowTemplate
 
 
-def last(ids: tf.RaggedTensor, count: int) -> tf.RaggedTensor:
-    """Returns the last `count` tokens of each row, ragged [B, (tokens)]."""
-    lengths = tf.minimum(ids.row_lengths(), count)
-    limits = ids.row_limits()
-    places = tf.ragged.range(limits - lengths, limits)  # [B, (tokens)]
-    return places.with_flat_values(
-        tf.gather(ids.flat_values, places.flat_values)
-    )
-
-
 def continued(
     ids: tf.RaggedTensor,
     steps: Steps,

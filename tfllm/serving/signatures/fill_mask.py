@@ -23,7 +23,7 @@ from tfllm.serving.signatures.served_task import (
     strings,
     token_id_inputs,
 )
-from tfllm.tasks import MaskedLM
+from tfllm.tasks import Task
 from tfllm.tokenizers import Tokenizer
 
 TOP_K = 5
@@ -53,7 +53,7 @@ class FillMaskServing:
 
     def __init__(
         self,
-        task: MaskedLM,
+        task: Task,
         tokenizer: Tokenizer,
         settings: ExportSettings,
     ) -> None:
@@ -74,7 +74,7 @@ class FillMaskServing:
             self._tokens = tf.constant(self._texts)
         limits = IdLimits(
             task.config.vocab_size,
-            task.config.embeddings.num_segments,
+            task.config.num_segments,
             task.config.max_length,
         )
         self.functions = {
@@ -184,9 +184,14 @@ class FillMaskServing:
     def _best(self, rows: Tensors) -> Tensors:
         """Returns the best tokens for the slots of rows, [R, P, k]."""
         # [R, P, V] -> [R, P, tokens]: a table may have more rows than tokens.
-        logits = self.task(rows)["mlm"][..., : self.tokenizer.vocab_size]
+        logits = self._logits(rows)[..., : self.tokenizer.vocab_size]
         scores, token_ids = tf.math.top_k(tf.nn.softmax(logits), k=self.top_k)
         return {"token_ids": token_ids, "scores": scores}
+
+    def _logits(self, rows: Tensors) -> tf.Tensor:
+        """Returns the logits of tokens in masks, float32 [R, P or T, V]."""
+        outputs = self.task(self.task.with_masks(rows, self.mask_id))
+        return outputs[self.task.objectives[0]]
 
     def checks(self) -> list[Check]:
         """Returns requests with the answers of the Python task."""
@@ -261,7 +266,7 @@ class FillMaskServing:
             number = min(max((place - margin) // self.stride, 0), last)
             start = number * self.stride
             row = self._row(ids[start : start + self.room])
-            logits = self.task({"token_ids": tf.constant([row])})["mlm"]
+            logits = self._logits({"token_ids": tf.constant([row])})
             column = place - start + len(self.template.opens)
             of_mask = logits.numpy()[0, column]
             probabilities = softmax(of_mask[: self.tokenizer.vocab_size])

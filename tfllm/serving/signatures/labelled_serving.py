@@ -69,7 +69,7 @@ class LabelledServing:
         config = self.task.config
         return IdLimits(
             config.vocab_size,
-            config.embeddings.num_segments,
+            config.num_segments,
             self.rows.seq_length,
         )
 

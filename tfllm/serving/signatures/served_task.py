@@ -23,12 +23,13 @@ class IdLimits:
 
     Attributes:
         vocab_size: Number of ids of the model.
-        num_segments: Number of segments of the model; 0 for none.
+        num_segments: Number of segments of the model; 0 for none, None for
+            any.
         longest: Longest row in tokens; None if longer rows are cut.
     """
 
     vocab_size: int
-    num_segments: int = 0
+    num_segments: int | None = 0
     longest: int | None = None
 
 

@@ -20,6 +20,7 @@ from tfllm.serving.signatures.fill_mask import FillMaskServing
 from tfllm.serving.signatures.question_answering import (
     QuestionAnsweringServing,
 )
+from tfllm.serving.signatures.replaced_tokens import ReplacedTokenServing
 from tfllm.serving.signatures.sequence_labels import (
     SequenceOutput,
     SequenceServing,
@@ -59,7 +60,10 @@ def _sequences(
 # Kind of task, as in `tfllm.tasks.TASKS` -> how it is exported.
 SERVED_KINDS: dict[str, ServedKind] = {
     "causal_lm": ServedKind(TextGenerationServing),
+    "seq2seq_lm": ServedKind(TextGenerationServing),
     "masked_lm": ServedKind(FillMaskServing),
+    "permutation_lm": ServedKind(FillMaskServing),
+    "replaced_token_detection": ServedKind(ReplacedTokenServing),
     "classification": _sequences(sequence_labels.ONE_LABEL, litert.ONE_LABEL),
     "multi_label": _sequences(
         sequence_labels.SEVERAL_LABELS, litert.SEVERAL_LABELS
@@ -122,13 +126,17 @@ def as_in_run(
 ) -> ExportSettings:
     """Fills in settings from the run, so that exports answer as `predict`.
 
-    Settings of language models are returned as they are.
+    Of language models it is the length of rows, if the model has no longest
+    sequence.
 
     Raises:
         ValueError: The settings do not fit the task.
     """
     if not task.is_labelled:
-        return settings
+        length = settings.seq_length
+        if not length and task.config.max_length is None:
+            length = run.get("seq_length") or length
+        return dataclasses.replace(settings, seq_length=length)
     check_stride(task.kind, settings.stride)
     if task.with_predicates:
         raise ValueError(

@@ -1,6 +1,6 @@
-"""Signatures of causal language models: text generation in one request."""
+"""Signatures of tasks that generate text, in one request."""
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import tensorflow as tf
@@ -30,7 +30,9 @@ from tfllm.serving.signatures.text_streaming import (
     can_stream,
     so_far,
 )
-from tfllm.tasks import CausalLM
+from tfllm.tasks import Task
+from tfllm.tasks.prompts import prompts_of
+from tfllm.tasks.text_generation import GeneratingTask
 from tfllm.tokenizers import Tokenizer
 
 SAMPLE = "sample"
@@ -52,13 +54,13 @@ OUTPUTS = {
 
 
 class TextGenerationServing:
-    """Signatures of a causal language model that continues texts.
+    """Signatures of a task that continues texts, or writes them for sources.
 
     The default signature is greedy. "sample" draws with a seed and a
     temperature per row, so that a row does not depend on its batch. "stream"
     continues by a few tokens, see `TextStreaming`. Other settings come from the
-    folder's generation_config.json. A prompt that is too long is cut at its
-    beginning.
+    folder's generation_config.json. A prompt that is too long is cut, see
+    `tfllm.tasks.prompts`.
 
     Args:
         task: The task, with its `text`.
@@ -72,25 +74,33 @@ class TextGenerationServing:
 
     def __init__(
         self,
-        task: CausalLM,
+        task: Task,
         tokenizer: Tokenizer,
         settings: ExportSettings,
     ) -> None:
         self.task = task
         self.tokenizer = tokenizer
-        assert task.text is not None
-        config = task.text.config_for()
+        text = cast(GeneratingTask, task).text
+        assert text is not None
+        config = text.config_for()
         self.greedy, self.sampling = configs_of(config, settings)
+        self.reader = prompts_of(task.config, tokenizer)
         self.length = task.row_length(settings.seq_length)
         self.max_new_tokens = self.greedy.max_new_tokens
-        self.room = self.length - self.max_new_tokens
+        self.room = self.reader.room(self.length, self.max_new_tokens)
         if self.room < 1:
             raise ValueError(
                 "`max_new_tokens` must leave room for a prompt in the "
                 f"{self.length} positions of the model. Received: "
                 f"{self.max_new_tokens}"
             )
-        if self.greedy.bos_token_id is None:
+        limit = task.config.max_length
+        if not self.reader.goes_on and limit and self.max_new_tokens >= limit:
+            raise ValueError(
+                f"`max_new_tokens` must be below {limit}, the positions of the "
+                f"decoder. Received: {self.max_new_tokens}"
+            )
+        if self.reader.goes_on and self.greedy.bos_token_id is None:
             raise ValueError(
                 "an export needs a `bos_token_id`, which stands for an empty "
                 "prompt. Received: none. Add it to generation_config.json."
@@ -113,24 +123,24 @@ class TextGenerationServing:
             ),
         }
         self.streaming: TextStreaming | None = None
-        if can_stream(self.greedy):
+        if self.reader.goes_on and can_stream(self.greedy):
             self.streaming = TextStreaming(self)
             self.functions[STREAM] = self.streaming.function
 
     def from_text(self, text: tf.Tensor) -> Tensors:
-        """Continues texts, string [B], greedily."""
-        prompts = self.tokenizer.prompts(text)
+        """Generates for texts, string [B], greedily."""
+        prompts = self.reader.read(text)
         return self._generate(prompts, self._steps(self.greedy))
 
     def from_ids(self, token_ids: tf.Tensor, lengths: tf.Tensor) -> Tensors:
-        """Continues the first `lengths` ids of rows, int32 [B, T], greedily."""
+        """Generates for the first `lengths` ids of rows, int32 [B, T]."""
         prompts = windows.unpad(token_ids, lengths)
         return self._generate(prompts, self._steps(self.greedy))
 
     def sample(
         self, text: tf.Tensor, seed: tf.Tensor, temperature: tf.Tensor
     ) -> Tensors:
-        """Continues texts by sampling.
+        """Generates for texts by sampling.
 
         Args:
             text: string [B].
@@ -143,23 +153,25 @@ class TextGenerationServing:
         divisor = tf.where(is_valid, temperature, LEAST_TEMPERATURE)
         divisor = divisor[:, None]  # [B, 1]
         steps.filters.insert(0, lambda scores: scores / divisor)
-        return self._generate(self.tokenizer.prompts(text), steps, seed)
+        return self._generate(self.reader.read(text), steps, seed)
 
     def _steps(self, config: GenerationConfig) -> Steps:
         return Steps(
             self.task.model,
             config,
             self.max_new_tokens,
-            self.tokenizer.token_bytes,
+            self.tokenizer.target.token_bytes,
         )
 
     def prompts(self, ids: tf.RaggedTensor) -> tf.RaggedTensor:
-        """Cuts prompts at their beginning; an empty one becomes a BOS id.
+        """Cuts prompts; one that is still empty becomes a BOS id.
 
         Args:
             ids: int32 ragged [B, (tokens)].
         """
-        ids = continuation.last(ids, self.room)
+        ids = self.reader.cut(ids, self.room)
+        if self.greedy.bos_token_id is None:
+            return ids
         empty = tf.cast(ids.row_lengths() == 0, ids.row_splits.dtype)
         bos = tf.fill([tf.reduce_sum(empty)], self.greedy.bos_token_id)
         return tf.concat(
@@ -181,9 +193,7 @@ class TextGenerationServing:
         generated = tf.RaggedTensor.from_tensor(tokens, state.lengths)
         reasons = tf.gather(_reasons(), state.finished)
         return {
-            "text": self.tokenizer.detokenize_after_text(
-                generated, replace_invalid=True
-            ),
+            "text": self.reader.spell(generated, replace_invalid=True),
             "token_ids": generated.to_tensor(
                 steps.config.pad_id, shape=[None, self.max_new_tokens]
             ),
@@ -248,7 +258,7 @@ class TextGenerationServing:
         requests: list[tuple[str, Arrays]] = []
         for text in [b"", *probes.by_length(self.room)]:
             texts: Arrays = {"text": as_strings([text])}
-            row = self._ids(text)[-self.room :]
+            row = self.reader.cut_row(self._ids(text), self.room)
             draws: Arrays = {
                 "seed": np.ones(1, np.int64),
                 "temperature": np.ones(1, np.float32),
@@ -261,21 +271,27 @@ class TextGenerationServing:
         return requests
 
     def _ids(self, text: bytes) -> list[int]:
-        return self.tokenizer.prompts(tf.constant([text])).to_list()[0]
+        return self.reader.read(tf.constant([text])).to_list()[0]
 
     def _expected(
         self, texts: list[bytes], config: GenerationConfig
     ) -> list[Arrays]:
         """Returns the answers of `tfllm.generation`."""
+        rows = [
+            self.reader.cut_row(self._ids(text), self.room) for text in texts
+        ]
         bos = config.bos_token_id
-        assert bos is not None
-        prompts = [self._ids(text)[-self.room :] or [bos] for text in texts]
+        prompts = rows if bos is None else [row or [bos] for row in rows]
+        # Sources were cut; new tokens have the positions of the model.
+        goes_on = self.reader.goes_on
+        limit = self.length if goes_on else self.task.config.max_length
         output = generate(
             self.task.model,
             prompts,
             config,
-            token_bytes=self.tokenizer.token_bytes,
-            max_length=self.length,
+            token_bytes=self.tokenizer.target.token_bytes,
+            max_length=limit,
+            reads_sources=not self.reader.goes_on,
             jit_compile=False,
         )
         answers = []
@@ -286,8 +302,8 @@ class TextGenerationServing:
             output.finish_reasons,
             strict=True,
         ):
-            text = self.tokenizer.detokenize_after_text(
-                tf.constant(ids, tf.int32)
+            text = self.reader.spell(
+                tf.RaggedTensor.from_tensor(tf.constant(ids, tf.int32))
             ).numpy()[0]
             valid = text.decode("utf-8", "replace").encode()
             answers.append(

@@ -18,7 +18,7 @@ from tfllm.serving.signatures.served_task import (
     as_strings,
     strings,
 )
-from tfllm.tasks import CausalLM
+from tfllm.tasks import Task
 from tfllm.tokenizers import Tokenizer
 
 STREAM = "stream"
@@ -80,7 +80,7 @@ class Generator(Protocol):
         length: Longest sequence of the model.
     """
 
-    task: CausalLM
+    task: Task
     tokenizer: Tokenizer
     greedy: GenerationConfig
     max_new_tokens: int

@@ -10,10 +10,10 @@ import numpy as np
 
 from tfllm import file_access
 from tfllm.data import prepared_folder
-from tfllm.data.causal import tokenize_files
-from tfllm.data.causal.config import TASK
-from tfllm.data.causal.tokenize_files import TextCounts
 from tfllm.data.fingerprints import file_state
+from tfllm.data.token_stream import tokenize_files
+from tfllm.data.token_stream.config import TASK
+from tfllm.data.token_stream.tokenize_files import TextCounts
 from tfllm.tokenizers import Tokenizer
 
 

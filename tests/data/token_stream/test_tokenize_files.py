@@ -1,4 +1,4 @@
-"""Tests of tfllm.data.causal.tokenize_files."""
+"""Tests of tfllm.data.token_stream.tokenize_files."""
 
 import dataclasses
 import os
@@ -10,12 +10,13 @@ import pytest
 
 from tests.data.killed import kill_at
 from tfllm.data import prepared_folder
-from tfllm.data.causal import tokenize_files
 from tfllm.data.causal.batches import CausalDataConfig, open_causal_data
-from tfllm.data.causal.token_stream import open_stream
-from tfllm.data.causal.tokenize_files import TokenizeConfig, prepare_stream
 from tfllm.data.masked.prepare import PrepareConfig, prepare
 from tfllm.data.masked.sources import open_shards
+from tfllm.data.token_stream import tokenize_files
+from tfllm.data.token_stream.config import TokenizeConfig
+from tfllm.data.token_stream.stream import open_stream
+from tfllm.data.token_stream.tokenize_files import prepare_stream
 from tfllm.tokenizers import ByteBPETokenizer, SpecialTokens, WordPieceTokenizer
 from tfllm.tokenizers.byte_pair_model import byte_symbols
 
@@ -84,7 +85,7 @@ def test_same_files_for_any_number_of_workers(
 _KILLED = """
 import sys, time
 from tests.data.killed import kill_at
-from tfllm.data.causal import tokenize_files
+from tfllm.data.token_stream import tokenize_files
 
 tokenize_files.SHARD_BYTES = 4000
 save = tokenize_files._save_ids

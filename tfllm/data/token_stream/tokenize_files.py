@@ -19,8 +19,8 @@ from tqdm import tqdm
 
 from tfllm import file_access
 from tfllm.data import prepared_folder, worker_pool
-from tfllm.data.causal.config import TASK, TokenizeConfig
 from tfllm.data.corpus.sources import FilesConfig, RecordReader
+from tfllm.data.token_stream.config import TASK, TokenizeConfig
 from tfllm.tokenizers import Tokenizer, load_tokenizer
 from tfllm.tokenizers.spec import TokenizerSpec
 from tfllm.tokenizers.text_input import utf8

@@ -1,4 +1,4 @@
-"""Tests of tfllm.data.causal.token_stream."""
+"""Tests of tfllm.data.token_stream.stream."""
 
 import gzip
 import json
@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfllm.data.causal import tokenize_files
-from tfllm.data.causal.token_stream import open_stream
-from tfllm.data.causal.tokenize_files import cut
+from tfllm.data.token_stream import tokenize_files
+from tfllm.data.token_stream.stream import open_stream
+from tfllm.data.token_stream.tokenize_files import cut
 from tfllm.tokenizers import ByteBPETokenizer, RowTemplate, SpecialIds
 
 EOS = 256

@@ -1,0 +1,1 @@
+"""A corpus to batches of denoising: noisy text in, the original out."""

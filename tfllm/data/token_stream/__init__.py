@@ -1,0 +1,1 @@
+"""Running text as one long stream of token ids."""

@@ -1,0 +1,1 @@
+"""Checkpoints of other libraries: how each is recognised and read."""

@@ -1,0 +1,370 @@
+"""GGUF files of llama.cpp, whose tensors are dequantised to float32.
+
+Reference: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md;
+convert_hf_to_gguf.py of llama.cpp for names and for the order of rows.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import pathlib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from tfllm.interop.sources import gguf_tokenizer
+from tfllm.interop.sources.contract import (
+    Arrays,
+    Checkpoint,
+    Forward,
+    Options,
+    Reference,
+    Source,
+)
+from tfllm.interop.sources.torch_source import load_transformers
+
+_MAGIC = b"GGUF"
+# Key of config.json -> key of the file after the name of the architecture.
+_ROTARY_KEYS = {
+    "hidden_size": "embedding_length",
+    "num_hidden_layers": "block_count",
+    "intermediate_size": "feed_forward_length",
+    "num_attention_heads": "attention.head_count",
+    "num_key_value_heads": "attention.head_count_kv",
+    "max_position_embeddings": "context_length",
+    "rms_norm_eps": "attention.layer_norm_rms_epsilon",
+}
+_GPT2_KEYS = {
+    "n_embd": "embedding_length",
+    "n_layer": "block_count",
+    "n_inner": "feed_forward_length",
+    "n_head": "attention.head_count",
+    "n_positions": "context_length",
+    "layer_norm_epsilon": "attention.layer_norm_epsilon",
+}
+# Name in the file -> published name; {} is the number of a layer.
+_ROTARY_NAMES = {
+    "token_embd": "model.embed_tokens",
+    "output_norm": "model.norm",
+    "output": "lm_head",
+    "blk.{}.attn_norm": "model.layers.{}.input_layernorm",
+    "blk.{}.attn_q": "model.layers.{}.self_attn.q_proj",
+    "blk.{}.attn_k": "model.layers.{}.self_attn.k_proj",
+    "blk.{}.attn_v": "model.layers.{}.self_attn.v_proj",
+    "blk.{}.attn_output": "model.layers.{}.self_attn.o_proj",
+    "blk.{}.ffn_norm": "model.layers.{}.post_attention_layernorm",
+    "blk.{}.ffn_gate": "model.layers.{}.mlp.gate_proj",
+    "blk.{}.ffn_up": "model.layers.{}.mlp.up_proj",
+    "blk.{}.ffn_down": "model.layers.{}.mlp.down_proj",
+}
+_GPT2_NAMES = {
+    "token_embd": "transformer.wte",
+    "position_embd": "transformer.wpe",
+    "output_norm": "transformer.ln_f",
+    "output": "lm_head",
+    "blk.{}.attn_norm": "transformer.h.{}.ln_1",
+    "blk.{}.attn_qkv": "transformer.h.{}.attn.c_attn",
+    "blk.{}.attn_output": "transformer.h.{}.attn.c_proj",
+    "blk.{}.ffn_norm": "transformer.h.{}.ln_2",
+    "blk.{}.ffn_up": "transformer.h.{}.mlp.c_fc",
+    "blk.{}.ffn_down": "transformer.h.{}.mlp.c_proj",
+}
+# Of these GPT-2 has matrices of (in, out), where files have (out, in).
+_GPT2_MATRICES = re.compile(r".*\.(c_attn|c_proj|c_fc)\.weight")
+
+
+def recognises(path: str) -> bool:
+    """Returns whether a path is a GGUF file, or a folder with one."""
+    try:
+        with open(_file(path), "rb") as file:
+            return file.read(len(_MAGIC)) == _MAGIC
+    except (OSError, ValueError):
+        return False
+
+
+def _file(path: str) -> str:
+    """Returns the GGUF file of a path.
+
+    Raises:
+        ValueError: A folder has none, or several.
+    """
+    if not os.path.isdir(path):
+        return path
+    files = sorted(pathlib.Path(path).glob("*.gguf"))
+    if len(files) != 1:
+        raise ValueError(
+            f"'{path}' must have one .gguf file. Received: "
+            f"{[file.name for file in files]}. Name the file."
+        )
+    return str(files[0])
+
+
+def open_reader(path: str) -> Any:
+    """Opens a file with the package `gguf`.
+
+    Raises:
+        ValueError: The package is missing, or the file is damaged.
+    """
+    try:
+        import gguf
+    except ImportError as error:
+        raise ValueError(
+            f"the package `gguf` must be installed to read '{path}'. "
+            "Received: it is not. Install the extra `gguf`."
+        ) from error
+    try:
+        return gguf.GGUFReader(path)
+    # A damaged file raises errors of many kinds.
+    except Exception as error:
+        raise ValueError(
+            f"'{path}' must be a whole GGUF file. Received: "
+            f"{str(error).strip() or type(error).__name__}. Fetch it again."
+        ) from error
+
+
+def read(path: str, options: Options) -> Checkpoint:
+    """Opens a GGUF file of LLaMA, Qwen 2 or GPT-2.
+
+    Raises:
+        ValueError: The package `gguf` is missing; or the file is damaged, or
+            of another architecture.
+    """
+    path = _file(path)
+    reader = open_reader(path)
+    fields = {name: field.contents() for name, field in reader.fields.items()}
+    architecture = fields.get("general.architecture")
+    if architecture not in _ARCHITECTURES:
+        raise ValueError(
+            f"`general.architecture` of '{path}' must be one of "
+            f"{sorted(_ARCHITECTURES)}. Received: {architecture!r}"
+        )
+    names, create_config = _ARCHITECTURES[architecture]
+    tensors = {tensor.name: tensor for tensor in reader.tensors}
+    config = create_config(_Fields(path, fields), tensors)
+    config |= gguf_tokenizer.special_ids(fields)
+    makers, left_out = {}, []
+    for name, tensor in tensors.items():
+        published = _published(name, names)
+        if published is None:
+            left_out.append(name)
+            continue
+        makers[published] = _maker(tensor, published, config)
+    extra_files = {}
+    if template := fields.get("tokenizer.chat_template"):
+        extra_files[gguf_tokenizer.CHAT_TEMPLATE_FILE] = template
+    return Checkpoint(
+        config,
+        Arrays(makers),
+        write_tokenizer=gguf_tokenizer.writer(path, fields),
+        left_out=left_out,
+        extra_files=extra_files,
+        reference=Reference(
+            "transformers", functools.partial(_load_transformers, path)
+        ),
+    )
+
+
+def _load_transformers(path: str) -> Forward:
+    """Returns the forward pass of Transformers, which reads GGUF as well."""
+    folder, name = os.path.split(os.path.abspath(path))
+    return load_transformers(folder, gguf_file=name)
+
+
+class _Fields:
+    """The metadata of a file.
+
+    Args:
+        path: The file, for messages.
+        fields: Name -> value.
+    """
+
+    def __init__(self, path: str, fields: Mapping[str, Any]) -> None:
+        self._path, self._fields = path, fields
+        self.architecture = fields["general.architecture"]
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Returns the value of a key of the architecture."""
+        return self._fields.get(f"{self.architecture}.{key}", default)
+
+    def take(self, keys: Mapping[str, str]) -> dict[str, Any]:
+        """Returns config.json's values of keys of the architecture.
+
+        Raises:
+            ValueError: A key is missing.
+        """
+        missing = sorted(k for k in keys.values() if self.get(k) is None)
+        if missing:
+            raise ValueError(
+                f"'{self._path}' must have `{self.architecture}.{missing[0]}`. "
+                "Received: no such key. Convert the model to GGUF again."
+            )
+        return {ours: _rounded(self.get(key)) for ours, key in keys.items()}
+
+
+def _rounded(value: Any) -> Any:
+    """Returns a number as it was before it became a float32."""
+    return float(f"{value:.7g}") if isinstance(value, float) else value
+
+
+def _rotary_config(
+    fields: _Fields, tensors: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Returns the config.json of LLaMA or Qwen 2."""
+    keys = dict(_ROTARY_KEYS)
+    if fields.get("attention.head_count_kv") is None:
+        keys["num_key_value_heads"] = "attention.head_count"
+    config = fields.take(keys)
+    width = config["hidden_size"] // config["num_attention_heads"]
+    config |= {
+        "model_type": fields.architecture,
+        "vocab_size": int(tensors["token_embd.weight"].shape[1]),
+        "rope_theta": _rounded(fields.get("rope.freq_base", 10000.0)),
+        "tie_word_embeddings": "output.weight" not in tensors,
+        "hidden_act": "silu",
+    }
+    kind = fields.get("rope.scaling.type")
+    if kind not in (None, "none"):
+        config["rope_scaling"] = {
+            "rope_type": kind,
+            "factor": _rounded(fields.get("rope.scaling.factor", 1.0)),
+        }
+    if fields.architecture == "llama":
+        config |= {
+            "head_dim": fields.get("attention.key_length")
+            or fields.get("rope.dimension_count", width),
+            "attention_bias": "blk.0.attn_q.bias" in tensors,
+            "architectures": ["LlamaForCausalLM"],
+        }
+        if "rope_freqs.weight" in tensors:
+            config["rope_scaling"] = _llama3_scaling(
+                config, tensors["rope_freqs.weight"]
+            )
+    else:
+        config["architectures"] = ["Qwen2ForCausalLM"]
+    return config
+
+
+# Wavelengths between which the scaling of LLaMA 3 passes from none to whole.
+_LOW, _HIGH, _ORIGINAL = 1.0, 4.0, 8192
+
+
+def _llama3_scaling(config: Mapping[str, Any], tensor: Any) -> dict[str, Any]:
+    """Returns the scaling that a table of factors stands for.
+
+    The file has the factor of each frequency, and not how they were made. All
+    LLaMA models since 3.1 have the same bounds, which this checks.
+
+    Raises:
+        ValueError: The factors are others.
+    """
+    factors = np.asarray(tensor.data, np.float64)
+    scaling = {
+        "rope_type": "llama3",
+        "factor": _rounded(float(factors.max())),
+        "low_freq_factor": _LOW,
+        "high_freq_factor": _HIGH,
+        "original_max_position_embeddings": _ORIGINAL,
+    }
+    size = 2 * len(factors)
+    steps = np.arange(0, size, 2) / size
+    lengths = 2 * np.pi * config["rope_theta"] ** steps
+    share = np.clip((_ORIGINAL / lengths - _LOW) / (_HIGH - _LOW), 0, 1)
+    expected = 1 / ((1 - share) / scaling["factor"] + share)
+    if not np.allclose(factors, expected, rtol=1e-3):
+        raise ValueError(
+            "`rope_freqs.weight` must hold the factors of LLaMA 3.1. Received: "
+            f"{factors[:4].tolist()} ... {factors[-1]}"
+        )
+    return scaling
+
+
+def _gpt2_config(fields: _Fields, tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the config.json of GPT-2."""
+    return {
+        **fields.take(_GPT2_KEYS),
+        "model_type": "gpt2",
+        "vocab_size": int(tensors["token_embd.weight"].shape[1]),
+        "activation_function": "gelu_new",
+        "architectures": ["GPT2LMHeadModel"],
+    }
+
+
+_Names = Mapping[str, str]
+_CreateConfig = Callable[[_Fields, Mapping[str, Any]], dict[str, Any]]
+# `general.architecture` -> names of tensors, and the config.
+_ARCHITECTURES: dict[str, tuple[_Names, _CreateConfig]] = {
+    "llama": (_ROTARY_NAMES, _rotary_config),
+    "qwen2": (_ROTARY_NAMES, _rotary_config),
+    "gpt2": (_GPT2_NAMES, _gpt2_config),
+}
+
+
+def _published(name: str, names: _Names) -> str | None:
+    """Returns the published name of a tensor, or None if it has none."""
+    layer, _, part = name.rpartition(".")
+    number = re.match(r"blk\.(\d+)\.", name)
+    if number:
+        layer = layer.replace(number[0], "blk.{}.", 1)
+    if layer not in names:
+        return None
+    return f"{names[layer]}.{part}".format(*(number.groups() if number else ()))
+
+
+def _maker(
+    tensor: Any, published: str, config: Mapping[str, Any]
+) -> tuple[tuple[int, ...], Callable[[], np.ndarray]]:
+    """Returns the shape of a published tensor, and what makes it."""
+    # A file has the last axis first.
+    shape = tuple(int(size) for size in reversed(tensor.shape))
+    steps = list(_changes(published, config))
+    if config["model_type"] == "gpt2" and _GPT2_MATRICES.fullmatch(published):
+        shape = shape[::-1]
+
+    def make() -> np.ndarray:
+        import gguf
+
+        array = gguf.dequantize(tensor.data, tensor.tensor_type)
+        for change in steps:
+            array = change(array)
+        return array
+
+    return shape, make
+
+
+def _changes(
+    published: str, config: Mapping[str, Any]
+) -> Iterator[Callable[[np.ndarray], np.ndarray]]:
+    """Yields what is done to a tensor of a file."""
+    if config["model_type"] == "gpt2" and _GPT2_MATRICES.fullmatch(published):
+        yield np.transpose
+    if config["model_type"] == "llama":
+        for name, heads in (
+            ("q_proj", "num_attention_heads"),
+            ("k_proj", "num_key_value_heads"),
+        ):
+            if f".{name}." in published:
+                yield functools.partial(to_halves, num_heads=config[heads])
+
+
+def to_halves(rows: np.ndarray, num_heads: int) -> np.ndarray:
+    """Moves the rows of rotated pairs from side by side to two halves.
+
+    Args:
+        rows: [N x H, ...], where a head has rows 2i and 2i + 1 of pair i.
+        num_heads: N.
+
+    Returns:
+        [N x H, ...], where a head has rows i and H / 2 + i of pair i.
+    """
+    pairs = rows.reshape(num_heads, -1, 2, *rows.shape[1:])  # [N, H/2, 2, ...]
+    return pairs.swapaxes(1, 2).reshape(rows.shape)
+
+
+SOURCE = Source(
+    "a GGUF file of LLaMA, Qwen 2 or GPT-2, or a folder with one",
+    recognises,
+    read,
+)
