@@ -59,7 +59,7 @@ def _rate(values: PublishedConfig, key: str, default: Any) -> Any:
     return values.rate(key, default)
 
 
-def activation_field(names: Mapping[str, Activation] = ACTIVATIONS) -> Field:
+def activation_field(names: dict[str, Activation] = ACTIVATIONS) -> Field:
     """Returns the field of the activation in feed-forward networks.
 
     Args:
