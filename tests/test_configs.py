@@ -47,6 +47,7 @@ TINY = {
 VOCABULARIES = {
     "wordpiece": "vocab.txt",
     "byte_bpe": "merges.txt",
+    "word_bpe": "merges.txt",
     "sentence_piece": "tokenizer.model",
     "mapped_sentence_piece": "source.spm",
 }

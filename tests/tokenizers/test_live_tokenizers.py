@@ -42,6 +42,7 @@ CLASSES = {
     "roberta": "RobertaTokenizer",
     # LLaMA 3's.
     "llama": AS_IT_IS,
+    "openai-gpt": "OpenAIGPTTokenizer",
     "opt": "GPT2Tokenizer",
     "qwen2": "Qwen2Tokenizer",
 }
@@ -68,7 +69,7 @@ def test_class_and_ids_of_a_new_vocabulary(
     spec = FAMILIES[name].tokenizer
     (tmp_path / "text.txt").write_text("\n".join(corpus()))
     train_vocabulary(
-        str(tmp_path / "text.txt"), str(tmp_path / "vocabulary"), spec, 1700
+        str(tmp_path / "text.txt"), str(tmp_path / "vocabulary"), spec, 2300
     )
     ours = load_tokenizer(str(tmp_path / "vocabulary"), spec=spec)
     theirs = save(name, ours, tmp_path / "model")

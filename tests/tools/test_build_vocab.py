@@ -71,6 +71,7 @@ def test_other_kinds_are_refused(tmp_path: pathlib.Path) -> None:
     [
         ("wordpiece", "--model_type=bpe"),
         ("byte_bpe", "--lowercase"),
+        ("word_bpe", "--lowercase"),
         ("sentencepiece", "--min_frequency=3"),
         ("sentencepiece", "--special_tokens=bos=<s>"),
         ("sentencepiece", "--special_tokens=unknown=<unk>"),
@@ -92,6 +93,7 @@ def test_flags_of_another_kind(
         ("roberta:tiny", "RobertaTokenizer"),
         ("llama", "PreTrainedTokenizerFast"),
         ("qwen2:tiny", "Qwen2Tokenizer"),
+        ("openai-gpt", "OpenAIGPTTokenizer"),
     ],
 )
 def test_vocabulary_of_a_model(

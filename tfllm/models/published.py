@@ -17,10 +17,6 @@ ACTIVATIONS: dict[str, Activation] = {
     "swish": "silu",
     "tanh": "tanh",
 }
-# Ours -> the first published name.
-PUBLISHED_ACTIVATIONS = {
-    ours: published for published, ours in reversed(ACTIVATIONS.items())
-}
 
 # A file with larger numbers is damaged; no machine holds such a model.
 MAX_LAYERS = 1000
@@ -132,12 +128,17 @@ class PublishedConfig:
             return PublishedConfig({key: value[0]}).token_id(key)
         return self.token_id(key, default)
 
-    def activation(self, key: str, default: str) -> Activation:
-        """Returns the activation of a published name."""
+    def activation(
+        self,
+        key: str,
+        default: str,
+        names: Mapping[str, Activation] = ACTIVATIONS,
+    ) -> Activation:
+        """Returns the activation of one of the published names."""
         value = self._values.get(key, default)
-        if not isinstance(value, str) or value not in ACTIVATIONS:
-            raise _error(key, f"one of {sorted(ACTIVATIONS)}", value)
-        return ACTIVATIONS[value]
+        if not isinstance(value, str) or value not in names:
+            raise _error(key, f"one of {sorted(names)}", value)
+        return names[value]
 
 
 def check_parameters(config: TransformerConfig) -> None:

@@ -10,12 +10,13 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tfllm.layers.config import Activation
 from tfllm.models.config import TransformerConfig
 from tfllm.models.published import (
+    ACTIVATIONS,
     MAX_LAYERS,
     MAX_ROWS,
     MAX_WIDTH,
-    PUBLISHED_ACTIVATIONS,
     PublishedConfig,
 )
 
@@ -56,6 +57,20 @@ def _rate(values: PublishedConfig, key: str, default: Any) -> Any:
     if default is None:
         return values.optional_rate(key)
     return values.rate(key, default)
+
+
+def activation_field(names: dict[str, Activation] = ACTIVATIONS) -> Field:
+    """Returns the field of the activation in feed-forward networks.
+
+    Args:
+        names: Published name -> ours; of several, the first one is written.
+    """
+    ours = {name: published for published, name in reversed(names.items())}
+    return Field(
+        lambda values, key, default: values.activation(key, default, names),
+        "block.feed_forward.activation",
+        ours.__getitem__,
+    )
 
 
 width, rows = _count(MAX_WIDTH), _count(MAX_ROWS)
@@ -106,11 +121,7 @@ FIELDS: dict[str, Field] = {
         "embeddings.num_segments",
         shown_by=(f"{_TABLE}.segment_table", 0),
     ),
-    "activation": Field(
-        PublishedConfig.activation,
-        "block.feed_forward.activation",
-        PUBLISHED_ACTIVATIONS.__getitem__,
-    ),
+    "activation": activation_field(),
     "dropout": Field(_rate, "block.dropout"),
     "attention_dropout": Field(_rate, "block.attention.dropout"),
     "embedding_dropout": Field(_rate, "embeddings.dropout"),

@@ -1,0 +1,153 @@
+"""GPT-1: the first decoder pretrained on books and fine-tuned on labels.
+
+Reference: Radford et al., "Improving Language Understanding by Generative
+Pre-Training", 2018.
+"""
+
+from tfllm.layers.config import Activation, NormConfig
+from tfllm.layers.position_config import LearnedPositionsConfig
+from tfllm.models.causal_decoder import assemble_decoder
+from tfllm.models.config import TransformerConfig
+from tfllm.models.family import Family, class_names, stack_size
+from tfllm.models.published_keys import PublishedKeys, activation_field
+from tfllm.models.weight_map import Weight, WeightTable
+from tfllm.tokenizers.row_template import RowTemplate
+from tfllm.tokenizers.spec import TokenizerSpec
+from tfllm.tokenizers.special_tokens import SpecialTokens
+
+SIZES = {
+    "tiny": stack_size(2, 128, 2),
+    "117m": stack_size(12, 768, 12),
+}
+
+
+def config(
+    num_layers: int = 12,
+    hidden_size: int = 768,
+    num_heads: int = 12,
+    vocab_size: int = 40478,
+    max_position_embeddings: int = 512,
+    activation: Activation = "gelu_tanh",
+    dropout: float = 0.1,
+    attention_dropout: float | None = None,
+    embedding_dropout: float | None = None,
+    classifier_dropout: float = 0.1,
+    epsilon: float = 1e-5,
+    initializer_range: float = 0.02,
+    bos_token_id: int | None = None,
+    eos_token_id: int | None = None,
+    pad_token_id: int | None = None,
+) -> TransformerConfig:
+    """Returns the config; the defaults are the published model.
+
+    The arguments are those of `tfllm.models.stacks`; the longest sequence is
+    `max_position_embeddings`. Blocks are post-norm, without a final norm.
+    """
+    return assemble_decoder(
+        "openai-gpt",
+        vocab_size,
+        num_layers,
+        num_heads,
+        NormConfig(hidden_size, epsilon=epsilon),
+        LearnedPositionsConfig(max_position_embeddings, 0, "mask"),
+        max_length=max_position_embeddings,
+        classifier_dropout=classifier_dropout,
+        token_ids=(bos_token_id, eos_token_id, pad_token_id),
+        norm_placement="post",
+        final_norm=False,
+        activation=activation,
+        dropout=dropout,
+        attention_dropout=attention_dropout,
+        embedding_dropout=embedding_dropout,
+        initializer_range=initializer_range,
+    )
+
+
+PUBLISHED = PublishedKeys(
+    "openai-gpt",
+    {
+        "vocab_size": ("vocab_size", 40478),
+        "n_embd": ("hidden_size", 768),
+        "n_layer": ("num_layers", 12),
+        "n_head": ("num_heads", 12),
+        "n_positions": ("max_position_embeddings", 512),
+        "afn": ("activation", "gelu"),
+        "resid_pdrop": ("dropout", 0.1),
+        "attn_pdrop": ("attention_dropout", 0.1),
+        "embd_pdrop": ("embedding_dropout", 0.1),
+        "summary_first_dropout": ("classifier_dropout", 0.1),
+        "layer_norm_epsilon": ("epsilon", 1e-5),
+        "initializer_range": ("initializer_range", 0.02),
+        "bos_token_id": ("bos_token_id", None),
+        "eos_token_id": ("eos_token_id", None),
+        "pad_token_id": ("pad_token_id", None),
+    },
+    fixed={"tie_word_embeddings": True},
+    constants={"tie_word_embeddings": True},
+    fields={
+        # NOTE: "gelu" is the approximation by tanh here.
+        "activation": activation_field(
+            {
+                "gelu": "gelu_tanh",
+                "relu": "relu",
+                "silu": "silu",
+                "swish": "silu",
+            }
+        ),
+    },
+)
+
+
+def weight_map(config: TransformerConfig) -> list[Weight]:
+    """Returns published name <-> path; most matrices need no transpose."""
+    table = WeightTable()
+    part = table.part("transformer", "transformer.embeddings")
+    part.tensor("tokens_embed.weight", "token_table")
+    part.tensor("positions_embed.weight", "positions.table")
+    for part in table.blocks("transformer.h", config.stack):
+        part.dense("attn.c_attn", "attention.qkv", "copy")
+        part.dense("attn.c_proj", "attention.output_projection", "copy")
+        part.norm("ln_1", "attention_norm")
+        part.dense("mlp.c_fc", "feed_forward.up", "copy")
+        part.dense("mlp.c_proj", "feed_forward.down", "copy")
+        part.norm("ln_2", "feed_forward_norm")
+    table.heads(
+        sequence="score",
+        token="",
+        # Of OpenAIGPTDoubleHeadsModel, whose files are read without it.
+        choice="multiple_choice_head.summary",
+        span="",
+        sequence_bias=False,
+    )
+    return table.rows
+
+
+TOKENIZER = TokenizerSpec(
+    kinds=("word_bpe",),
+    template=RowTemplate(pad="eos", between=("eos",)),
+    # NOTE: the published vocabulary has no end of text.
+    special_tokens=SpecialTokens(unk="<unk>", eos="</s>"),
+    classes=("OpenAIGPTTokenizer",),
+)
+
+FAMILY = Family(
+    name="openai-gpt",
+    title="GPT-1",
+    paper="Radford et al., 2018",
+    sizes=SIZES,
+    parameters=("117m", 116_534_784),
+    config=config,
+    published=PUBLISHED,
+    weights=weight_map,
+    tokenizer=TOKENIZER,
+    prefix="transformer.",
+    layers=("n_layer", "transformer.h.{}."),
+    ignored=lambda _: (r"transformer\.(h\.\d+\.attn\.bias|position_ids)",),
+    tied=lambda _: {"lm_head.weight": "transformer.tokens_embed.weight"},
+    architectures=class_names(
+        "OpenAIGPT",
+        "encoder",
+        "sequence_classification",
+        causal_lm="OpenAIGPTLMHeadModel",
+    ),
+)
