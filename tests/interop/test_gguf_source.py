@@ -49,9 +49,12 @@ NAMES = {
 def create(family: str, **arguments: Any) -> CausalLM:
     arguments |= {"num_layers": 2, "hidden_size": 64, "num_heads": 4}
     config = FAMILIES[family].config(
-        **{"intermediate_size": 96, **arguments},
         vocab_size=len(TOKENS),
-        max_position_embeddings=64,
+        **{
+            "intermediate_size": 96,
+            "max_position_embeddings": 64,
+            **arguments,
+        },
     )
     task = CausalLM(config)
     rng = np.random.default_rng(0)
@@ -82,7 +85,7 @@ def write(
     writer.add_block_count(config.num_layers)
     writer.add_embedding_length(config.hidden_size)
     writer.add_feed_forward_length(config.block.feed_forward.intermediate_size)
-    writer.add_context_length(64)
+    writer.add_context_length(config.max_length)
     writer.add_head_count(attention.num_heads)
     writer.add_head_count_kv(attention.kv_heads)
     if family == "gpt2":
@@ -122,8 +125,8 @@ CASES = {
     "llama": {"num_kv_heads": 2, "theta": 5000.0, "epsilon": 1e-5},
     "llama_tied": {"tied": True},
     "qwen2": {"num_kv_heads": 2},
-    # Transformers takes no other width from a file.
-    "gpt2": {"intermediate_size": 256},
+    # Transformers takes no other sizes from a file.
+    "gpt2": {"intermediate_size": 256, "max_position_embeddings": 1024},
 }
 
 

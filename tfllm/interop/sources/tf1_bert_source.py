@@ -22,7 +22,8 @@ def recognises(path: str) -> bool:
     except (ValueError, RuntimeError, tf.errors.OpError):
         return False
     names = reader.get_variable_to_shape_map()
-    return "bert/embeddings/word_embeddings" in names
+    # ALBERT has the same embeddings, but other blocks.
+    return "bert/encoder/layer_0/attention/self/query/kernel" in names
 
 
 def read(path: str, options: Options) -> Checkpoint:
