@@ -47,7 +47,7 @@ TINY = {
 VOCABULARIES = {
     "wordpiece": "vocab.txt",
     "byte_bpe": "merges.txt",
-    "sentence_piece": "tokenizer.model",
+    "sentence_piece": "tokenizer.json",
 }
 # A figure of each task with labels.
 FIGURES = {

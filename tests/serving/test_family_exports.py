@@ -119,7 +119,16 @@ def test_text_generation(family: str, tmp_path: pathlib.Path) -> None:
     assert drawn["token_ids"][0, :count].tolist() == expected.token_ids
 
 
-@pytest.mark.parametrize("family", READERS)
+@pytest.mark.parametrize(
+    "family",
+    [
+        # A kind of vocabulary each.
+        pytest.param(
+            n, marks=[pytest.mark.wide] * (n not in ("albert", "roberta"))
+        )
+        for n in READERS
+    ],
+)
 def test_mask_filling(family: str, tmp_path: pathlib.Path) -> None:
     folder = save(tmp_path, family, "masked_lm")
     tokenizer = load_tokenizer(folder, mask_in_text=True)

@@ -40,6 +40,8 @@ class SentencePieceTrainingConfig:
 
     Attributes:
         vocab_size: Number of tokens, with special tokens and bytes.
+        allows_fewer: Whether a unigram model may have fewer tokens, where the
+            text does not give as many.
         model_type: "bpe", as LLaMA, or "unigram", as T5 and ALBERT.
         byte_fallback: Whether characters without a token become the tokens of
             their bytes; otherwise they are unknown.
@@ -61,6 +63,7 @@ class SentencePieceTrainingConfig:
     """
 
     vocab_size: int = 32000
+    allows_fewer: bool = False
     model_type: ModelType = "bpe"
     byte_fallback: bool = True
     character_coverage: float = 0.9995
@@ -197,6 +200,8 @@ def _options(config: SentencePieceTrainingConfig) -> dict[str, Any]:
         "control_symbols": [token for token in ids if token not in named],
         "user_defined_symbols": list(config.user_tokens),
         "vocab_size": config.vocab_size,
+        "hard_vocab_limit": config.model_type == "bpe"
+        or not config.allows_fewer,
         "model_type": config.model_type,
         "byte_fallback": config.byte_fallback,
         "character_coverage": config.character_coverage,

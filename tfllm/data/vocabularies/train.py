@@ -62,6 +62,7 @@ def train(
         output_dir,
         sentence_piece.SentencePieceTrainingConfig(
             vocab_size=vocab_size,
+            allows_fewer=True,
             special_tokens=spec.special_tokens,
             added_tokens=spec.added_tokens,
             template=spec.template,
