@@ -48,7 +48,7 @@ VOCABULARIES = {
     "wordpiece": "vocab.txt",
     "byte_bpe": "merges.txt",
     "word_bpe": "merges.txt",
-    "sentence_piece": "tokenizer.model",
+    "sentence_piece": "tokenizer.json",
     "mapped_sentence_piece": "source.spm",
 }
 # A figure of each task with labels.

@@ -41,7 +41,8 @@ class SentencePieceTrainingConfig:
 
     Attributes:
         vocab_size: Number of tokens, with special tokens and bytes.
-        hard_limit: Whether a text with fewer tokens is refused.
+        hard_limit: Whether a text with fewer tokens is refused; a BPE model
+            always has all.
         model_type: "bpe", as LLaMA, or "unigram", as T5 and ALBERT.
         byte_fallback: Whether characters without a token become the tokens of
             their bytes; otherwise they are unknown.
@@ -207,7 +208,7 @@ def _options(config: SentencePieceTrainingConfig) -> dict[str, Any]:
         "control_symbols": [token for token in ids if token not in named],
         "user_defined_symbols": list(config.user_tokens),
         "vocab_size": config.vocab_size - config.num_added,
-        "hard_vocab_limit": config.hard_limit,
+        "hard_vocab_limit": config.hard_limit or config.model_type == "bpe",
         "model_type": config.model_type,
         "byte_fallback": config.byte_fallback,
         "character_coverage": config.character_coverage,
