@@ -125,8 +125,8 @@ def weight_map(config: TransformerConfig) -> list[Weight]:
 TOKENIZER = TokenizerSpec(
     kinds=("word_bpe",),
     template=RowTemplate(pad="eos", between=("eos",)),
-    # NOTE: the published vocabulary has no end of text.
-    special_tokens=SpecialTokens(unk="<unk>", eos="</s>"),
+    # NOTE: the published vocabulary has no token between texts.
+    special_tokens=SpecialTokens(unk="<unk>", bos="</s>", eos="</s>"),
     classes=("OpenAIGPTTokenizer",),
 )
 
