@@ -23,7 +23,7 @@ _FROM = absl_flags.DEFINE_enum(
     "from",
     _AUTO,
     [_AUTO, *_SOURCES, _MODEL_FOLDER],
-    "Format of --input; auto recognises it. See docs/convert.md.",
+    "Format of --input; auto recognizes it by its files.",
 )
 _TO = absl_flags.DEFINE_enum(
     "to",
@@ -39,7 +39,9 @@ _INPUT = absl_flags.DEFINE_string(
     "dir/model.ckpt-1000, or a hub id, such as gpt2 or gpt2@main. Needed.",
 )
 _REVISION = absl_flags.DEFINE_string(
-    "revision", None, "Branch, tag or commit, if --input is a hub id."
+    "revision",
+    None,
+    "Branch, tag or commit, if --input is a hub id. Default: main.",
 )
 _LOWER_CASE = absl_flags.DEFINE_enum(
     "lower_case",

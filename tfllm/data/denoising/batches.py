@@ -225,7 +225,7 @@ class DenoisingData(BatchedData):
         )
 
     def _to_batch(
-        self, size: int, sources: tf.Tensor, labels: tf.Tensor, real: tf.Tensor
+        self, sources: tf.Tensor, labels: tf.Tensor, real: tf.Tensor, size: int
     ) -> Batch:
         """Splits features and labels; fills up to `size` rows of weight 0."""
         count = tf.shape(real)[0]
