@@ -216,7 +216,7 @@ def test_prompts_that_are_none(task: CausalLM) -> None:
     ):
         with pytest.raises(ValueError, match=message):
             task.generate(prompts)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="causal language model.*'folder'"):
+    with pytest.raises(ValueError, match="task 'causal_lm'.*'folder'"):
         task.generate(["ba"], draft="folder")  # type: ignore[arg-type]
 
 
