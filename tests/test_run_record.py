@@ -34,7 +34,11 @@ def test_every_flag_has_one_place() -> None:
     for name, kind in KINDS.items():
         kind = (*typing.get_args(kind), kind)[0]
         changed[name] = others[kind]
-    changed |= {"adversarial": "freelb", "deterministic": False}
+    changed |= {
+        "adversarial": "freelb",
+        "denoising": "text_infilling",
+        "deterministic": False,
+    }
     config = RunConfig.of(**changed)
     values = config.values
     assert {name: values[name] for name in changed} == changed

@@ -160,7 +160,9 @@ def test_a_local_folder_is_no_base_model(folder: pathlib.Path) -> None:
 
 
 def test_every_task_has_a_tag() -> None:
-    assert all(task.hub_tag for task in TASKS.values())
+    # The hub has none for a discriminator of ELECTRA.
+    without = {kind for kind, task in TASKS.items() if not task.hub_tag}
+    assert without == {"replaced_token_detection"}
 
 
 def test_saving_writes_one(tmp_path: pathlib.Path) -> None:

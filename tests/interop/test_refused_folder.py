@@ -96,7 +96,7 @@ def test_damaged_weights_are_named(folder: pathlib.Path, keep: int) -> None:
         ("[1]", "must hold a JSON object"),
         (
             '{"model_type": "gpt_3"}',
-            r"one of \['bert'.*'gpt_3'.*The nearest is 'gpt2'",
+            r"one of \['albert'.*'bert'.*'gpt_3'.*The nearest is 'gpt2'",
         ),
         ("{}", r"`model_type`.*Received: None"),
         (
