@@ -37,6 +37,7 @@ def test_every_flag_has_one_place() -> None:
     changed |= {
         "adversarial": "freelb",
         "denoising": "text_infilling",
+        "mean_span_length": 2.5,
         "deterministic": False,
     }
     config = RunConfig.of(**changed)
