@@ -8,7 +8,7 @@ Makefile, pre-commit and CI call it. Checks:
   format    formats the files (ruff)
   lint      reports style errors and files that are not formatted (ruff)
   types     checks the types (mypy)
-  test      runs the tests in up to four processes (pytest)
+  test      runs the tests in up to four processes, folder by folder (pytest)
   test-all  also runs the wide matrices of cases, which take much longer
   all       runs lint, types and test, and exits with the worst status
 
@@ -34,6 +34,15 @@ CHECKS: dict[str, list[list[str]]] = {
     "test-all": [["pytest", *PARALLEL]],
 }
 ALL = ("lint", "types", "test")
+# Folders of tests whose processes run one after the other: what TensorFlow
+# compiles stays in memory, and all tests in one process take over 15 GB.
+GROUPS = (
+    ("models", "layers"),
+    ("tokenizers", "interop"),
+    ("generation", "tasks"),
+    ("serving", "server", "runtime"),
+)
+_NO_TESTS = 5  # pytest's exit status
 
 
 def run(check: str, arguments: list[str]) -> int:
@@ -48,13 +57,37 @@ def run(check: str, arguments: list[str]) -> int:
     """
     # TensorFlow's start-up messages would hide the results.
     environment = {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ}
+    statuses = []
     for program in CHECKS[check]:
-        command = [sys.executable, "-m", *program, *arguments]
-        print("+", " ".join(["python", *command[1:]]), flush=True)
-        status = subprocess.run(command, cwd=ROOT, env=environment).returncode
-        if status:
-            return status
-    return 0
+        in_groups = program[0] == "pytest" and not names_tests(arguments)
+        for group in groups_of_tests() if in_groups else [[]]:
+            command = [sys.executable, "-m", *program, *arguments, *group]
+            print("+", " ".join(["python", *command[1:]]), flush=True)
+            done = subprocess.run(command, cwd=ROOT, env=environment)
+            statuses.append(done.returncode)
+        if not in_groups and statuses[-1]:
+            return statuses[-1]
+    # With -k, some groups have no tests.
+    failed = [status for status in statuses if status not in (0, _NO_TESTS)]
+    if not failed and statuses and set(statuses) == {_NO_TESTS}:
+        return _NO_TESTS
+    return failed[0] if failed else 0
+
+
+def names_tests(arguments: list[str]) -> bool:
+    """Returns whether arguments of pytest name files or folders."""
+    return any((ROOT / a.partition("::")[0]).exists() for a in arguments)
+
+
+def groups_of_tests() -> list[list[str]]:
+    """Returns the paths of each group of tests, all of them together."""
+    tests = ROOT / "tests"
+    named = {folder for group in GROUPS for folder in group}
+    folders = {path.parent for path in tests.glob("*/**/test_*.py")}
+    tops = {path.relative_to(tests).parts[0] for path in folders}
+    files = sorted(f"tests/{path.name}" for path in tests.glob("test_*.py"))
+    groups = [[f"tests/{folder}" for folder in group] for group in GROUPS]
+    return [*groups, [f"tests/{top}" for top in sorted(tops - named)], files]
 
 
 def main(argv: list[str]) -> int:
