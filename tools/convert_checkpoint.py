@@ -4,7 +4,7 @@ r"""Converts checkpoints of other libraries to model folders, and back.
         --input=uncased_L-12_H-768_A-12 --output_dir=bert_base
     python -m tools.convert_checkpoint --input=model.gguf --output_dir=llama
 
-The format is recognised from the files; --from names it. The output says how
+The format is recognized from the files; --from names it. The output says how
 many tensors were read, which were left out, and how far one forward pass is
 from that of the library of the checkpoint, where that is installed.
 """

@@ -163,7 +163,7 @@ def create(family: str, head: str, arguments: dict[str, Any]) -> Any:
 
 
 def create_writer(family: str, arguments: dict[str, Any]) -> Any:
-    """Returns a LanguageModel whose tokens are far apart in probability."""
+    """Returns a LanguageModel whose most likely tokens win by a margin."""
     names = off_default(FAMILIES[family])
     # A normalized output shows the source of an encoder-decoder less.
     both = FAMILIES[family].config().kind == "encoder_decoder"

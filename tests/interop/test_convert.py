@@ -127,7 +127,7 @@ def test_a_config_is_refused_before_weights_are_read(
 def test_unknown_files(tmp_path: pathlib.Path) -> None:
     (tmp_path / "notes.md").write_text("")
     with pytest.raises(ValueError, match=r"gguf: .*notes\.md.*--from"):
-        table.recognise(str(tmp_path))
+        table.recognize(str(tmp_path))
 
 
 @pytest.mark.usefixtures("no_library")

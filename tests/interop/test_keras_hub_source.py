@@ -189,9 +189,9 @@ def test_presets_that_cannot_be_read(tmp_path: pathlib.Path) -> None:
     for name in ("missing", "no_such_preset_en"):
         with pytest.raises(ValueError, match="a preset that KerasHub loads"):
             keras_hub_source.read(str(tmp_path / name), convert.Options())
-    assert not keras_hub_source.recognises(str(tmp_path))
+    assert not keras_hub_source.recognizes(str(tmp_path))
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
-    assert not keras_hub_source.recognises(str(tmp_path))
+    assert not keras_hub_source.recognizes(str(tmp_path))
 
 
 def test_each_layout_names_a_class_and_a_family() -> None:

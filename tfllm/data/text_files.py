@@ -1,6 +1,6 @@
 """Opens text files, and detects their compression and encoding.
 
-Gzip is recognised by content. The encoding is that of a byte order mark, else
+Gzip is recognized by content. The encoding is that of a byte order mark, else
 UTF-8 if the whole file is valid, else Latin-1 if the file can be that; others
 must be named. Imports no TensorFlow, see `file_access`.
 """

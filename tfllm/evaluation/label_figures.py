@@ -166,7 +166,7 @@ class SeveralLabelFigures(Figures):
         return paths
 
     def _decisions(self) -> np.ndarray:
-        """Returns counts, int [L, 2, 2]: label x gold or not x predicted."""
+        """Returns a 2 x 2 confusion matrix for each label, int [L, 2, 2]."""
         columns = zip(self._gold.T, self._predicted.T, strict=True)
         return np.stack(
             [

@@ -185,7 +185,7 @@ def by_row(
 def confusion(
     gold: np.ndarray, predicted: np.ndarray, num_labels: int
 ) -> np.ndarray:
-    """Returns counts, int [L, L], gold label x predicted label."""
+    """Returns the confusion matrix, int [L, L]: gold by predicted label."""
     counts = np.bincount(gold * num_labels + predicted, minlength=num_labels**2)
     return counts.reshape(num_labels, num_labels)
 

@@ -160,7 +160,7 @@ class TorchFile:
         return view.astype(np.float32)
 
     def _read_whole_storage(self, storage: Storage) -> np.ndarray:
-        """Returns the numbers of a storage.
+        """Returns the values in a storage, the flat array behind tensors.
 
         Raises:
             ValueError: The storage is missing, or shorter than it should be.

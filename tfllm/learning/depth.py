@@ -1,4 +1,4 @@
-"""Depth of variables in the stack, for layer-wise rates and freezing.
+"""Finds the layer of each variable, for layer-wise rates and freezing.
 
 Depth 0 is the embeddings, depth i + 1 is block i. The rest is one above the
 last block: a final norm, a pooler, the heads.

@@ -183,7 +183,7 @@ def embedding_table(prefix: str, config: TransformerConfig) -> WeightTable:
 def encoder_table(
     prefix: str, config: TransformerConfig, has_pooler: bool = True
 ) -> WeightTable:
-    """Returns published name <-> path for embeddings, blocks and pooler.
+    """Maps the published weights of embeddings, blocks and pooler.
 
     Args:
         prefix: As in `embedding_table`.

@@ -103,7 +103,7 @@ class Group:
         text: str,
         lower_bound: float | None = 0.0,
     ) -> Holder:
-        """Defines a float of at least `lower_bound`."""
+        """Defines a float flag whose value is at least `lower_bound`."""
         self.names.append(name)
         return absl_flags.DEFINE_float(
             name, default, text, lower_bound=lower_bound

@@ -66,7 +66,7 @@ class ExportReport:
 
 
 def export(config: ExportConfig) -> ExportReport:
-    """Exports a task as a new version; writes nothing if a check fails.
+    """Exports a task as a new version, or nothing if a check fails.
 
     Args:
         config: Config of the export.

@@ -18,7 +18,7 @@ from tfllm.tasks.targets import (
 def read_batch(
     task: TaskContract, data: Any
 ) -> tuple[Tensors, Tensors, Tensors]:
-    """Reads features, labels and weights of a batch.
+    """Splits a batch into features, labels and weights.
 
     Args:
         task: The task.

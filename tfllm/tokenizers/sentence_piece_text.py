@@ -107,7 +107,7 @@ class PieceJoiner(tf.Module):
         return tf.strings.reduce_join(texts, axis=-1)
 
     def join(self, ids: tf.RaggedTensor, replace_invalid: bool) -> tf.Tensor:
-        """Joins pieces.
+        """Joins pieces into a text.
 
         Args:
             ids: int ragged [N, (tokens)].

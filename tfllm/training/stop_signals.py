@@ -49,7 +49,7 @@ class StopSignals:
             signal.signal(*self._previous.popitem())
 
     def _stop(self, number: int, _: Any) -> None:
-        """Records the request to stop."""
+        """Notes that a signal asked the run to stop."""
         if self.number == number == signal.SIGINT:
             raise KeyboardInterrupt
         self.number = number

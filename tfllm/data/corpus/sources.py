@@ -82,7 +82,7 @@ def _check_text(path: str, start: bytes) -> None:
 def open_text(path: str) -> Iterator[IO[bytes]]:
     """Opens a plain or gzip file for reading its text as bytes.
 
-    Gzip is recognised by content, not by name.
+    Gzip is recognized by content, not by name.
 
     Raises:
         ValueError: The file is empty, binary, UTF-16, or a damaged gzip file.

@@ -125,7 +125,7 @@ def label_ids(
 def label_weights(
     ids: dict[str, np.ndarray], config: LabelledDataConfig, labels: Labels
 ) -> np.ndarray | float:
-    """Returns the class weight of each record, float32 [records] or 1.0."""
+    """Returns the weight of each record's class, float32 [records] or 1.0."""
     if not config.class_weights or not ids:
         return 1.0
     label_of_record = ids[config.task]

@@ -34,7 +34,7 @@ Document = list[bytes]
 
 @dataclass(frozen=True)
 class Piece:
-    """A byte range of a (decompressed) file."""
+    """Part of a file, as a range of bytes after decompression."""
 
     path: str
     start: int

@@ -1,1 +1,1 @@
-"""Checkpoints of other libraries: how each is recognised and read."""
+"""Checkpoints of other libraries: how each is recognized and read."""

@@ -70,14 +70,14 @@ class Source:
 
     Attributes:
         title: The format in words, and the files that show it.
-        recognises: Whether a path, local or remote, is of this format. Looks
+        recognizes: Whether a path, local or remote, is of this format. Looks
             at names, or at the first bytes of a file.
         read: Opens the checkpoint at a path.
         is_name: Whether a path may be a name that the library resolves.
     """
 
     title: str
-    recognises: Callable[[str], bool]
+    recognizes: Callable[[str], bool]
     read: Callable[[str, Options], Checkpoint]
     is_name: bool = False
 

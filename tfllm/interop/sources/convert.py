@@ -82,7 +82,7 @@ def to_model_folder(
     Args:
         path: Local or remote checkpoint, or a hub id.
         folder: Local or remote folder to write; new or empty.
-        source: One of `table.SOURCES`; None: recognised from the files.
+        source: One of `table.SOURCES`; None: recognized from the files.
         options: What the files do not say.
         revision: Branch, tag or commit of a hub id.
 
@@ -92,7 +92,7 @@ def to_model_folder(
         OSError: `folder` cannot be written.
     """
     with _located(path, source, revision) as place:
-        name = source or table.recognise(place)
+        name = source or table.recognize(place)
         with staged_folder(folder) as staged:
             try:
                 checkpoint = table.SOURCES[name].read(

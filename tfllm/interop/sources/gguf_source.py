@@ -76,7 +76,7 @@ _GPT2_NAMES = {
 _GPT2_MATRICES = re.compile(r".*\.(c_attn|c_proj|c_fc)\.weight")
 
 
-def recognises(path: str) -> bool:
+def recognizes(path: str) -> bool:
     """Returns whether a path is a GGUF file, or a folder with one."""
     try:
         with open(_file(path), "rb") as file:
@@ -365,6 +365,6 @@ def to_halves(rows: np.ndarray, num_heads: int) -> np.ndarray:
 
 SOURCE = Source(
     "a GGUF file of LLaMA, Qwen 2 or GPT-2, or a folder with one",
-    recognises,
+    recognizes,
     read,
 )

@@ -52,7 +52,7 @@ _ASSETS = {
 }
 
 
-def recognises(path: str) -> bool:
+def recognizes(path: str) -> bool:
     """Returns whether a path is a folder with a preset."""
     try:
         content = json.loads(pathlib.Path(path, CONFIG_FILE).read_bytes())
@@ -389,7 +389,7 @@ def _tokenizer(kind: str, tokenizer: Any) -> Any:
 SOURCE = Source(
     "a preset of KerasHub of BERT, RoBERTa, GPT-2 or LLaMA: a folder, or with "
     "--from=keras_hub a name such as bert_base_en",
-    recognises,
+    recognizes,
     read,
     is_name=True,
 )

@@ -53,7 +53,7 @@ _SCALING = {
 }
 
 
-def recognises(path: str) -> bool:
+def recognizes(path: str) -> bool:
     """Returns whether a path is a folder with params.json and .pth files."""
     folder = pathlib.Path(path)
     return (folder / _PARAMS).is_file() and any(
@@ -233,6 +233,6 @@ def _tokenizer_writer(
 SOURCE = Source(
     "LLaMA of Meta: a folder with consolidated.00.pth, params.json and "
     "tokenizer.model",
-    recognises,
+    recognizes,
     read,
 )

@@ -110,7 +110,7 @@ def _variables(prefix: str) -> dict[str, str]:
     }
 
 
-def recognises(path: str) -> bool:
+def recognizes(path: str) -> bool:
     """Returns whether a path has a checkpoint with the names of this BERT."""
     try:
         names = _variables(tf1_bert.prefix_of(path))
@@ -192,6 +192,6 @@ def _read(reader: Any, key: str, name: str) -> np.ndarray:
 SOURCE = Source(
     "a TF2 checkpoint of BERT of tf-models-official, with bert_config.json "
     "and vocab.txt",
-    recognises,
+    recognizes,
     read,
 )

@@ -39,7 +39,7 @@ def is_prefix(path: str) -> bool:
     return file_access.exists(f"{path}.index")
 
 
-def recognise(path: str) -> str:
+def recognize(path: str) -> str:
     """Returns the name of the format of a checkpoint.
 
     Args:
@@ -49,7 +49,7 @@ def recognise(path: str) -> str:
         ValueError: The files show no known format.
     """
     for name, source in SOURCES.items():
-        if source.recognises(path):
+        if source.recognizes(path):
             return name
     titles = "; ".join(f"{n}: {s.title}" for n, s in SOURCES.items())
     files = sorted(os.listdir(path))[:8] if os.path.isdir(path) else "a file"

@@ -13,7 +13,7 @@ from tfllm.models import FAMILIES
 _FAMILY = FAMILIES["bert"]
 
 
-def recognises(path: str) -> bool:
+def recognizes(path: str) -> bool:
     """Returns whether a path has a checkpoint with TF1 names of BERT."""
     import tensorflow as tf
 
@@ -78,6 +78,6 @@ def write_tokenizer(
 SOURCE = Source(
     "a TF1 checkpoint of google-research/bert, with bert_config.json and "
     "vocab.txt",
-    recognises,
+    recognizes,
     read,
 )

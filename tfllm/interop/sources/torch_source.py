@@ -25,7 +25,7 @@ _ENDINGS = (".bin", ".pt", ".pth")
 _COPIED = ("*.json", "*.txt", "*.model", "*.jinja")
 
 
-def recognises(path: str) -> bool:
+def recognizes(path: str) -> bool:
     """Returns whether a path is a folder of Transformers, or a torch file."""
     place = pathlib.Path(path)
     if place.is_file():
@@ -121,6 +121,6 @@ def load_transformers(folder: str, **options: str) -> Forward:
 SOURCE = Source(
     "a folder of Transformers (config.json with pytorch_model.bin, shards or "
     "safetensors), or a torch file beside its config.json",
-    recognises,
+    recognizes,
     read,
 )
