@@ -131,7 +131,7 @@ class TfllmSide:
             iterator = iter(data.dataset())
             note = f", batches of about one length, {data.widths.tolist()} wide"
         else:
-            iterator = self._make_iterator(work, task.config.pair_objective)
+            iterator = self._make_iterator(work)
         self._step = lambda: float(train(iterator)["loss"])
         return note
 
@@ -151,13 +151,10 @@ class TfllmSide:
             ),
         )
 
-    def _make_iterator(self, work: Work, pair_objective: str) -> Any:
+    def _make_iterator(self, work: Work) -> Any:
         if work.kind == "mlm":
             batch = batches.make_batch(work)
-            labels = {
-                "mlm": batch.pop("mlm"),
-                pair_objective: batch.pop("nsp"),
-            }
+            labels = {name: batch.pop(name) for name in ("mlm", "nsp")}
         elif work.kind == "seq2seq":
             source_ids, target_ids = batches.make_pairs(work)
             # The decoder reads its start, id 0, and the tokens before.
