@@ -60,14 +60,14 @@ PUBLISHED = PublishedKeys(
     },
     fixed={
         **shared.FIXED,
-        "tie_word_embeddings": True,
         # Of early files.
         "normalize_before": False,
         "add_final_layer_norm": False,
         "normalize_embedding": True,
         "static_position_embeddings": False,
     },
-    constants={**shared.CONSTANTS, "tie_word_embeddings": True},
+    invariants={"tie_word_embeddings": True},
+    constants=shared.CONSTANTS,
     fields=shared.FIELD_PATHS,
 )
 

@@ -75,6 +75,24 @@ def _nothing(config: TransformerConfig) -> dict[str, str]:
     return {}
 
 
+def tied_to(
+    table: str, head: str = "lm_head.weight"
+) -> Callable[[TransformerConfig], dict[str, str]]:
+    """Returns `Family.tied` for an output table that may be the token table.
+
+    Args:
+        table: Published name of the token table.
+        head: Published name of the output table.
+    """
+
+    def tied(config: TransformerConfig) -> dict[str, str]:
+        if config.output_head is None or not config.output_head.tied:
+            return {}
+        return {head: table}
+
+    return tied
+
+
 @dataclasses.dataclass(frozen=True)
 class Family:
     """A model family as data: its sizes, its published layout.

@@ -256,8 +256,7 @@ def relative_weights(config: TransformerConfig) -> list[Weight]:
             if stack.block.feed_forward.gated:
                 part.dense(f"{inner}.wi_0", "feed_forward.gate", bias=False)
             part.dense(f"{inner}.wo", "feed_forward.down", bias=False)
-    if config.output_head is not None and not config.output_head.tied:
-        table.tensor("lm_head.weight", "lm_head.table")
+    table.output_table(config)
     table.dense("classification_head.dense", "sequence_dense")
     table.heads("classification_head.out_proj", token="", choice="")
     return table.rows
