@@ -47,7 +47,9 @@ _LABELLED = {
     "multiple_choice": "ForMultipleChoice",
 }
 LABELLED = tuple(_LABELLED)
-# The same for all keys of `Family.architectures`.
+# Keys whose classes hold no more than the encoder of an encoder-decoder.
+ENCODER_ONLY = ("encoder", "token_classification")
+# End of the class name for all keys of `Family.architectures`.
 _CLASSES = {
     "pretraining": "ForPreTraining",
     "masked_lm": "ForMaskedLM",

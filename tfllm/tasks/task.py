@@ -84,6 +84,8 @@ class Task(TaskContract, keras.Model):
         self.model = model_class(
             self.config, name="model", dtype=self.dtype_policy, **options
         )
+        # That of the parts that the model has.
+        self.config = self.model.config
         self.model.build()
         self.create_metrics()
         self.built = True
