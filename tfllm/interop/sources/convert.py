@@ -15,6 +15,7 @@ import numpy as np
 
 from tfllm import file_access
 from tfllm.interop import (
+    folder_writer,
     local_folders,
     model_card,
     model_folder,
@@ -163,7 +164,7 @@ def _assemble(
         folder,
         {new: shapes[name] for new, name in kept.items()},
         ((new, checkpoint.tensors.read(name)) for new, name in kept.items()),
-        model_folder.MAX_SHARD_BYTES,
+        folder_writer.MAX_SHARD_BYTES,
     )
     left_out = set(shapes) - set(kept.values())
     return family, sorted(kept), sorted({*left_out, *checkpoint.left_out})
