@@ -90,7 +90,7 @@ def read(path: str, options: Options) -> Checkpoint:
         write_tokenizer=_tokenizer_writer(path),
         left_out=left_out,
         reference=Reference(
-            _LIBRARY, functools.partial(_forward, model, layout)
+            _LIBRARY, lambda *_: _forward(model, layout)
         ),
     )
 

@@ -12,6 +12,7 @@ from tfllm.interop.sources import (
     keras_hub_source,
     meta_source,
     official_source,
+    tf1_albert_source,
     tf1_bert_source,
     torch_source,
 )
@@ -20,6 +21,7 @@ from tfllm.interop.sources.contract import Source
 # In this order: a folder may have files of several formats.
 SOURCES: dict[str, Source] = {
     "tf1_bert": tf1_bert_source.SOURCE,
+    "tf1_albert": tf1_albert_source.SOURCE,
     "official": official_source.SOURCE,
     "keras_hub": keras_hub_source.SOURCE,
     "meta": meta_source.SOURCE,
