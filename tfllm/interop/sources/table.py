@@ -10,6 +10,7 @@ from tfllm.interop import tf1_bert
 from tfllm.interop.sources import (
     gguf_source,
     keras_hub_source,
+    keras_hub_writer,
     meta_source,
     official_source,
     tf1_albert_source,
@@ -32,7 +33,7 @@ SOURCES: dict[str, Source] = {
 # and the revision of the hub id.
 TARGETS: dict[str, Callable[[str, str, str | None], None]] = {
     "tf1_bert": tf1_bert.from_model_folder,
-    "keras_hub": keras_hub_source.write,
+    "keras_hub": keras_hub_writer.write,
 }
 
 
