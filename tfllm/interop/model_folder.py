@@ -260,19 +260,21 @@ def load(
             the task; or the tokenizer does not fit the model.
     """
     # Tasks are TensorFlow; the rest of this file is not.
+    from tfllm.layers import initial_values
     from tfllm.tasks import create
 
     with local_folder(folder, revision) as local:
         family, config = read_config(local)
         name, settings = stored_task.read_settings(local, family, config, kind)
-        try:
-            task = create(name, config, **{**settings, **options})
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"model folder '{folder}' must describe a {name}. {error}"
-            ) from error
-        task.attach(stored_task.read_methods(local))
-        report = load_weights(task, local, partial or kind is not None)
+        with initial_values.deferred():
+            try:
+                task = create(name, config, **{**settings, **options})
+            except (TypeError, ValueError) as error:
+                raise ValueError(
+                    f"model folder '{folder}' must describe a {name}. {error}"
+                ) from error
+            task.attach(stored_task.read_methods(local))
+            report = load_weights(task, local, partial or kind is not None)
         missing = report.missing + report.misshaped
         if missing and not partial:
             raise ValueError(
