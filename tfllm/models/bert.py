@@ -59,7 +59,8 @@ def weight_map(config: TransformerConfig) -> list[Weight]:
 
 
 TOKENIZER = TokenizerSpec(
-    kinds=("wordpiece",),
+    # Multilingual sentence encoders have the pieces of XLM-RoBERTa.
+    kinds=("wordpiece", "sentence_piece"),
     template=RowTemplate(
         pad="pad",
         opens=("cls",),
