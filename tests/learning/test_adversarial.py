@@ -92,6 +92,8 @@ def test_gradients(
         keras.optimizers.SGD(1.0),
         adversarial=config,
         accumulation_steps=accumulation_steps,
+        # A loop of micro-batches is traced as in a run.
+        run_eagerly=accumulation_steps == 1,
     )
     task.fit(dataset(BATCH), verbose=0, shuffle=False)
     plain, _ = gradients_at(new_task(), np.zeros((8, 8, 16)))
@@ -151,7 +153,9 @@ def test_all_passes_drop_the_same() -> None:
     ):
         task = new_task(dropout=0.3)
         before = [v.numpy() for v in task.trainable_variables]
-        task.compile(keras.optimizers.SGD(1.0), adversarial=config)
+        task.compile(
+            keras.optimizers.SGD(1.0), adversarial=config, run_eagerly=True
+        )
         # The seeds of compile come after those of the model.
         task.fit(dataset(BATCH), verbose=0, shuffle=False)
         steps[name] = [
@@ -183,7 +187,7 @@ def test_r_drop_is_the_mean_loss_and_the_divergence() -> None:
     expected = tape.gradient(losses, variables)
     task = new_task(dropout=0.3)
     before = [v.numpy() for v in task.trainable_variables]
-    task.compile(keras.optimizers.SGD(1.0), r_drop=0.7)
+    task.compile(keras.optimizers.SGD(1.0), r_drop=0.7, run_eagerly=True)
     task.fit(dataset(BATCH), verbose=0, shuffle=False)
     for old, variable, gradient in zip(
         before, task.trainable_variables, expected, strict=True
