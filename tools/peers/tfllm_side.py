@@ -132,6 +132,7 @@ class TfllmSide:
             note = f", batches of about one length, {data.widths.tolist()} wide"
         else:
             iterator = self._make_iterator(work)
+            self._traced = lambda: train.get_concrete_function(iterator)
         self._step = lambda: float(train(iterator)["loss"])
         return note
 
@@ -203,6 +204,12 @@ class TfllmSide:
     def step(self) -> float:
         """Calls the train function, or `generate`."""
         return self._step()
+
+    def products(self) -> float:
+        """Returns the seconds of the matrix products of a training step."""
+        from tools.peers import matrix_products
+
+        return matrix_products.seconds_of_products(self._traced())
 
 
 def _copy_weights(source: Any, target: Any) -> None:
