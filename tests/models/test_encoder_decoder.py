@@ -361,7 +361,13 @@ def test_generation_in_half_precision(tied: LanguageModel, dtype: str) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"num_beams": 3}, {"penalty_alpha": 0.4, "top_k": 3}, {"draft": True}],
+    [
+        {"num_beams": 3},
+        pytest.param(
+            {"penalty_alpha": 0.4, "top_k": 3}, marks=pytest.mark.wide
+        ),
+        {"draft": True},
+    ],
     ids=str,
 )
 def test_every_way_of_generating(options: dict[str, Any]) -> None:

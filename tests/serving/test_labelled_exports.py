@@ -165,6 +165,7 @@ def test_several_labels(make: Make) -> None:
     assert len(set(answer["num_labels"].tolist())) > 1
 
 
+@pytest.mark.wide
 def test_embeddings(make: Make) -> None:
     folder = small_models.labelled("embedding")
     found = expected(folder, [(text,) for text in texts(12)])
