@@ -111,8 +111,10 @@ def configs(family: str) -> dict[str, dict[str, Any]]:
     if "group_size" in every:
         groups = {"num_layers": 4, "num_groups": 2, "group_size": 2}
         cases["shared blocks"] = {**default, **groups}
-    other = FAMILIES[family].config(**default).block.feed_forward.activation
-    other = "gelu" if other == "gelu_tanh" else "gelu_tanh"
+    usual = FAMILIES[family].config(**default).block.feed_forward.activation
+    # GPT-1 has no name for "gelu".
+    exact = "silu" if family == "openai-gpt" else "gelu"
+    other = exact if usual == "gelu_tanh" else "gelu_tanh"
     cases["activation"] = {**default, "activation": other}
     if "scaling" in every:
         cases["groups"] = {**default, "num_kv_heads": 2}
