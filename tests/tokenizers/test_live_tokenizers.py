@@ -25,6 +25,7 @@ CLASSES = {
     "bart": "RobertaTokenizer",
     "bert": "BertTokenizer",
     "distilbert": "DistilBertTokenizer",
+    "electra": "BertTokenizer",
     "marian": "MarianTokenizer",
     "gpt2": "GPT2Tokenizer",
     "roberta": "RobertaTokenizer",
