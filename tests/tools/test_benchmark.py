@@ -54,6 +54,9 @@ class FakeSide:
                 raise ValueError("ran out of luck")
         return self.loss
 
+    def products(self):
+        return 0.25
+
 protocol.serve(FakeSide)
 """
 
@@ -226,6 +229,8 @@ class TestComparison:
         trial = turns._MAX_TRIAL_STEPS
         assert rows["tfllm"].figures["loss of step 1"] == 15.0
         assert rows["tfllm"].figures["of the last"] == 10.0 - trial
+        assert rows["tfllm"].figures["products ms"] == 250.0
+        assert "of a step" in rows["tfllm"].notes
         assert set(steps.ratios()["step ms"]) == {"a", "best_peer"}
         json.dumps(steps.as_json())
 

@@ -10,6 +10,9 @@ line from standard input and answers each with one line on standard output:
     {"command": "steps", "count": 2}
         -> {"seconds": [...], "cpu_seconds": [...], "losses": [...],
             "peak_rss_bytes"}
+    {"command": "products"}
+        run the matrix products of a training step alone; tfllm only
+        -> {"seconds"}
     {"command": "quit"}
 
 An answer is `{"ok": true, "result": ...}` or `{"ok": false, "error": ...}`.
@@ -25,7 +28,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol, TextIO, runtime_checkable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +104,14 @@ class Side(Protocol):
         """Runs a step; returns its loss, or the number of new tokens."""
 
 
+@runtime_checkable
+class TracedSide(Side, Protocol):
+    """A side whose steps are traced to a graph."""
+
+    def products(self) -> float:
+        """Returns the seconds of the matrix products of a training step."""
+
+
 def peak_rss_bytes() -> int:
     """Returns the peak memory of this process.
 
@@ -157,6 +168,10 @@ class _Session:
             "losses": losses,
             "peak_rss_bytes": peak_rss_bytes(),
         }
+
+    def products(self) -> dict[str, Any]:
+        assert isinstance(self.side, TracedSide)
+        return {"seconds": self.side.products()}
 
 
 def _claim_standard_output() -> TextIO:

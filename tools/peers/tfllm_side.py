@@ -131,7 +131,8 @@ class TfllmSide:
             iterator = iter(data.dataset())
             note = f", batches of about one length, {data.widths.tolist()} wide"
         else:
-            iterator = self._make_iterator(work, task.config.pair_objective)
+            iterator = self._make_iterator(work)
+            self._traced = lambda: train.get_concrete_function(iterator)
         self._step = lambda: float(train(iterator)["loss"])
         return note
 
@@ -151,13 +152,10 @@ class TfllmSide:
             ),
         )
 
-    def _make_iterator(self, work: Work, pair_objective: str) -> Any:
+    def _make_iterator(self, work: Work) -> Any:
         if work.kind == "mlm":
             batch = batches.make_batch(work)
-            labels = {
-                "mlm": batch.pop("mlm"),
-                pair_objective: batch.pop("nsp"),
-            }
+            labels = {name: batch.pop(name) for name in ("mlm", "nsp")}
         elif work.kind == "seq2seq":
             source_ids, target_ids = batches.make_pairs(work)
             # The decoder reads its start, id 0, and the tokens before.
@@ -206,6 +204,12 @@ class TfllmSide:
     def step(self) -> float:
         """Calls the train function, or `generate`."""
         return self._step()
+
+    def products(self) -> float:
+        """Returns the seconds of the matrix products of a training step."""
+        from tools.peers import matrix_products
+
+        return matrix_products.seconds_of_products(self._traced())
 
 
 def _copy_weights(source: Any, target: Any) -> None:

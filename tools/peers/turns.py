@@ -110,6 +110,8 @@ _MAX_TRIAL_STEPS = 20
 # OpenMP's threads spin for a moment after their work.
 _SETTLE_SECONDS = 0.3
 _GIB = 2**30
+# Kinds of work whose steps are one traced function.
+_TRACED = ("mlm", "clm", "seq2seq")
 
 
 # tfllm with a draft model, beside tfllm without one.
@@ -284,18 +286,34 @@ class Comparison:
                 )
                 for name, measurements in kept.items():
                     measurements += answer[name]
+        rows = [
+            _step_row(candidate, measured.get(side), self.work)
+            for side, candidate in self.chosen.items()
+        ]
+        if self.work.kind in _TRACED:
+            self._add_products(rows)
         return tables.Table(
             title=_title(self.work),
-            rows=[
-                _step_row(candidate, measured.get(side), self.work)
-                for side, candidate in self.chosen.items()
-            ],
+            rows=rows,
             compared=(
                 {"examples/s": "higher"}
                 if self.work.kind == "finetune"
                 else {"step ms": "lower"}
             ),
             details={"work": dataclasses.asdict(self.work), "raw": measured},
+        )
+
+    def _add_products(self, rows: list[tables.Row]) -> None:
+        """Adds what the matrix products of tfllm's step take alone."""
+        ours = self.chosen.get(OURS)
+        if ours is None or ours.worker is None or ours.error:
+            return
+        seconds = ours.worker.ask("products", self.config.timeout)["seconds"]
+        row = next(row for row in rows if row.side == OURS)
+        row.figures["products ms"] = 1000 * seconds
+        share = 1000 * seconds / row.figures["step ms"]
+        row.notes = (
+            f"matrix products alone take {share:.0%} of a step; {row.notes}"
         )
 
     def _turn(self, candidate: _Candidate) -> dict[str, Any]:

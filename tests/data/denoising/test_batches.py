@@ -12,7 +12,11 @@ import tensorflow as tf
 from tests.data.token_stream.test_stream import EOS, Bytes
 from tfllm import data
 from tfllm.data.denoising import batches as denoising_batches
-from tfllm.data.denoising.batches import ends_sentence, open_denoising_data
+from tfllm.data.denoising.batches import (
+    create_noise,
+    ends_sentence,
+    open_denoising_data,
+)
 from tfllm.data.denoising.config import DenoisingDataConfig, DenoisingOptions
 from tfllm.tokenizers import RowTemplate, SpecialIds
 
@@ -191,6 +195,25 @@ def test_sentences_end_at_full_stops_and_documents() -> None:
     ends = ends_sentence(Opened())
     assert [chr(i) for i in np.flatnonzero(ends) if i < 256] == ["!", ".", "?"]
     assert ends[EOS]
+
+
+def test_noise_without_a_mask() -> None:
+    """A vocabulary without a mask has the noises that need none."""
+    tokenizer = BytesWithSentinels()
+    tokenizer.special = SpecialIds(eos=EOS)
+    config = dataclasses.replace(CONFIG, noise=INFILLING)
+    with pytest.raises(ValueError, match="needs a mask token"):
+        create_noise(tokenizer, config)
+    options = DenoisingOptions(
+        "text_infilling", noise_density=0, token_deletion=0.5
+    )
+    noise = create_noise(tokenizer, dataclasses.replace(config, noise=options))
+    tokens = np.arange(100, 100 + LENGTH - 1)[np.newaxis]  # [1, L]
+    source = noise(tokens, np.array([7], np.uint64)).sources[0]
+    kept = source[source >= 0].tolist()
+    assert 0 < len(kept) < LENGTH - 1
+    assert kept == sorted(set(kept))
+    assert set(kept) <= set(tokens[0].tolist())
 
 
 def test_the_public_name() -> None:

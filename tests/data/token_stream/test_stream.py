@@ -22,6 +22,7 @@ DOCUMENTS = ["One.\nTwo words.", "Second döcument", "Third."]
 class Bytes:
     """A byte is a token; counts what it was given."""
 
+    kind = "bytes"
     vocab_size = 257
     special = SpecialIds(eos=EOS)
     row_template = RowTemplate(pad=0)

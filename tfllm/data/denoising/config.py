@@ -30,7 +30,8 @@ class DenoisingOptions:
             text_infilling replaces each span by one mask, and the target is
             the whole text (BART).
         noise_density: Share of the tokens in spans, at most 0.5. Default:
-            0.15 for span_corruption, 0.3 for text_infilling.
+            0.15 for span_corruption, 0.3 for text_infilling; 0, and no
+            token_masking, for a vocabulary without a mask.
         mean_span_length: Mean number of tokens of a span, at least 1.
         permute_sentences: Shuffle the sentences of a row, with
             text_infilling.
@@ -94,6 +95,11 @@ class DenoisingOptions:
         if self.noise_density is None:
             return _USUAL_DENSITY[self.denoising]
         return self.noise_density
+
+    @property
+    def masks(self) -> bool:
+        """Whether text infilling replaces any token by a mask."""
+        return self.density > 0 or self.token_masking > 0
 
 
 @dataclass(frozen=True)

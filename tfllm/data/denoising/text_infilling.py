@@ -31,7 +31,7 @@ class TextInfilling:
 
     Args:
         options: Density and mean length of the spans, and the other noises.
-        mask_id: Id of the mask.
+        mask_id: Id of the mask; None where the options need none.
         ends_sentence: bool [V], whether a sentence ends with a token.
         room: Tokens of a row, without special tokens.
     """
@@ -39,7 +39,7 @@ class TextInfilling:
     def __init__(
         self,
         options: DenoisingOptions,
-        mask_id: int,
+        mask_id: int | None,
         ends_sentence: np.ndarray,
         room: int,
     ) -> None:
