@@ -56,6 +56,13 @@ def test_keys_become_arguments() -> None:
     assert found == {**expected, **changes, "classifier_dropout": 0.0}
 
 
+def test_an_activation_that_config_json_cannot_name() -> None:
+    family = FAMILIES["openai-gpt"]
+    config = family.config(activation="gelu")
+    with pytest.raises(ValueError, match="'gelu_tanh'.*Received: 'gelu'"):
+        family.to_published(config)
+
+
 def test_a_config_becomes_keys() -> None:
     config = FAMILIES["gpt2"].size("tiny", vocab_size=50)
     assert KEYS.write(config) == {

@@ -211,11 +211,11 @@ def test_values_that_mean_no_limit(key: str, value: Any, field: str) -> None:
 @pytest.mark.live_parity
 def test_memory_and_order_equal_transformers(tmp_path: Any) -> None:
     torch = pytest.importorskip("torch")
-    from tools import parity_cases
+    from tools import parity_cases, parity_compare
 
     arguments = parity_cases.configs(FAMILY)["off default"]
     model = parity_cases.create(FAMILY, "permutation_lm", arguments)
-    theirs = parity_cases.to_transformers(model, tmp_path)
+    theirs = parity_compare.to_transformers(model, tmp_path)
     rng = np.random.default_rng(0)
     order = np.repeat(ORDER, 2, axis=0)
     targets = np.repeat(TARGETS, 2, axis=0)

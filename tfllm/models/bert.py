@@ -96,8 +96,4 @@ FAMILY = Family(
     architectures=class_names(
         "Bert", "pretraining", "masked_lm", "encoder", *LABELLED
     ),
-    legacy_names={
-        ".LayerNorm.gamma": ".LayerNorm.weight",
-        ".LayerNorm.beta": ".LayerNorm.bias",
-    },
 )

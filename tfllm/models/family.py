@@ -72,6 +72,12 @@ def class_names(name: str, *keys: str, **others: str) -> dict[str, str]:
     return {**{key: name + _CLASSES[key] for key in keys}, **others}
 
 
+_LEGACY_NAMES = {
+    ".LayerNorm.gamma": ".LayerNorm.weight",
+    ".LayerNorm.beta": ".LayerNorm.bias",
+}
+
+
 def _nothing(config: TransformerConfig) -> dict[str, str]:
     """Ties no tensors."""
     return {}
@@ -127,7 +133,8 @@ class Family:
             head), "encoder" (one stack, no head), "encoder_decoder" (two
             stacks, no head) and the heads of `tfllm.models.task_models` ->
             published class names.
-        legacy_names: Old spelling -> new, replaced in published names.
+        legacy_names: Old spelling -> new, replaced in published names. Default:
+            those of the first files, which TensorFlow had named.
         computed: From a config, published name -> tensor of what has no
             weight here, but a tensor in published files; None for none.
         fit_tensors: From a config and the tensors beside its config.json, the
@@ -153,7 +160,9 @@ class Family:
     ignored: Callable[[TransformerConfig], tuple[str, ...]] = lambda config: ()
     tied: Callable[[TransformerConfig], Mapping[str, str]] = _nothing
     architectures: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    legacy_names: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    legacy_names: Mapping[str, str] = dataclasses.field(
+        default_factory=lambda: _LEGACY_NAMES
+    )
     prefixes: Mapping[str, str] = dataclasses.field(default_factory=dict)
     decoder_layers: tuple[str, str] | None = None
     computed: Callable[[TransformerConfig], Mapping[str, np.ndarray]] | None = (

@@ -75,10 +75,20 @@ def activation_field(
         path: As in Field.
     """
     ours = {name: published for published, name in reversed(names.items())}
+
+    def write(activation: Activation) -> str:
+        if activation not in ours:
+            raise ValueError(
+                "`activation` must have a name in the config.json of its "
+                f"family, as have {sorted(ours)}. Received: {activation!r}. "
+                "Use one of these, or another family"
+            )
+        return ours[activation]
+
     return Field(
         lambda values, key, default: values.activation(key, default, names),
         path,
-        ours.__getitem__,
+        write,
     )
 
 
