@@ -3,6 +3,7 @@
 import random
 import unicodedata
 from collections.abc import Sequence
+from typing import Literal
 
 _WORDS = """
 the quick brown foxes jumped don't I'LL we've it's café naïve
@@ -57,7 +58,9 @@ def difficult_lines(count: int, tokens: Sequence[str] = ()) -> list[str]:
     while len(lines) < count:
         parts = [_part(rng, tokens) for _ in range(rng.randint(1, 8))]
         text = rng.choice(["", " ", " ", "  "]).join(parts)
-        form = rng.choice(["NFC", "NFD", "NFKC", None, None])
+        forms: list[Literal["NFC", "NFD", "NFKC"] | None]
+        forms = ["NFC", "NFD", "NFKC", None, None]
+        form = rng.choice(forms)
         lines.append(unicodedata.normalize(form, text) if form else text)
     return lines[:count]
 

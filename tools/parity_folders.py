@@ -13,7 +13,7 @@ import ml_dtypes
 import numpy as np
 import safetensors
 
-from tfllm.interop import model_folder, tensor_files
+from tfllm.interop import folder_writer, model_folder, tensor_files
 from tfllm.interop.config_file import CONFIG_FILE
 from tfllm.models import FAMILIES, Family, TransformerConfig
 
@@ -182,7 +182,7 @@ def write(
     folder.mkdir()
     (folder / CONFIG_FILE).write_text(json.dumps(values))
     shapes = {name: value.shape for name, value in tensors.items()}
-    size = SHARD_BYTES if form == "shards" else model_folder.MAX_SHARD_BYTES
+    size = SHARD_BYTES if form == "shards" else folder_writer.MAX_SHARD_BYTES
     tensor_files.write(folder, shapes, tensors.items(), size)
 
 

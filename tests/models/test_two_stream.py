@@ -260,11 +260,11 @@ def test_an_encoder_with_memory_equals_transformers(
 ) -> None:
     """Segments in a row, some of them padded on the left."""
     torch = pytest.importorskip("torch")
-    from tools import parity_cases
+    from tools import parity_cases, parity_compare
 
     arguments = parity_cases.configs(FAMILY)[name] | {"memory_length": 7}
     model = parity_cases.create(FAMILY, "encoder", arguments)
-    theirs = parity_cases.to_transformers(model, tmp_path)
+    theirs = parity_compare.to_transformers(model, tmp_path)
     rng = np.random.default_rng(0)
     past, mems = model.create_past(2), None
     for padding in ([0, 3], [2, 0], [0, 0]):

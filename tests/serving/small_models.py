@@ -4,13 +4,16 @@ import dataclasses
 import functools
 import inspect
 import pathlib
+import random
 import tempfile
 from typing import Any
 
 import keras
 import numpy as np
 
+from tests import conftest
 from tfllm import tasks
+from tfllm.data.vocabularies.train import train
 from tfllm.generation import GenerationConfig
 from tfllm.generation.config import GENERATION_CONFIG_FILE
 from tfllm.interop import model_folder
@@ -22,6 +25,7 @@ from tfllm.tokenizers import (
     ByteBPETokenizer,
     SpecialTokens,
     WordPieceTokenizer,
+    load_tokenizer,
 )
 from tfllm.tokenizers.byte_pair import END_OF_TEXT
 from tfllm.tokenizers.byte_pair_model import byte_symbols
@@ -106,6 +110,28 @@ def causal_lm(surplus: int = 0, **options: Any) -> str:
         config.replace(**options).to_json()
     )
     return str(folder)
+
+
+def of_family(
+    folder: pathlib.Path, family: str, kind: str, **settings: Any
+) -> str:
+    """Returns a model folder of a task, with a vocabulary of its family."""
+    rng = random.Random(0)
+    text = folder / "text.txt"
+    lines = [" ".join(rng.choices(conftest.WORDS, k=12)) for _ in range(200)]
+    text.write_text("\n".join(lines))
+    spec = FAMILIES[family].tokenizer
+    train(str(text), str(folder / "tokenizer"), spec, vocab_size=330)
+    tokenizer = load_tokenizer(str(folder / "tokenizer"), spec=spec)
+    keras.utils.set_random_seed(0)
+    task = tasks.create(kind, config_of(family, tokenizer), **settings)
+    shake(task, 0.2)
+    model_folder.save(task, folder / "model", tokenizer)
+    if task.generates:
+        config = GenerationConfig.from_published(tokenizer.model_ids)
+        path = folder / "model" / GENERATION_CONFIG_FILE
+        path.write_text(config.to_json())
+    return str(folder / "model")
 
 
 LABELS = ("bad", "good", "so-so")
