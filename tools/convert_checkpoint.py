@@ -16,7 +16,8 @@ from tfllm.runs import flags
 _MODEL_FOLDER = "model_folder"
 _AUTO = "auto"
 # Names in tfllm.interop.sources.table, which takes seconds to import.
-_SOURCES = ["tf1_bert", "official", "keras_hub", "meta", "torch", "gguf"]
+_SOURCES = ["tf1_bert", "tf1_albert", "official", "keras_hub", "meta"]
+_SOURCES += ["torch", "gguf"]
 _TARGETS = ["tf1_bert", "keras_hub"]
 
 _FROM = absl_flags.DEFINE_enum(

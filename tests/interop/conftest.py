@@ -11,6 +11,23 @@ from tfllm.interop import model_folder
 from tfllm.tasks import MaskedLM
 
 
+@pytest.fixture(autouse=True)
+def no_comparison(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hides Transformers, whose import takes seconds, from conversions."""
+    if request.node.get_closest_marker("live_parity"):
+        return
+
+    def fail(*args: Any, **options: Any) -> None:
+        raise ImportError("No module named 'transformers'")
+
+    for source in ("torch_source", "gguf_source"):
+        monkeypatch.setattr(
+            f"tfllm.interop.sources.{source}.load_transformers", fail
+        )
+
+
 @pytest.fixture(scope="module")
 def task() -> MaskedLM:
     return small_task()

@@ -13,7 +13,10 @@ from tests.interop.small_folder import assert_same_weights, tensors_of
 from tests.interop.torch_writer import tensor
 from tfllm.interop import hub, model_folder
 from tfllm.interop.sources import convert, table
+from tfllm.models import FAMILIES
 from tfllm.tasks import MaskedLM
+from tools import parity_cases
+from tools.family_arguments import off_default
 
 
 @pytest.fixture
@@ -31,19 +34,6 @@ def theirs(folder: pathlib.Path) -> pathlib.Path:
     return folder
 
 
-@pytest.fixture
-def no_library(monkeypatch: Any) -> None:
-    """As if no other library was installed."""
-
-    def fail(*args: Any, **options: Any) -> None:
-        raise ImportError("No module named 'transformers'")
-
-    monkeypatch.setattr(
-        "tfllm.interop.sources.torch_source.load_transformers", fail
-    )
-
-
-@pytest.mark.usefixtures("no_library")
 @pytest.mark.parametrize("place", ["", "pytorch_model.bin"])
 def test_the_report(
     theirs: pathlib.Path, tmp_path: pathlib.Path, task: MaskedLM, place: str
@@ -59,7 +49,6 @@ def test_the_report(
     assert target.stat().st_mode == target.parent.stat().st_mode
 
 
-@pytest.mark.usefixtures("no_library")
 def test_old_files_do_not_name_their_family(
     theirs: pathlib.Path, tmp_path: pathlib.Path, task: MaskedLM
 ) -> None:
@@ -130,7 +119,6 @@ def test_unknown_files(tmp_path: pathlib.Path) -> None:
         table.recognize(str(tmp_path))
 
 
-@pytest.mark.usefixtures("no_library")
 def test_hub_ids_and_revisions(
     theirs: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: Any
 ) -> None:
@@ -148,3 +136,22 @@ def test_hub_ids_and_revisions(
     assert asked == [("someone/bert", "v2"), ("someone/bert", "v3")]
     with pytest.raises(ValueError, match="`revision` goes with a hub id"):
         convert.to_model_folder(str(theirs), str(ours), revision="v3")
+
+
+@pytest.mark.live_parity
+@pytest.mark.wide
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_is_compared(family: str, tmp_path: pathlib.Path) -> None:
+    pytest.importorskip("transformers")
+    model = parity_cases.create(
+        family,
+        parity_cases.heads(family)[0],
+        off_default(FAMILIES[family]),
+    )
+    model_folder.save(model, tmp_path / "theirs")
+    report = convert.to_model_folder(f"{tmp_path}/theirs", f"{tmp_path}/ours")
+    assert report.difference is not None, report.comparison
+    assert report.difference < 1e-4
+    assert set(tensors_of(tmp_path / "ours")) == set(
+        tensors_of(tmp_path / "theirs")
+    )

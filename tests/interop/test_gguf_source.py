@@ -1,17 +1,22 @@
 """GGUF files, which the package gguf writes here."""
 
+import io
 import os
 import pathlib
 from typing import Any
 
+import huggingface_hub
 import numpy as np
 import pytest
+import sentencepiece
+from huggingface_hub import constants
 
-from tfllm.interop import model_folder
-from tfllm.interop.sources import convert
+from tfllm.interop import hub, model_folder
+from tfllm.interop.sources import convert, gguf_tokenizer
 from tfllm.interop.weights import published_tensors
 from tfllm.models import FAMILIES
 from tfllm.tasks import CausalLM
+from tfllm.tokenizers import sentence_piece_model
 from tfllm.tokenizers.byte_pair_model import byte_symbols
 
 gguf = pytest.importorskip("gguf")
@@ -46,10 +51,12 @@ NAMES = {
 }
 
 
-def create(family: str, **arguments: Any) -> CausalLM:
+def create(
+    family: str, vocab_size: int = len(TOKENS), **arguments: Any
+) -> CausalLM:
     arguments |= {"num_layers": 2, "hidden_size": 64, "num_heads": 4}
     config = FAMILIES[family].config(
-        vocab_size=len(TOKENS),
+        vocab_size=vocab_size,
         **{
             "intermediate_size": 96,
             "max_position_embeddings": 64,
@@ -76,8 +83,35 @@ def in_file(name: str, array: np.ndarray, task: CausalLM) -> np.ndarray:
     return array
 
 
+def add_byte_pairs(writer: Any, pre: str) -> None:
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(pre)
+    writer.add_token_list(TOKENS)
+    writer.add_token_types([1] * (len(TOKENS) - 2) + [3, 4])
+    writer.add_token_merges(["\u0120 a"])
+    writer.add_eos_token_id(len(TOKENS) - 2)
+    writer.add_bos_token_id(len(TOKENS) - 2)
+
+
+def add_pieces(writer: Any, model: bytes) -> None:
+    """As convert_hf_to_gguf.py does with a model of SentencePiece."""
+    proto = sentence_piece_model.parse(model, "model")
+    writer.add_tokenizer_model("llama")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list([p.piece.encode() for p in proto.pieces])
+    writer.add_token_scores([p.score for p in proto.pieces])
+    writer.add_token_types([p.type for p in proto.pieces])
+    writer.add_unk_token_id(0)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+
+
 def write(
-    path: pathlib.Path, task: CausalLM, pre: str = "gpt-2", **options: Any
+    path: pathlib.Path,
+    task: CausalLM,
+    pre: str = "gpt-2",
+    model: bytes | None = None,
+    **options: Any,
 ) -> None:
     family, config = task.config.family, task.config
     attention = config.block.attention
@@ -94,13 +128,10 @@ def write(
         writer.add_layer_norm_rms_eps(config.block.norm.epsilon)
         writer.add_rope_freq_base(config.embeddings.positions.theta)
         writer.add_rope_dimension_count(attention.head_size)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(pre)
-    writer.add_token_list(TOKENS)
-    writer.add_token_types([1] * (len(TOKENS) - 2) + [3, 4])
-    writer.add_token_merges(["\u0120 a"])
-    writer.add_eos_token_id(len(TOKENS) - 2)
-    writer.add_bos_token_id(len(TOKENS) - 2)
+    if model is None:
+        add_byte_pairs(writer, pre)
+    else:
+        add_pieces(writer, model)
     writer.add_chat_template("{{ messages }}")
     for name, value in options.items():
         writer.add_uint32(name, value)
@@ -191,6 +222,45 @@ def test_quantised_tensors(tmp_path: pathlib.Path) -> None:
     ]
 
 
+def trained(lines: list[str]) -> bytes:
+    """A model of SentencePiece as LLaMA 2 has it."""
+    content = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines),
+        model_writer=content,
+        model_type="bpe",
+        vocab_size=300,
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        split_digits=True,
+        minloglevel=2,
+    )
+    return content.getvalue()
+
+
+def test_a_vocabulary_of_sentence_piece(tmp_path: pathlib.Path) -> None:
+    model = trained(["the cat sat on the mat", "a cat and 12 hats"] * 30)
+    processor = sentencepiece.SentencePieceProcessor()
+    processor.load_from_serialized_proto(model)
+    task = create("llama", vocab_size=processor.get_piece_size())
+    write(tmp_path / "m.gguf", task, model=model)
+    convert.to_model_folder(str(tmp_path / "m.gguf"), str(tmp_path / "ours"))
+    tokenizer = model_folder.load(tmp_path / "ours").tokenizer
+    lines = [
+        "the cat sat",
+        "  two  spaces ",
+        "hats 12 345\n\tthe",
+        "caf\u00e9 \u4f60\u597d \U0001f600",
+        "",
+    ]
+    expected = [processor.encode(line) for line in lines]
+    assert tokenizer.tokenize(lines).to_list() == expected
+    special = tokenizer.special
+    assert (special.unk, special.bos, special.eos) == (0, 1, 2)
+    assert tokenizer.template.opens == ("<s>",)
+
+
 def test_what_is_refused(tmp_path: pathlib.Path) -> None:
     task = create("llama")
     path, target = tmp_path / "m.gguf", str(tmp_path / "ours")
@@ -211,6 +281,133 @@ def test_what_is_refused(tmp_path: pathlib.Path) -> None:
         convert.to_model_folder(str(path), target)
     assert not pathlib.Path(target).exists()
     assert not list(tmp_path.glob(".*"))
+
+
+def damaged(
+    path: pathlib.Path, keys: dict[str, Any], tensors: tuple[str, ...]
+) -> None:
+    """Writes a file of LLaMA with only some keys and tensors."""
+    writer = gguf.GGUFWriter(path, "llama")
+    for key, value in keys.items():
+        add = writer.add_array if isinstance(value, list) else writer.add_uint32
+        add(key, value)
+    for name in tensors:
+        writer.add_tensor(name, np.ones((4, 8), "float32"))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+SIZES = {
+    "llama.embedding_length": 8,
+    "llama.block_count": 1,
+    "llama.feed_forward_length": 8,
+    "llama.attention.head_count": 2,
+    "llama.context_length": 8,
+    "llama.attention.layer_norm_rms_epsilon": 1,
+}
+
+
+@pytest.mark.parametrize(
+    ("keys", "tensors", "message"),
+    [
+        ({}, (), "must have the tensor token_embd.weight"),
+        ({}, ("token_embd.weight",), "must have `llama.attention.head_count`"),
+        (
+            {**SIZES, "llama.attention.head_count": 0},
+            ("token_embd.weight",),
+            "head_count` of .* must be a number above 0. Received: 0",
+        ),
+        (
+            {**SIZES, "llama.feed_forward_length": [8, 8]},
+            ("token_embd.weight",),
+            r"feed_forward_length` of .* Received: \[8, 8\]",
+        ),
+        (
+            {"split.count": 3, "split.no": 1},
+            (),
+            "a whole model. Received: part 2 of 3",
+        ),
+        (SIZES, ("token_embd.weight",), "model.layers.0"),
+    ],
+)
+def test_damaged_metadata_are_named(
+    tmp_path: pathlib.Path, keys: Any, tensors: Any, message: str
+) -> None:
+    damaged(tmp_path / "m.gguf", keys, tensors)
+    with pytest.raises(ValueError, match=message):
+        convert.to_model_folder(f"{tmp_path}/m.gguf", f"{tmp_path}/ours")
+    assert not (tmp_path / "ours").exists()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"tokens": None}, "`tokenizer.ggml.tokens` .*0 for 0 tokens"),
+        ({"token_type": [1]}, "`tokenizer.ggml.token_type` .*1 for 2 tokens"),
+        ({"eos_token_id": 2}, "`tokenizer.ggml.eos_token_id` .*below 2.*: 2"),
+    ],
+)
+def test_damaged_tokenizers_are_named(fields: Any, message: str) -> None:
+    whole = {"model": "gpt2", "tokens": ["a", "b"], **fields}
+    fields = {f"tokenizer.ggml.{key}": value for key, value in whole.items()}
+    with pytest.raises(ValueError, match=message):
+        gguf_tokenizer.writer("m.gguf", fields)
+
+
+def test_wrong_headers_are_named(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "m.gguf").write_bytes(b"GGUG" + bytes(200))
+    with pytest.raises(ValueError, match="m.gguf' must be a whole GGUF file"):
+        convert.to_model_folder(
+            f"{tmp_path}/m.gguf", f"{tmp_path}/ours", source="gguf"
+        )
+    (tmp_path / "n.gguf").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"'m.gguf', 'n.gguf'\]. Name"):
+        convert.to_model_folder(str(tmp_path), f"{tmp_path}/ours", "gguf")
+
+
+def test_files_of_the_hub(tmp_path: pathlib.Path, monkeypatch: Any) -> None:
+    write(tmp_path / "m.gguf", create("llama"))
+    asked = []
+
+    def download(hub_id: str, file: str, revision: str | None = None) -> str:
+        asked.append((hub_id, file, revision))
+        return str(tmp_path / "m.gguf")
+
+    listed = ["README.md", "a/m.gguf"]
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    monkeypatch.setattr(
+        huggingface_hub, "list_repo_files", lambda *_, **__: listed
+    )
+    (tmp_path / "bare").mkdir()
+    monkeypatch.setattr(hub, "fetch", lambda *_: tmp_path / "bare")
+    for i, (path, source) in enumerate(
+        [
+            ("someone/tiny-GGUF/a/m.gguf@v2", None),
+            ("someone/tiny-GGUF", "gguf"),
+            ("someone/tiny-GGUF", None),
+        ]
+    ):
+        report = convert.to_model_folder(path, str(tmp_path / f"{i}"), source)
+        assert report.source == "gguf"
+    file = ("someone/tiny-GGUF", "a/m.gguf")
+    assert asked == [(*file, "v2"), (*file, None), (*file, None)]
+    listed.append("b.gguf")
+    with pytest.raises(
+        ValueError,
+        match="tiny-GGUF/a/m.gguf, someone/tiny-GGUF/b.gguf. Name the file",
+    ):
+        convert.to_model_folder("someone/tiny-GGUF", str(tmp_path / "x"))
+
+
+def test_files_that_the_hub_does_not_give(
+    tmp_path: pathlib.Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ValueError, match="m.gguf' is neither a file here nor"):
+        convert.to_model_folder("someone/tiny/m.gguf", str(tmp_path / "ours"))
 
 
 @pytest.mark.slow

@@ -1,24 +1,39 @@
 """Presets of KerasHub: equal outputs in both directions."""
 
+import io
 import json
 import pathlib
 from typing import Any
 
 import numpy as np
 import pytest
+import sentencepiece
 
 from tests.interop.test_tf1_bert import VOCAB
 from tfllm.interop import model_folder
-from tfllm.interop.sources import convert, keras_hub_source
+from tfllm.interop.sources import (
+    convert,
+    keras_hub_source,
+    keras_hub_writer,
+)
 from tfllm.interop.sources.keras_hub_layouts import LAYOUTS
 from tfllm.models import FAMILIES
 from tfllm.tokenizers.byte_pair_model import byte_symbols
 
 keras_hub = pytest.importorskip("keras_hub")
-# Of Keras, when it saves weights.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:__array__ implementation:DeprecationWarning"
-)
+gelu_approximate = pytest.importorskip(
+    "keras_hub.src.utils.keras_utils"
+).gelu_approximate
+pytestmark = [
+    # When Keras saves weights, when it builds KerasHub's T5, and when that
+    # reads its tokenizer.
+    pytest.mark.filterwarnings(f"ignore:{text}")
+    for text in (
+        "__array__ implementation:DeprecationWarning",
+        r"Layer '\w+' .of type T5:UserWarning",
+        r"unclosed file.*vocabulary\.spm:ResourceWarning",
+    )
+]
 
 SIZES = {
     "vocabulary_size": 300,
@@ -44,12 +59,25 @@ SCALED = {
     "rope_high_freq_factor": 4.0,
     "rope_pretraining_sequence_length": 64,
 }
+T5 = {
+    **{k: v for k, v in SIZES.items() if k != "max_sequence_length"},
+    "use_gated_activation": False,
+}
+# T5 1.1: gates, a table of its own for the output, heads of another width.
+GATED = {
+    "use_gated_activation": True,
+    "activation": gelu_approximate,
+    "tie_embedding_weights": False,
+    "key_value_dim": 6,
+}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "bert": ("BertBackbone", {**SIZES, "num_segments": 3}),
     "roberta": ("RobertaBackbone", SIZES),
     "gpt2": ("GPT2Backbone", SIZES),
     "llama": ("LlamaBackbone", ROTARY),
     "llama3": ("Llama3Backbone", {**ROTARY, **SCALED}),
+    "t5": ("T5Backbone", T5),
+    "t5_gated": ("T5Backbone", {**T5, **GATED}),
 }
 WORDS = [*byte_symbols(), "\u0120a", "ab"]
 MERGES = ["\u0120 a", "a b"]
@@ -75,7 +103,26 @@ def tokenizer_of(case: str) -> Any:
         tokens = ["<s>", "<pad>", "</s>", "<unk>", *WORDS, "<mask>"]
         ids = {token: i for i, token in enumerate(tokens)}
         return made.RobertaTokenizer(ids, MERGES)
+    if case.startswith("t5"):
+        return made.T5Tokenizer(pieces())
     return None
+
+
+def pieces() -> bytes:
+    """A SentencePiece model with the special tokens of T5."""
+    content = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["The ab a", "a mask", "The b"] * 9),
+        model_writer=content,
+        vocab_size=24,
+        hard_vocab_limit=False,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        minloglevel=2,
+    )
+    return content.getvalue()
 
 
 # Those with most to convert: positions, a head, grouped queries, scaling.
@@ -116,16 +163,23 @@ def hidden(model: Any) -> np.ndarray:
     """The states of the last layer; rows padded on the right."""
     backbone = getattr(model, "backbone", model)
     rng = np.random.default_rng(1)
+    mask = (np.arange(9) < [[9], [6]]).astype("int32")
     inputs = {
         "token_ids": rng.integers(1, 300, (2, 9)),
-        "padding_mask": (np.arange(9) < [[9], [6]]).astype("int32"),
+        "padding_mask": mask,
         "segment_ids": rng.integers(0, 3, (2, 9)),
     }
-    names = [n for n in inputs if n in backbone.input]
-    outputs = backbone({name: inputs[name] for name in names})
+    # An encoder-decoder reads other tokens with its decoder.
+    inputs |= {f"encoder_{name}": x for name, x in inputs.items()}
+    inputs |= {
+        "decoder_token_ids": rng.integers(1, 300, (2, 9)),
+        "decoder_padding_mask": mask,
+    }
+    outputs = backbone({name: inputs[name] for name in backbone.input})
     if isinstance(outputs, dict):
-        outputs = outputs["sequence_output"]
-    return np.asarray(outputs)[inputs["padding_mask"] == 1]
+        names = ("sequence_output", "decoder_sequence_output")
+        outputs = next(outputs[name] for name in names if name in outputs)
+    return np.asarray(outputs)[mask == 1]
 
 
 @pytest.mark.slow
@@ -139,7 +193,7 @@ def test_both_ways(case: str, preset: Any, tmp_path: pathlib.Path) -> None:
     assert report.difference < 1e-5
     assert "keras-hub" in str(report)
 
-    keras_hub_source.write(ours, back)
+    keras_hub_writer.write(ours, back)
     again = keras_hub.models.Backbone.from_preset(back)
     np.testing.assert_allclose(hidden(again), hidden(model), atol=1e-5)
     if case == "roberta":
@@ -159,10 +213,12 @@ def test_both_ways(case: str, preset: Any, tmp_path: pathlib.Path) -> None:
 def saved(
     tmp_path: pathlib.Path, family: str, **changes: Any
 ) -> tuple[str, str]:
-    from tfllm.tasks import CausalLM, MaskedLM
+    from tfllm.tasks import CausalLM, MaskedLM, Seq2SeqLM
 
     config = FAMILIES[family].size("tiny", vocab_size=50, **changes)
-    kind = CausalLM if config.generates else MaskedLM
+    kind: Any = CausalLM if config.generates else MaskedLM
+    if config.kind == "encoder_decoder":
+        kind = Seq2SeqLM
     model_folder.save(kind(config), tmp_path / "ours")
     return str(tmp_path / "ours"), str(tmp_path / "theirs")
 
@@ -173,6 +229,8 @@ def saved(
         ("bert", {"activation": "gelu"}, "`hidden_act`.*'gelu_new'.*'gelu'"),
         ("gpt2", {"epsilon": 1e-6}, "`layer_norm_epsilon`.*1e-05.*1e-06"),
         ("llama", {"head_dim": 8}, "`head_dim`.*8"),
+        ("t5", {"num_decoder_layers": 3}, "`num_decoder_layers`.*3 and 2"),
+        ("t5", {"num_buckets": 16}, "`relative_attention_num_buckets`.*32"),
         ("qwen2", {}, "of a family that KerasHub's.*'qwen2'"),
     ],
 )
@@ -181,7 +239,7 @@ def test_what_the_classes_of_keras_hub_fix(
 ) -> None:
     source, target = saved(tmp_path, family, **changes)
     with pytest.raises(ValueError, match=message):
-        keras_hub_source.write(source, target)
+        keras_hub_writer.write(source, target)
     assert not pathlib.Path(target).exists()
 
 

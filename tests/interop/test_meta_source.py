@@ -1,15 +1,19 @@
 """LLaMA of Meta, against its forward pass in NumPy."""
 
+import base64
+import itertools
 import json
 import pathlib
 from typing import Any
 
 import numpy as np
 import pytest
+import tokenizers
 
-from tests.interop.torch_writer import tensor, write_zip
+from tests.interop.torch_writer import Call, tensor, write_zip
 from tfllm.interop import model_folder
-from tfllm.interop.sources import convert
+from tfllm.interop.sources import convert, tiktoken_file
+from tfllm.tokenizers.split_patterns import PATTERNS
 
 D, N, K, F, V, L = 24, 4, 2, 40, 50, 2
 H = D // N
@@ -26,11 +30,11 @@ PARAMS = {
 CUTS = {"wq": 0, "wk": 0, "wv": 0, "wo": 1, "w1": 0, "w2": 1, "w3": 0}
 
 
-def random_tensors() -> dict[str, np.ndarray]:
+def random_tensors(rows: int = V) -> dict[str, np.ndarray]:
     shapes: dict[str, tuple[int, ...]] = {
-        "tok_embeddings.weight": (V, D),
+        "tok_embeddings.weight": (rows, D),
         "norm.weight": (D,),
-        "output.weight": (V, D),
+        "output.weight": (rows, D),
     }
     for i in range(L):
         for name, shape in {
@@ -125,11 +129,23 @@ def test_logits_are_those_of_the_original(
     assert report.source == "meta"
     assert len(report.read) == len(tensors)
     assert report.left_out == ["rope.freqs"]
-    assert "nothing: no library" in str(report)
+    assert "`pip install transformers`" in report.comparison
     ids = np.random.default_rng(1).integers(0, V, 9).astype("int32")
     task = model_folder.load(tmp_path / "ours")
     found = task.model(ids[None])["clm"].numpy()[0]
     np.testing.assert_allclose(found, logits(tensors, ids), atol=1e-5)
+
+
+@pytest.mark.live_parity
+@pytest.mark.slow
+def test_transformers_computes_the_same(tmp_path: pathlib.Path) -> None:
+    for package in ("torch", "transformers"):
+        pytest.importorskip(package)
+    write(tmp_path / "meta", random_tensors(), 2)
+    report = convert.to_model_folder(f"{tmp_path}/meta", f"{tmp_path}/ours")
+    assert "which read the result" in report.comparison
+    assert report.difference is not None, report.comparison
+    assert report.difference < 1e-5
 
 
 def test_parts_that_are_missing(tmp_path: pathlib.Path) -> None:
@@ -154,8 +170,111 @@ def test_parts_that_are_missing(tmp_path: pathlib.Path) -> None:
     assert not (tmp_path / "ours").exists()
 
 
-def test_a_tokenizer_of_tiktoken_is_refused(tmp_path: pathlib.Path) -> None:
+def test_pickles_are_not_executed(tmp_path: pathlib.Path) -> None:
     write(tmp_path / "meta", random_tensors(), 1)
-    (tmp_path / "meta" / "tokenizer.model").write_text("IQ== 0\nIg== 1\n")
-    with pytest.raises(ValueError, match="tokens of tiktoken"):
+    proof, a = tmp_path / "executed", np.ones(2, "float32")
+    value = {"w": tensor("w", a), "evil": Call("os.system", (f"> {proof}",))}
+    path = tmp_path / "meta" / "consolidated.00.pth"
+    write_zip(path, value, {"w": a})
+    with pytest.raises(ValueError, match=r"00\.pth' must be .*os\.system"):
+        convert.to_model_folder(str(tmp_path / "meta"), str(tmp_path / "ours"))
+    assert not proof.exists()
+    assert not (tmp_path / "ours").exists()
+
+
+# Tokens of LLaMA 3 in small: some are reached by several merges, and one,
+# " there", by none.
+TIKTOKEN = [*(bytes([i]) for i in range(256)), *map(str.encode, ["th", "he"])]
+TIKTOKEN += [b"in", b" t", b"the", b" th", b"er", b" the", b"ing", b"12"]
+TIKTOKEN += ["\u00e9".encode(), b"\n\n", b"  ", b" there", b"123", b"thing"]
+LINES = [
+    "the thing, there 12345 in then",
+    "thething THE  the\n\n\nend   there's",
+    "caf\u00e9 \u4f60\u597d \U0001f600 12 123 1234",
+    "",
+    " there",
+]
+
+
+def write_tiktoken(path: pathlib.Path) -> None:
+    lines = [
+        f"{base64.b64encode(token).decode()} {rank}\n"
+        for rank, token in enumerate(TIKTOKEN)
+    ]
+    path.write_text("".join(lines))
+
+
+def merged(word: bytes) -> list[int]:
+    """The ids of a word: joins the pair with the lowest rank, as tiktoken."""
+    ranks = {token: rank for rank, token in enumerate(TIKTOKEN)}
+    if word in ranks:
+        return [ranks[word]]
+    parts = [word[i : i + 1] for i in range(len(word))]
+    while True:
+        pairs = [
+            (ranks[a + b], i)
+            for i, (a, b) in enumerate(itertools.pairwise(parts))
+            if a + b in ranks
+        ]
+        if not pairs:
+            return [ranks[part] for part in parts]
+        _, i = min(pairs)
+        parts[i : i + 2] = [parts[i] + parts[i + 1]]
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_tokens_of_tiktoken(
+    tmp_path: pathlib.Path, monkeypatch: Any, scaled: bool
+) -> None:
+    monkeypatch.setitem(PARAMS, "use_scaled_rope", scaled)
+    write(tmp_path / "meta", random_tensors(len(TIKTOKEN) + 20), 1)
+    write_tiktoken(tmp_path / "meta" / "tokenizer.model")
+    convert.to_model_folder(str(tmp_path / "meta"), str(tmp_path / "ours"))
+    task = model_folder.load(tmp_path / "ours")
+    tokenizer, first = task.tokenizer, len(TIKTOKEN)
+    pattern = tokenizers.Regex(PATTERNS["llama3"].published)
+    split = tokenizers.pre_tokenizers.Split(pattern, "isolated")
+    expected = [
+        [i for w, _ in split.pre_tokenize_str(line) for i in merged(w.encode())]
+        for line in LINES
+    ]
+    assert tokenizer.tokenize(LINES).to_list() == expected
+    assert [bytes(t) for t in tokenizer.token_bytes[:first]] == TIKTOKEN
+    assert (tokenizer.special.bos, tokenizer.special.eos) == (first, first + 1)
+    assert tokenizer.vocab[first + 9] == "<|eot_id|>"
+    assert tokenizer.vocab[first + 6] == "<|start_header_id|>"
+    known = "<|python_tag|>" in tokenizer.vocab
+    assert (known, "<|eom_id|>" in tokenizer.vocab) == (scaled, scaled)
+    last = 11 if scaled else 14
+    assert tokenizer.vocab[-1] == f"<|reserved_special_token_{last}|>"
+    assert list(task.text.config.eos_token_id) == [first + 1, first + 9]
+
+
+def test_the_special_tokens_of_the_published_models() -> None:
+    third = tiktoken_file.special_tokens("3", 256)
+    assert third[10] == "<|reserved_special_token_5|>"
+    assert third[-1] == "<|reserved_special_token_250|>"
+    newer = tiktoken_file.special_tokens("3.1", 256)
+    assert newer[4] == "<|finetune_right_pad_id|>"
+    assert newer[11] == "<|reserved_special_token_3|>"
+    assert newer[-1] == "<|reserved_special_token_247|>"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("IQ== 0\nnot a line\n", "line 2 of .*tokenizer.model' must be a"),
+        ("IQ== 0\nIg== 2\n", "ranks 0, 1.*Received: 2 tokens.*up to 2"),
+        ("IQ== 0\n", "byte of ASCII"),
+    ],
+)
+def test_damaged_lists_of_tokens(
+    tmp_path: pathlib.Path, text: str, message: str
+) -> None:
+    write(tmp_path / "meta", random_tensors(), 1)
+    (tmp_path / "meta" / "tokenizer.model").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        convert.to_model_folder(str(tmp_path / "meta"), str(tmp_path / "ours"))
+    write_tiktoken(tmp_path / "meta" / "tokenizer.model")
+    with pytest.raises(ValueError, match="has 50 rows. Received: 272 tokens"):
         convert.to_model_folder(str(tmp_path / "meta"), str(tmp_path / "ours"))

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import struct
 
 import numpy as np
 import pytest
@@ -87,6 +88,46 @@ def test_damaged_weights_are_named(folder: pathlib.Path, keep: int) -> None:
     with pytest.raises(ValueError, match="whole safetensors file") as error:
         model_folder.load(folder)
     assert str(file) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"<!DOCTYPE html><title>404</title>",
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n",
+        # A header longer than the file, and one that is no JSON object.
+        struct.pack("<Q", 2**40) + b"{}",
+        struct.pack("<Q", 2) + b"[]",
+        # Numbers behind the end of the file.
+        struct.pack("<Q", 62)
+        + b'{"w":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}       ',
+    ],
+)
+def test_wrong_headers_of_shards_are_named(
+    task: MaskedLM, tmp_path: pathlib.Path, content: bytes
+) -> None:
+    model_folder.save(task, tmp_path, max_shard_bytes=20_000)
+    second = sorted(tmp_path.glob("model-*.safetensors"))[1]
+    second.write_bytes(content)
+    with pytest.raises(ValueError, match="whole safetensors file") as error:
+        model_folder.load(tmp_path)
+    assert str(second) in str(error.value)
+
+
+def test_cut_and_exchanged_shards_are_named(
+    task: MaskedLM, tmp_path: pathlib.Path
+) -> None:
+    model_folder.save(task, tmp_path, max_shard_bytes=20_000)
+    first, second = sorted(tmp_path.glob("model-*.safetensors"))[:2]
+    content = second.read_bytes()
+    second.write_bytes(content[:-4])
+    with pytest.raises(ValueError, match="whole safetensors file") as error:
+        model_folder.load(tmp_path)
+    assert str(second) in str(error.value)
+    second.write_bytes(first.read_bytes())
+    with pytest.raises(ValueError, match=f"{second.name}' must hold"):
+        model_folder.load(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -11,19 +11,17 @@ import keras
 import numpy as np
 
 from tfllm import tasks
-from tfllm.data.vocabularies.train import train
 from tfllm.generation import GenerationConfig
 from tfllm.generation.config import GENERATION_CONFIG_FILE
 from tfllm.interop import model_folder
 from tfllm.layers.pooling import ProjectionConfig
 from tfllm.models import FAMILIES
-from tfllm.tasks import CausalLM, Embedding, MaskedLM, Seq2SeqLM
+from tfllm.tasks import CausalLM, Embedding, MaskedLM
 from tfllm.tasks.embedding import EmbeddedText
 from tfllm.tokenizers import (
     ByteBPETokenizer,
     SpecialTokens,
     WordPieceTokenizer,
-    load_tokenizer,
 )
 from tfllm.tokenizers.byte_pair import END_OF_TEXT
 from tfllm.tokenizers.byte_pair_model import byte_symbols
@@ -61,7 +59,7 @@ def config_of(family: str, tokenizer: Any) -> Any:
     create = FAMILIES[family].config
     lengths = {"max_position_embeddings": LENGTH}
     config = create(
-        num_layers=2,
+        num_layers=1,
         hidden_size=32,
         num_heads=2,
         vocab_size=tokenizer.vocab_size,
@@ -108,22 +106,6 @@ def causal_lm(surplus: int = 0, **options: Any) -> str:
         config.replace(**options).to_json()
     )
     return str(folder)
-
-
-@functools.cache
-def seq2seq_lm() -> str:
-    """Returns a folder with an encoder-decoder."""
-    folder = new_folder()
-    text = folder / "text.txt"
-    text.write_text("\n".join(" ".join(WORDS[i:]) for i in range(9)) * 9)
-    spec = FAMILIES["t5"].tokenizer
-    train(str(text), str(folder / "tokenizer"), spec, vocab_size=200)
-    tokenizer = load_tokenizer(str(folder / "tokenizer"), spec=spec)
-    keras.utils.set_random_seed(0)
-    task = Seq2SeqLM(config_of("t5", tokenizer))
-    shake(task, 0.2)
-    model_folder.save(task, folder / "model", tokenizer)
-    return str(folder / "model")
 
 
 LABELS = ("bad", "good", "so-so")

@@ -93,13 +93,10 @@ def test_classification(family: str, tmp_path: pathlib.Path) -> None:
         np.testing.assert_allclose(answer["scores"][row], scores, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "family",
-    [
-        pytest.param(n, marks=[pytest.mark.wide] * (n != "llama"))
-        for n in WRITERS
-    ],
-)
+# By default test_export.py has a decoder, test_seq2seq_verbs.py an
+# encoder-decoder.
+@pytest.mark.wide
+@pytest.mark.parametrize("family", WRITERS)
 def test_text_generation(family: str, tmp_path: pathlib.Path) -> None:
     both = FAMILIES[family].config().reads_both_sides
     folder = save(tmp_path, family, "seq2seq_lm" if both else "causal_lm")
@@ -174,8 +171,7 @@ def test_replaced_tokens(family: str, tmp_path: pathlib.Path) -> None:
         # A kind of vocabulary each, and a way of masking.
         pytest.param(
             n,
-            marks=[pytest.mark.wide]
-            * (n not in ("albert", "roberta", "xlnet")),
+            marks=[pytest.mark.wide] * (n not in ("albert", "xlnet")),
         )
         for n in READERS
     ],

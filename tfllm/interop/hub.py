@@ -10,6 +10,7 @@ _HUB_ID = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?", re.ASCII)
 
 # Configs and tokenizers, weights, vocabularies.
 _PATTERNS = ["*.json", "*.jinja", "*.safetensors", "*.txt", "*.model"]
+_GGUF = ".gguf"
 # Weights of older models. They are fetched if there are no others.
 _TORCH_PATTERN = "pytorch_model*.bin"
 
@@ -68,6 +69,86 @@ def _download(
         ) from error
 
 
+def split_gguf(name: str) -> tuple[str, str] | None:
+    """Returns the hub id and the file of `organisation/name/file.gguf`.
+
+    Returns:
+        Both, or None if a name has another form. The file may be in a folder.
+    """
+    organisation, _, rest = name.partition("/")
+    model, _, file = rest.partition("/")
+    hub_id = f"{organisation}/{model}"
+    is_file = file.endswith(_GGUF) and may_be_hub_id(hub_id)
+    return (hub_id, file) if is_file else None
+
+
+def gguf_files(hub_id: str, revision: str | None = None) -> list[str]:
+    """Returns the names of the GGUF files of a model, sorted.
+
+    Those of the local cache, if the hub cannot be reached.
+    """
+    import huggingface_hub
+
+    try:
+        names = huggingface_hub.list_repo_files(hub_id, revision=revision)
+    # Networks, proxies and servers raise many kinds of errors.
+    except Exception:
+        try:
+            folder = pathlib.Path(
+                huggingface_hub.snapshot_download(
+                    hub_id, revision=revision, local_files_only=True
+                )
+            )
+        except Exception:
+            return []
+        names = [
+            path.relative_to(folder).as_posix()
+            for path in folder.rglob(f"*{_GGUF}")
+        ]
+    return sorted(name for name in names if name.endswith(_GGUF))
+
+
+def fetch_gguf(
+    hub_id: str, file: str | None = None, revision: str | None = None
+) -> pathlib.Path:
+    """Downloads a GGUF file of a model, or finds it in the local cache.
+
+    Args:
+        hub_id: `organisation/name`.
+        file: Name of the file; None: the only one.
+        revision: Branch, tag or commit; None: the main branch.
+
+    Returns:
+        The local file.
+
+    Raises:
+        ValueError: The model has no such file, or several and `file` is None;
+            or neither the hub nor the cache has the model.
+    """
+    import huggingface_hub
+
+    if file is None:
+        files = gguf_files(hub_id, revision)
+        if len(files) != 1:
+            listed = ", ".join(f"{hub_id}/{name}" for name in files)
+            raise ValueError(
+                f"'{hub_id}' must have one GGUF file. Received: "
+                f"{listed or 'none that the hub or the cache lists'}. Name the "
+                f"file as {hub_id}/FILE{_GGUF}."
+            )
+        file = files[0]
+    try:
+        path = huggingface_hub.hf_hub_download(hub_id, file, revision=revision)
+        return pathlib.Path(path)
+    except Exception as error:
+        others = ", ".join(gguf_files(hub_id, revision))
+        known = f" Its GGUF files: {others}." if others else ""
+        raise ValueError(
+            f"'{hub_id}/{file}' is neither a file here nor one that the "
+            f"Hugging Face hub gives. Received: {_reason(hub_id, error)}{known}"
+        ) from error
+
+
 def _reason(hub_id: str, error: Exception) -> str:
     """Returns in one line why the download failed, and the next step."""
     from huggingface_hub import errors
@@ -93,6 +174,8 @@ def _reason(hub_id: str, error: Exception) -> str:
             "the hub was not reached, and the local cache has no copy."
             f"{_namesakes(hub_id)} Check the name and the connection.",
         ),
+        # LocalEntryNotFoundError is one: it comes first.
+        (errors.EntryNotFoundError, "the model has no such file."),
     ):
         if isinstance(error, kind):
             return reason

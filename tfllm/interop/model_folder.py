@@ -10,8 +10,6 @@ except for `load`, which returns a task.
 from __future__ import annotations
 
 import dataclasses
-import itertools
-import json
 import logging
 import os
 import pathlib
@@ -23,11 +21,9 @@ import numpy as np
 
 from tfllm import file_access
 from tfllm.interop import (
-    embedding_folder,
     embedding_tensors,
     folder_tensors,
     generation_file,
-    model_card,
     stored_task,
     tensor_files,
     tokenizer_lengths,
@@ -35,21 +31,14 @@ from tfllm.interop import (
 )
 from tfllm.interop.config_file import (
     CONFIG_FILE,
-    OWN_KEY,
     check_vocabulary,
     read_config,
     resolve_model,
 )
-from tfllm.interop.local_folders import (
-    local_folder,
-    named_write_errors,
-    staging_folder,
-)
+from tfllm.interop.folder_writer import save
+from tfllm.interop.local_folders import local_folder
 from tfllm.interop.weights import LoadReport
-from tfllm.learning.methods import Method
-from tfllm.learning.train_settings import TrainSettings
-from tfllm.models import FAMILIES, Family, TransformerConfig
-from tfllm.version import __version__
+from tfllm.models import FAMILIES, TransformerConfig
 
 if TYPE_CHECKING:
     import keras
@@ -95,99 +84,8 @@ _DECISIVE = (
 _TOKENIZERS: tuple[str, ...] = ("tokenizer.json", "vocab.json", "vocab.txt")
 _TOKENIZERS += ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 
-MAX_SHARD_BYTES = 5 * 10**9
-
 # Fields of blocks that may differ between a folder and a model.
 _FREE = re.compile(r"dropout|initializer_range")
-
-
-def save(
-    model: keras.Layer,
-    folder: str | os.PathLike[str],
-    tokenizer: Tokenizer | None = None,
-    extra_config: dict[str, Any] | None = None,
-    max_shard_bytes: int = MAX_SHARD_BYTES,
-) -> None:
-    """Saves a model as a folder in the layout of Hugging Face.
-
-    Each file is written whole or not at all, config.json last: a folder that
-    has one is complete. Weights are float32 under any policy. A model card
-    that its user edited is kept. `companions` of a task have folders of their
-    own in it.
-
-    Args:
-        model: A task, a model with heads, or a bare Transformer.
-        folder: Local or remote folder, created if missing.
-        tokenizer: Tokenizer to save; None: that of the task, if it has one.
-        extra_config: More keys for config.json, or None.
-        max_shard_bytes: Largest weights file. Larger models are written as
-            shards with an index.
-
-    Raises:
-        ValueError: The tokenizer does not fit the model; or the model has
-            weights that neither its family nor a method saves.
-        OSError: The folder cannot be written, or the disk is full.
-    """
-    folder = os.path.expanduser(os.fspath(folder))
-    if tokenizer is None:
-        tokenizer = getattr(model, "tokenizer", None)
-    with named_write_errors(folder), staging_folder(folder) as local:
-        _write(model, local, tokenizer, extra_config or {}, max_shard_bytes)
-    with named_write_errors(folder):
-        model_card.write(folder)
-
-
-def _write(
-    model: keras.Layer,
-    local: pathlib.Path,
-    tokenizer: Tokenizer | None,
-    extra_config: dict[str, Any],
-    max_shard_bytes: int,
-) -> None:
-    """Writes the files of a model to a local folder; see `save`."""
-    root = weights.root_of(model)
-    family = FAMILIES[root.config.family]
-    if tokenizer is not None:
-        check_vocabulary(tokenizer, root.config)
-    methods, companions = _methods_of(model), _companions_of(model)
-    covered = [v for method in methods for v in method.covered(model)]
-    covered += [v for other in companions.values() for v in other.weights]
-    weights.check_covered(model, family, covered)
-    config = _published_config(model, family, extra_config)
-    kind = weights.architecture_of(model)
-    shapes: dict[str, tuple[int, ...]] = {
-        family.name_in_files(name, kind): tensor.shape
-        for name, tensor in weights.computed_tensors(model, family).items()
-    }
-    shapes |= {
-        family.name_in_files(weight.published, kind): weights.published_shape(
-            weight, variable
-        )
-        for weight, variable in weights.weights_of(model, family)
-        # `write_modules` writes the tensors of modules.
-        if "/" not in weight.published
-    }
-    local.mkdir(parents=True, exist_ok=True)
-    for name, other in companions.items():
-        _write(other, local / name, tokenizer, {}, max_shard_bytes)
-    if tokenizer is not None:
-        tokenizer.save(str(local), family.tokenizer)
-    tensors = weights.published_tensors(model, family)
-    tensor_files.write(
-        local,
-        shapes,
-        itertools.islice(tensors, len(shapes)),
-        max_shard_bytes,
-    )
-    if getattr(model, "embeds", False):
-        embedding_folder.write_modules(model, local, tensors)
-    if _generates(model):
-        generation_file.write_generation_config(model, root.config, local)
-    for method in methods:
-        method.write(model, str(local))
-    text = json.dumps(config, indent=2, sort_keys=True) + "\n"
-    with file_access.write_atomically(str(local / CONFIG_FILE)) as file:
-        file.write(text)
 
 
 def load_weights(
@@ -219,7 +117,7 @@ def load_weights(
                 "Name the folder of another run, or change `model`."
             )
         stored = {type(m).name for m in stored_task.read_methods(local)}
-        methods = [m for m in _methods_of(model) if m.name in stored]
+        methods = [m for m in stored_task.methods_of(model) if m.name in stored]
         if missing := sorted(stored - {method.name for method in methods}):
             raise ValueError(
                 f"model folder '{folder}' holds weights of the methods "
@@ -239,7 +137,7 @@ def load_weights(
         )
         for method in methods:
             method.read(model, str(local))
-        for name, other in _companions_of(model).items():
+        for name, other in stored_task.companions_of(model).items():
             other_report = _load_companion(model, name, other, local, partial)
             report = report.joined(other_report, f"{name}/")
         return report
@@ -362,19 +260,21 @@ def load(
             the task; or the tokenizer does not fit the model.
     """
     # Tasks are TensorFlow; the rest of this file is not.
+    from tfllm.layers import initial_values
     from tfllm.tasks import create
 
     with local_folder(folder, revision) as local:
         family, config = read_config(local)
         name, settings = stored_task.read_settings(local, family, config, kind)
-        try:
-            task = create(name, config, **{**settings, **options})
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"model folder '{folder}' must describe a {name}. {error}"
-            ) from error
-        task.attach(stored_task.read_methods(local))
-        report = load_weights(task, local, partial or kind is not None)
+        with initial_values.deferred():
+            try:
+                task = create(name, config, **{**settings, **options})
+            except (TypeError, ValueError) as error:
+                raise ValueError(
+                    f"model folder '{folder}' must describe a {name}. {error}"
+                ) from error
+            task.attach(stored_task.read_methods(local))
+            report = load_weights(task, local, partial or kind is not None)
         missing = report.missing + report.misshaped
         if missing and not partial:
             raise ValueError(
@@ -407,23 +307,6 @@ def stamps(folder: str) -> list[tuple[str, int, int]]:
     return file_access.stamps(folder, _DECISIVE)
 
 
-def _methods_of(model: keras.Layer) -> tuple[Method, ...]:
-    """Returns the methods of a task; empty for a bare model."""
-    return getattr(model, "settings", TrainSettings()).methods
-
-
-def _companions_of(model: keras.Layer) -> dict[str, keras.Layer]:
-    """Returns the models beside a task; empty for a bare model."""
-    return getattr(model, "companions", {})
-
-
-def _generates(model: keras.Layer) -> bool:
-    """Returns whether a model generates text."""
-    # A model without a task is asked for its head.
-    has_head = hasattr(weights.root_of(model), "lm_head")
-    return getattr(model, "generates", has_head)
-
-
 def read_tokenizer(
     folder: str | os.PathLike[str],
     config: TransformerConfig,
@@ -449,31 +332,6 @@ def read_tokenizer(
     )
     check_vocabulary(tokenizer, config, f"the tokenizer in '{folder}'")
     return tokenizer
-
-
-def _published_config(
-    model: keras.Layer, family: Family, extra: dict[str, Any]
-) -> dict[str, Any]:
-    """Returns config.json: published keys, those of tfllm, and `extra`."""
-    root = weights.root_of(model)
-    settings = {"version": __version__}
-    labels = {}
-    if root is not model and hasattr(model, "objectives"):
-        settings |= stored_task.task_settings(model)
-        labels = model.to_published()
-    architecture = weights.architecture_of(model)
-    published = family.to_published(root.config)
-    if architecture == "sequence_classification":
-        # Transformers finds the last token of padded rows by this id.
-        published["pad_token_id"] = root.config.pad_token_id
-    return {
-        **published,
-        **labels,
-        "architectures": [family.architectures[architecture]],
-        "dtype": "float32",
-        OWN_KEY: settings,
-        **extra,
-    }
 
 
 def _block_differences(

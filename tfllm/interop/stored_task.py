@@ -10,9 +10,12 @@ from tfllm.interop import embedding_folder, folder_tensors
 from tfllm.interop.config_file import CONFIG_FILE, OWN_KEY, read_json
 from tfllm.learning import method_options
 from tfllm.learning.methods import Method
+from tfllm.learning.train_settings import TrainSettings
 from tfllm.models import Family, TransformerConfig
 
 if TYPE_CHECKING:
+    import keras
+
     from tfllm.tasks import Task
 
 # Entry of the key `tfllm` for the methods that added weights.
@@ -207,3 +210,13 @@ def _stores(
         for weight in family.weights(config)
         if weight.path.startswith(part)
     )
+
+
+def methods_of(model: keras.Layer) -> tuple[Method, ...]:
+    """Returns the methods of a task; empty for a bare model."""
+    return getattr(model, "settings", TrainSettings()).methods
+
+
+def companions_of(model: keras.Layer) -> dict[str, keras.Layer]:
+    """Returns the models beside a task; empty for a bare model."""
+    return getattr(model, "companions", {})

@@ -2,8 +2,7 @@
 
     bert_config.json   bert_model.ckpt.{index,data-*}   vocab.txt
 
-A checkpoint may have any name, such as model.ckpt-1000. Paths are its prefix,
-or its folder if it is the only one there.
+Paths are those of `tfllm.interop.tf1_checkpoint`.
 
 Reference: https://github.com/google-research/bert, modeling.py and
 run_pretraining.py.
@@ -14,19 +13,16 @@ import re
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tfllm import file_access
-from tfllm.interop import model_folder, weights
-from tfllm.interop.tensor_files import shortened
+from tfllm.interop import model_folder, tf1_checkpoint, weights
+from tfllm.interop.tf1_checkpoint import Tf1Checkpoint
 from tfllm.interop.weights import LoadReport
 from tfllm.models import FAMILIES, TransformerConfig
 
 CONFIG_FILE = "bert_config.json"
 CHECKPOINT = "bert_model.ckpt"  # name of checkpoints written here
-_INDEX = ".index"
-_SHOWN = 5  # checkpoints listed in a message
 VOCAB_FILE = "vocab.txt"
 _VOCABULARIES = (VOCAB_FILE, "tokenizer.json")
 
@@ -47,7 +43,6 @@ _RENAMES = (
     (r"\.weight$", ".kernel"),
     (r"\.", "/"),
 )
-_STATE = re.compile(r"global_step|.*/(adam|lamb)_[mv](_\d+)?|.*/Adam(_\d+)?")
 
 
 def tf1_name(published: str) -> str:
@@ -57,8 +52,8 @@ def tf1_name(published: str) -> str:
     return published
 
 
-class Tf1Checkpoint:
-    """The tensors of a TF1 checkpoint under their published names.
+def open_tensors(prefix: str, config: TransformerConfig) -> Tf1Checkpoint:
+    """Opens the tensors of a checkpoint under their published names.
 
     Args:
         prefix: Path up to `.index`.
@@ -67,43 +62,8 @@ class Tf1Checkpoint:
     Raises:
         ValueError: The checkpoint is missing or damaged.
     """
-
-    def __init__(self, prefix: str, config: TransformerConfig) -> None:
-        try:
-            self._reader = tf.train.load_checkpoint(prefix)
-        except (tf.errors.OpError, ValueError, RuntimeError) as error:
-            raise ValueError(
-                f"'{prefix}' must be a TF1 checkpoint. "
-                f"Received: {str(error).splitlines()[0]}. Name its folder."
-            ) from error
-        self._names = {
-            tf1_name(weight.published): weight.published
-            for weight in _FAMILY.weights(config)
-        }
-        self._stored = {
-            self._names.get(name, name): name
-            for name in self._reader.get_variable_to_shape_map()
-            if not _STATE.fullmatch(name)
-        }
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Returns the shape of each tensor in the published layout."""
-        stored = self._reader.get_variable_to_shape_map()
-        return {
-            name: tuple(stored[tf1][:: self._step(tf1)])
-            for name, tf1 in self._stored.items()
-        }
-
-    def read(self, name: str) -> np.ndarray:
-        """Returns one tensor as float32 in the published layout."""
-        stored = self._stored[name]
-        tensor = np.asarray(self._reader.get_tensor(stored), np.float32)
-        return tensor.T if self._step(stored) == -1 else tensor
-
-    @staticmethod
-    def _step(name: str) -> int:
-        """Returns the slice step of a shape: -1 reverses a transposed one."""
-        return -1 if name.endswith("/kernel") else 1
+    published = [weight.published for weight in _FAMILY.weights(config)]
+    return Tf1Checkpoint(prefix, {tf1_name(name): name for name in published})
 
 
 def read_config(folder: str) -> TransformerConfig:
@@ -119,62 +79,10 @@ def read_config(folder: str) -> TransformerConfig:
     Raises:
         ValueError: The file is missing or damaged.
     """
-    path = file_access.join(folder, CONFIG_FILE)
-    if not file_access.exists(path):
-        names = _names_ending_in(folder, ".json")
-        if len(names) != 1:
-            raise ValueError(
-                f"`input` must have a {CONFIG_FILE}, or one other JSON file. "
-                f"Received: {folder!r} with {shortened(names) or 'none'}. Name "
-                f"the one that came with the checkpoint {CONFIG_FILE}."
-            )
-        path = file_access.join(folder, names[0])
-    try:
-        with file_access.open_binary(path) as file:
-            values = dict(json.loads(file.read()))
-    except ValueError as error:
-        raise ValueError(
-            f"'{path}' must be a JSON object. Received: {error}. Correct it."
-        ) from error
+    values = tf1_checkpoint.read_values(folder, CONFIG_FILE)
     if values.get("hidden_act", "gelu") == "gelu":
         values["hidden_act"] = values.get(_GELU_KEY, "gelu_new")
     return _FAMILY.from_published(values)
-
-
-def _names_ending_in(folder: str, ending: str) -> list[str]:
-    """Returns the file names with an ending, sorted; empty without folder."""
-    if not tf.io.gfile.isdir(folder):
-        return []
-    names = tf.io.gfile.listdir(folder)
-    return sorted(name for name in names if name.endswith(ending))
-
-
-def prefix_of(path: str) -> str:
-    """Returns the prefix of a checkpoint.
-
-    Args:
-        path: The prefix, or a folder with one checkpoint.
-
-    Raises:
-        ValueError: The folder has no checkpoint, or several.
-    """
-    if not tf.io.gfile.isdir(path):
-        return path.removesuffix(_INDEX)
-    names = _names_ending_in(path, _INDEX)
-    if not names:
-        raise ValueError(
-            f"{path!r} must be a folder with a TF1 checkpoint, or the prefix "
-            f"of one. Received: no file that ends in {_INDEX}. Name the folder "
-            "that has it."
-        )
-    prefixes = [file_access.join(path, n.removesuffix(_INDEX)) for n in names]
-    if len(names) > 1:
-        raise ValueError(
-            f"{path!r} must have one TF1 checkpoint. Received: "
-            f"{len(names)}, {', '.join(prefixes[:_SHOWN])}. Give one of these "
-            "instead of the folder."
-        )
-    return prefixes[0]
 
 
 def load_weights(
@@ -194,12 +102,12 @@ def load_weights(
         ValueError: The checkpoint is damaged or does not fit. No weight is
             changed then.
     """
-    path = prefix_of(path)
+    path = tf1_checkpoint.prefix_of(path)
     config = weights.root_of(model).config
     return weights.assign(
         model,
         _FAMILY,
-        Tf1Checkpoint(path, config),
+        open_tensors(path, config),
         partial=partial,
         origin=f"TF1 checkpoint '{path}'",
     )
@@ -264,9 +172,17 @@ def from_model_folder(
     from tfllm.tokenizers import load_tokenizer
 
     with model_folder.local_folder(source, revision) as local:
-        save(model_folder.load(local), folder)
+        tokenizer = None
         if any((local / name).is_file() for name in _VOCABULARIES):
             tokenizer = load_tokenizer(str(local))
+        if tokenizer is not None and tokenizer.kind != "wordpiece":
+            raise ValueError(
+                f"the tokenizer of '{source}' must be of the kind 'wordpiece', "
+                f"as {VOCAB_FILE} holds. Received: {tokenizer.kind!r}. Leave "
+                "its files out to convert the weights alone."
+            )
+        save(model_folder.load(local), folder)
+        if tokenizer is not None:
             target = file_access.join(folder, VOCAB_FILE)
             with file_access.write_atomically(target) as file:
                 file.writelines(f"{token}\n" for token in tokenizer.vocab)

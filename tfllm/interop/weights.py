@@ -12,6 +12,7 @@ import numpy as np
 
 from tfllm.interop.embedding_tensors import projection_name
 from tfllm.interop.tensor_files import shortened
+from tfllm.layers import initial_values
 from tfllm.models import (
     EncoderDecoder,
     Family,
@@ -190,8 +191,9 @@ def assign(
 ) -> LoadReport:
     """Assigns published tensors to the variables of a model.
 
-    Either all variables are assigned or none. Heads of the family that the
-    model does not have are skipped with a warning.
+    Either all variables are assigned or none, unless they have no values yet.
+    Heads of the family that the model does not have are skipped with a
+    warning.
 
     Args:
         model: A task, a model with heads, or a bare Transformer.
@@ -216,7 +218,10 @@ def assign(
         unexpected = set(report.unexpected) - set(match.unused)
         report = dataclasses.replace(report, unexpected=sorted(unexpected))
     _check_report(report, len(match.fits), match.body_fits, partial, origin)
-    _check_finite([name for _, _, name in match.fits], source, origin)
+    if not initial_values.are_deferred():
+        # All before the first is assigned: the model has values to lose.
+        for _, _, name in match.fits:
+            _read_finite(source, name, origin)
     if match.unused and not partial:
         logger.warning(
             "%s: left out %d tensors that a %s does not read: %s",
@@ -225,9 +230,10 @@ def assign(
             type(root_of(model)).__name__,
             shortened(match.unused),
         )
-    _assign_rows(match.fits, source)
+    _assign_rows(match.fits, source, origin)
     for variable in match.zeros:
-        variable.assign(np.zeros(variable.shape, np.float32))
+        zeros = np.zeros(variable.shape, np.float32)
+        initial_values.set_value(variable, zeros)
     return report
 
 
@@ -294,20 +300,23 @@ def _match_tensors(
     return _Match(fits, report, body_fits, unused, [*zeros.values()])
 
 
-def _check_finite(names: list[str], source: TensorSource, origin: str) -> None:
-    """Raises ValueError for a tensor with a number that is not finite."""
-    for name in names:
-        tensor = source.read(name)
-        if not np.isfinite(tensor).all():
-            place = np.unravel_index(
-                int(np.argmin(np.isfinite(tensor))), tensor.shape
-            )
-            raise ValueError(
-                f"the tensors of {origin} must hold finite numbers. Received: "
-                f"{float(tensor[place])} in {name}{[int(i) for i in place]}. "
-                "Use a folder that was saved before training diverged, or "
-                "fetch it again."
-            )
+def _read_finite(source: TensorSource, name: str, origin: str) -> np.ndarray:
+    """Reads a tensor; ValueError if a number of it is not finite."""
+    tensor = source.read(name)
+    # A sum is faster, but may overflow where no number does.
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = tensor.sum()
+    if not np.isfinite(total) and not np.isfinite(tensor).all():
+        place = np.unravel_index(
+            int(np.argmin(np.isfinite(tensor))), tensor.shape
+        )
+        raise ValueError(
+            f"the tensors of {origin} must hold finite numbers. Received: "
+            f"{float(tensor[place])} in {name}{[int(i) for i in place]}. "
+            "Use a folder that was saved before training diverged, or "
+            "fetch it again."
+        )
+    return tensor
 
 
 def _check_report(
@@ -381,7 +390,9 @@ def _is_ignored(ignored: tuple[str, ...], name: str) -> bool:
 
 
 def _assign_rows(
-    rows: list[tuple[Weight, keras.Variable, str]], source: TensorSource
+    rows: list[tuple[Weight, keras.Variable, str]],
+    source: TensorSource,
+    origin: str,
 ) -> None:
     """Reads and assigns tensors one by one.
 
@@ -389,19 +400,19 @@ def _assign_rows(
     """
     rows = sorted(rows, key=lambda row: row[0].path)
     for i, (weight, variable, name) in enumerate(rows):
-        tensor = source.read(name)
+        tensor = _read_finite(source, name, origin)
         if weight.transform == "transpose":
             tensor = tensor.T
         elif weight.transform == "row":
             tensor = tensor[0]
         if weight.columns is None:
-            variable.assign(tensor)
+            initial_values.set_value(variable, tensor)
             continue
         if i == 0 or rows[i - 1][1] is not variable:
             array = np.array(_to_numpy(variable))
         array[..., slice(*weight.columns)] = tensor
         if i + 1 == len(rows) or rows[i + 1][1] is not variable:
-            variable.assign(array)
+            initial_values.set_value(variable, array)
 
 
 def _to_numpy(variable: keras.Variable) -> np.ndarray:

@@ -5,9 +5,9 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-import keras
 from keras import ops
 
+from tfllm.layers import initial_values
 from tfllm.layers.config import EmbeddingConfig
 from tfllm.layers.configured import ConfiguredLayer
 from tfllm.layers.dropout import Dropout
@@ -120,6 +120,7 @@ class Embeddings(ConfiguredLayer):
         """Creates the weights, except for tables that are shared."""
         if not self._has_tables:
             self._create_tables()
+        # Not the layers that `share_tables` replaced.
         for part in (self.positions, self.norm, self.projection):
             if part is not None and not part.built:
                 part.build()
@@ -129,23 +130,21 @@ class Embeddings(ConfiguredLayer):
         """Creates the tables of tokens and segments."""
         config = self.config
         self.token_table = (
-            self.add_weight(
-                name="token_table",
-                shape=(config.vocab_size, config.table_size),
-                initializer=keras.initializers.TruncatedNormal(
-                    stddev=config.initializer_range
-                ),
+            initial_values.add_normal(
+                self,
+                "token_table",
+                (config.vocab_size, config.table_size),
+                config.initializer_range,
             )
             if config.has_token_table
             else None
         )
         self.segment_table = (
-            self.add_weight(
-                name="segment_table",
-                shape=(config.num_segments, config.sum_size),
-                initializer=keras.initializers.TruncatedNormal(
-                    stddev=config.initializer_range
-                ),
+            initial_values.add_normal(
+                self,
+                "segment_table",
+                (config.num_segments, config.sum_size),
+                config.initializer_range,
             )
             if config.num_segments
             else None

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfllm.layers import initial_values
 from tfllm.layers.fused import on_cpu
 from tfllm.layers.hand_gradients import wide_product
 
@@ -53,10 +54,9 @@ class Linear(keras.layers.Layer):
 
     def build(self, input_shape: Any = None) -> None:
         """Creates the weights."""
-        self.kernel = self.add_weight(
-            name="kernel",
-            shape=(self.input_size, self.output_size),
-            initializer=self._draw_kernel,
+        shape = (self.input_size, self.output_size)
+        self.kernel = initial_values.add_drawn(
+            self, "kernel", shape, self._initial_kernel()
         )
         self.bias = (
             self.add_weight(
@@ -67,18 +67,24 @@ class Linear(keras.layers.Layer):
         )
         self.built = True
 
-    def _draw_kernel(self, shape: Any, dtype: Any = None) -> Any:
-        """Returns initial values of the kernel."""
+    def _initial_kernel(self) -> initial_values.Draw:
+        """Returns what draws the kernel; its seeds are fixed now."""
         normal = keras.initializers.TruncatedNormal
         if self.first_columns is None:
-            return normal(stddev=self.initializer_range)(shape, dtype)
+            return normal(stddev=self.initializer_range)
         count, spread = self.first_columns
-        rows, width = shape
-        first = normal(stddev=spread)((rows, count), dtype)
-        rest = normal(stddev=self.initializer_range)(
-            (rows, width - count), dtype
-        )
-        return ops.concatenate([first, rest], axis=1)
+        first = normal(stddev=spread)
+        rest = normal(stddev=self.initializer_range)
+
+        def draw(shape: Any, dtype: Any = None) -> Any:
+            rows, width = shape
+            parts = (
+                first((rows, count), dtype),
+                rest((rows, width - count), dtype),
+            )
+            return ops.concatenate(parts, axis=1)
+
+        return draw
 
     def call(
         self,

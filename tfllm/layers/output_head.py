@@ -3,9 +3,9 @@
 import dataclasses
 from typing import Any
 
-import keras
 from keras import ops
 
+from tfllm.layers import initial_values
 from tfllm.layers.configured import ConfiguredLayer
 from tfllm.layers.fields import (
     check_positive,
@@ -75,12 +75,11 @@ class OutputHead(ConfiguredLayer):
         config = self.config
         self.table = self.bias = None
         if not config.tied:
-            self.table = self.add_weight(
-                name="table",
-                shape=(config.vocab_size, config.hidden_size),
-                initializer=keras.initializers.TruncatedNormal(
-                    stddev=config.initializer_range
-                ),
+            self.table = initial_values.add_normal(
+                self,
+                "table",
+                (config.vocab_size, config.hidden_size),
+                config.initializer_range,
                 autocast=False,
             )
         if config.use_bias:

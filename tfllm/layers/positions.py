@@ -3,10 +3,10 @@
 import math
 from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 from keras import ops
 
+from tfllm.layers import initial_values
 from tfllm.layers.config import EmbeddingConfig
 from tfllm.layers.configured import ConfiguredLayer
 from tfllm.layers.position_config import RelativeBiasConfig
@@ -34,16 +34,18 @@ class LearnedPositions(ConfiguredLayer):
     def build(self, input_shape: Any = None) -> None:
         """Creates the table."""
         config = self.config
-        sinusoidal = config.positions.sinusoidal
-        self.table = self.add_weight(
-            name="table",
-            shape=(config.positions.rows, config.sum_size),
-            initializer=_sinusoids
-            if sinusoidal
-            else keras.initializers.TruncatedNormal(
-                stddev=config.initializer_range
-            ),
-            trainable=not sinusoidal,
+        shape = (config.positions.rows, config.sum_size)
+        self.table = (
+            self.add_weight(
+                name="table",
+                shape=shape,
+                initializer=_sinusoids,
+                trainable=False,
+            )
+            if config.positions.sinusoidal
+            else initial_values.add_normal(
+                self, "table", shape, config.initializer_range
+            )
         )
         self.built = True
 
@@ -169,12 +171,11 @@ class RelativeBias(ConfiguredLayer):
 
     def build(self, input_shape: Any = None) -> None:
         """Creates the table."""
-        self.table = self.add_weight(
-            name="table",
-            shape=(self.config.num_buckets, self.config.num_heads),
-            initializer=keras.initializers.TruncatedNormal(
-                stddev=self.config.initializer_range
-            ),
+        self.table = initial_values.add_normal(
+            self,
+            "table",
+            (self.config.num_buckets, self.config.num_heads),
+            self.config.initializer_range,
             autocast=False,
         )
         self.built = True

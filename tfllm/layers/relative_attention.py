@@ -2,9 +2,9 @@
 
 from typing import Any, NamedTuple
 
-import keras
 from keras import ops
 
+from tfllm.layers import initial_values
 from tfllm.layers.config import AttentionConfig
 from tfllm.layers.configured import ConfiguredLayer
 from tfllm.layers.dropout import Dropout
@@ -160,10 +160,8 @@ class RelativeAttention(ConfiguredLayer):
         spread = config.initializer_range
 
         def weight(name: str, *shape: int) -> Any:
-            return self.add_weight(
-                name=name,
-                shape=(*shape, *heads),
-                initializer=keras.initializers.TruncatedNormal(stddev=spread),
+            return initial_values.add_normal(
+                self, name, (*shape, *heads), spread
             )
 
         size = config.hidden_size

@@ -47,7 +47,9 @@ _LABELLED = {
     "multiple_choice": "ForMultipleChoice",
 }
 LABELLED = tuple(_LABELLED)
-# The same for all keys of `Family.architectures`.
+# Keys whose classes hold no more than the encoder of an encoder-decoder.
+ENCODER_ONLY = ("encoder", "token_classification")
+# End of the class name for all keys of `Family.architectures`.
 _CLASSES = {
     "pretraining": "ForPreTraining",
     "masked_lm": "ForMaskedLM",
@@ -79,6 +81,24 @@ _LEGACY_NAMES = {
 def _nothing(config: TransformerConfig) -> dict[str, str]:
     """Ties no tensors."""
     return {}
+
+
+def tied_to(
+    table: str, head: str = "lm_head.weight"
+) -> Callable[[TransformerConfig], dict[str, str]]:
+    """Returns `Family.tied` for an output table that may be the token table.
+
+    Args:
+        table: Published name of the token table.
+        head: Published name of the output table.
+    """
+
+    def tied(config: TransformerConfig) -> dict[str, str]:
+        if config.output_head is None or not config.output_head.tied:
+            return {}
+        return {head: table}
+
+    return tied
 
 
 @dataclasses.dataclass(frozen=True)

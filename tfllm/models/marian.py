@@ -55,14 +55,14 @@ PUBLISHED = PublishedKeys(
     },
     fixed={
         **shared.FIXED,
-        "tie_word_embeddings": True,
         # Of early files.
         "normalize_before": False,
         "add_final_layer_norm": False,
         "normalize_embedding": False,
         "static_position_embeddings": True,
     },
-    constants={**shared.CONSTANTS, "tie_word_embeddings": True},
+    invariants={"tie_word_embeddings": True},
+    constants=shared.CONSTANTS,
     fields=shared.FIELD_PATHS,
 )
 

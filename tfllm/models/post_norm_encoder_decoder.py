@@ -248,10 +248,7 @@ def _width(values: PublishedConfig, key: str, default: Any) -> Any:
 
 
 FIELD_PATHS: dict[str, Field] = {
-    # Its table, if there is one, has more rows.
-    "max_position_embeddings": dataclasses.replace(
-        FIELDS["max_position_embeddings"], shown_by=None
-    ),
+    "max_position_embeddings": FIELDS["longest_sequence"],
     "num_decoder_heads": Field(_width, "decoder.block.attention.num_heads"),
     "decoder_intermediate_size": Field(
         _width, "decoder.block.feed_forward.intermediate_size"

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-import keras
 from keras import ops
 
+from tfllm.layers import initial_values
 from tfllm.layers.linear import take_positions
 from tfllm.layers.relative_attention import Distances, distance_sinusoids
 from tfllm.layers.two_stream_block import QueryStream
@@ -45,12 +45,11 @@ class TwoStreamTransformer(Transformer):
     def build(self, input_shape: Any = None) -> None:
         """Creates the weights."""
         super().build(input_shape)
-        self.query_vector = self.add_weight(
-            name="query_vector",
-            shape=(1, 1, self.stack.hidden_size),
-            initializer=keras.initializers.TruncatedNormal(
-                stddev=self.stack.embeddings.initializer_range
-            ),
+        self.query_vector = initial_values.add_normal(
+            self,
+            "query_vector",
+            (1, 1, self.stack.hidden_size),
+            self.stack.embeddings.initializer_range,
         )
 
     def call(  # type: ignore[override]  # the others by name only

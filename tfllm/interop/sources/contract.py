@@ -12,22 +12,29 @@ import numpy as np
 from tfllm.models.weight_map import TensorSource
 
 # (token_ids int32 [B, T], padding_mask int32 [B, T]) -> logits of a model that
-# generates, or hidden states of an encoder, float [B, T, V or D].
+# generates, or hidden states of another, float [B, T, V or D]. An
+# encoder-decoder reads the same tokens on both sides.
 Forward = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """The same model in the library that the checkpoint is of.
+    """The same model in another library.
 
     Attributes:
         library: Name of the package.
-        load: Returns the forward pass. Raises ImportError if the package is
-            not installed, and ValueError if it cannot read the checkpoint.
+        load: Function of the folder of the result and of a key of
+            `Family.architectures`, "causal_lm", "seq2seq_lm", "encoder" or
+            "encoder_decoder". Returns the forward pass. Raises ImportError if
+            the package is not installed, and ValueError if it cannot read the
+            checkpoint.
+        reads_result: Whether the library reads the result, as it does not
+            read the checkpoint.
     """
 
     library: str
-    load: Callable[[], Forward]
+    load: Callable[[pathlib.Path, str], Forward]
+    reads_result: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,9 @@ import numpy as np
 
 from tfllm import file_access
 from tfllm.interop import (
+    folder_tensors,
+    folder_writer,
+    hub,
     local_folders,
     model_card,
     model_folder,
@@ -107,7 +110,7 @@ def to_model_folder(
             if task.tokenizer is not None:
                 task.tokenizer.save(str(staged), family.tokenizer)
             model_card.write(str(staged))
-            compared = _compare(task, checkpoint.reference)
+            compared = _compare(task, checkpoint.reference, staged)
     return Report(name, path, family, read, left_out, *compared)
 
 
@@ -126,8 +129,19 @@ def _located(
             )
         yield name
         return
+    hub_id, named = hub.split_revision(path)
+    if parts := hub.split_gguf(hub_id):
+        yield str(hub.fetch_gguf(*parts, named or revision))
+        return
+    if source == "gguf" and hub.may_be_hub_id(hub_id):
+        yield str(hub.fetch_gguf(hub_id, None, named or revision))
+        return
     with local_folders.local_folder(path, revision) as local:
-        yield str(local)
+        is_bare = source is None and not folder_tensors.has_tensors(local)
+        if is_bare and hub.gguf_files(hub_id, named or revision):
+            yield str(hub.fetch_gguf(hub_id, None, named or revision))
+        else:
+            yield str(local)
 
 
 def _assemble(
@@ -159,14 +173,23 @@ def _assemble(
         if new in known or new in family.tied(config)
     }
     shapes = checkpoint.tensors.shapes()
+    kind = _architecture(family, checkpoint.config)
+    files = {family.name_in_files(n, kind): name for n, name in kept.items()}
     tensor_files.write(
         folder,
-        {new: shapes[name] for new, name in kept.items()},
-        ((new, checkpoint.tensors.read(name)) for new, name in kept.items()),
-        model_folder.MAX_SHARD_BYTES,
+        {new: shapes[name] for new, name in files.items()},
+        ((new, checkpoint.tensors.read(name)) for new, name in files.items()),
+        folder_writer.MAX_SHARD_BYTES,
     )
     left_out = set(shapes) - set(kept.values())
-    return family, sorted(kept), sorted({*left_out, *checkpoint.left_out})
+    return family, sorted(files), sorted({*left_out, *checkpoint.left_out})
+
+
+def _architecture(family: Family, config: Mapping[str, Any]) -> str:
+    """Returns the key of `Family.architectures` that a config names, or ""."""
+    named = config.get("architectures") or []
+    keys = [k for k, name in family.architectures.items() if [name] == named]
+    return keys[0] if keys else ""
 
 
 # Ids and mask of the rows that are compared; the second is padded on the right.
@@ -175,49 +198,66 @@ _PADDED = 3
 
 
 def _compare(
-    task: Task, reference: Reference | None
+    task: Task, reference: Reference | None, folder: pathlib.Path
 ) -> tuple[float | None, str]:
-    """Compares one forward pass with the library of the checkpoint.
+    """Compares one forward pass with that of another library.
+
+    Args:
+        task: The result.
+        reference: The same model there, or None.
+        folder: Folder of the result.
 
     Returns:
         The largest difference or None, and what was compared, or why not.
     """
     if reference is None:
         return None, "nothing: no library reads such a checkpoint"
+    config = weights.root_of(task).config
+    rows = min(stack.embeddings.vocab_size for stack in config.stacks)
+    # Some libraries find padding by its id.
+    ids = np.setdiff1d(np.arange(1, rows), [config.pad_token_id or 0])
+    token_ids = np.random.default_rng(0).choice(ids, _SHAPE).astype("int32")
+    mask = np.ones(_SHAPE, "int32")
+    mask[1, -_PADDED:] = 0
     try:
-        forward = reference.load()
+        forward = reference.load(folder, _head_of(task))
         version = metadata.version(reference.library)
+        theirs = np.asarray(forward(token_ids, mask), np.float32)
     except (ImportError, metadata.PackageNotFoundError) as error:
-        return None, f"nothing, as not all packages are installed: {error}"
+        return None, (
+            f"nothing, as not all packages are installed: {error}. "
+            f"`pip install {reference.library}` and convert again to compare"
+        )
     # A library may not read its own older files: the result is whole.
     except Exception as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         return None, f"nothing: {reference.library} says: {reason[0]}"
-    vocab_size = weights.root_of(task).config.vocab_size
-    token_ids = np.random.default_rng(0).integers(
-        1, vocab_size, _SHAPE, "int32"
-    )
-    mask = np.ones(_SHAPE, "int32")
-    mask[1, -_PADDED:] = 0
-    # Padding ids would be masked by libraries that find them by value.
     real = mask.astype(bool)
     ours = forward_here(task, token_ids, mask)
-    theirs = np.asarray(forward(token_ids, mask), np.float32)
     difference = float(np.abs(ours[real] - theirs[real]).max())
     largest = float(np.abs(theirs[real]).max())
     kind = "logits" if task.generates else "hidden states"
+    read = ", which read the result" if reference.reads_result else ""
     return difference, (
         f"{kind} of {int(real.sum())} tokens with {reference.library} "
-        f"{version}: largest difference {difference:.1e}, largest value "
+        f"{version}{read}: largest difference {difference:.1e}, largest value "
         f"{largest:.1f}"
     )
+
+
+def _head_of(task: Task) -> str:
+    """Returns the second argument of `Reference.load` for a task."""
+    is_pair = weights.root_of(task).config.kind == "encoder_decoder"
+    if task.generates:
+        return "seq2seq_lm" if is_pair else "causal_lm"
+    return "encoder_decoder" if is_pair else "encoder"
 
 
 def forward_here(task: Task, token_ids: np.ndarray, mask: np.ndarray) -> Any:
     """Returns logits of a model that generates, or hidden states.
 
     Args:
-        task: The task.
+        task: The task. An encoder-decoder reads the tokens on both sides.
         token_ids: int32 [B, T].
         mask: int32 [B, T].
 
@@ -225,6 +265,9 @@ def forward_here(task: Task, token_ids: np.ndarray, mask: np.ndarray) -> Any:
         float32 [B, T, V or D].
     """
     root = weights.root_of(task)
+    inputs = {"padding_mask": mask}
+    if root.config.kind == "encoder_decoder":
+        inputs |= {"source_ids": token_ids, "source_mask": mask}
     if not task.generates:
-        return np.asarray(root.transformer(token_ids, padding_mask=mask))
-    return np.asarray(root(token_ids, padding_mask=mask)["clm"])
+        return np.asarray(root.transformer(token_ids, **inputs))
+    return np.asarray(root(token_ids, **inputs)["clm"])

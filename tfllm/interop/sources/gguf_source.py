@@ -24,27 +24,14 @@ from tfllm.interop.sources.contract import (
     Reference,
     Source,
 )
+from tfllm.interop.sources.gguf_config import (
+    Fields,
+    gpt2_config,
+    rotary_config,
+)
 from tfllm.interop.sources.torch_source import load_transformers
 
 _MAGIC = b"GGUF"
-# Key of config.json -> key of the file after the name of the architecture.
-_ROTARY_KEYS = {
-    "hidden_size": "embedding_length",
-    "num_hidden_layers": "block_count",
-    "intermediate_size": "feed_forward_length",
-    "num_attention_heads": "attention.head_count",
-    "num_key_value_heads": "attention.head_count_kv",
-    "max_position_embeddings": "context_length",
-    "rms_norm_eps": "attention.layer_norm_rms_epsilon",
-}
-_GPT2_KEYS = {
-    "n_embd": "embedding_length",
-    "n_layer": "block_count",
-    "n_inner": "feed_forward_length",
-    "n_head": "attention.head_count",
-    "n_positions": "context_length",
-    "layer_norm_epsilon": "attention.layer_norm_epsilon",
-}
 # Name in the file -> published name; {} is the number of a layer.
 _ROTARY_NAMES = {
     "token_embd": "model.embed_tokens",
@@ -141,9 +128,21 @@ def read(path: str, options: Options) -> Checkpoint:
             f"`general.architecture` of '{path}' must be one of "
             f"{sorted(_ARCHITECTURES)}. Received: {architecture!r}"
         )
+    parts = fields.get("split.count") or 1
+    if parts > 1:
+        raise ValueError(
+            f"'{path}' must be a whole model. Received: part "
+            f"{fields.get('split.no', 0) + 1} of {parts}. Merge the parts with "
+            "llama-gguf-split."
+        )
     names, create_config = _ARCHITECTURES[architecture]
     tensors = {tensor.name: tensor for tensor in reader.tensors}
-    config = create_config(_Fields(path, fields), tensors)
+    if "token_embd.weight" not in tensors:
+        raise ValueError(
+            f"'{path}' must have the tensor token_embd.weight. Received: "
+            f"{len(tensors)} others. Convert the model to GGUF again."
+        )
+    config = create_config(Fields(path, fields), tensors)
     config |= gguf_tokenizer.special_ids(fields)
     makers, left_out = {}, []
     for name, tensor in tensors.items():
@@ -167,138 +166,21 @@ def read(path: str, options: Options) -> Checkpoint:
     )
 
 
-def _load_transformers(path: str) -> Forward:
+def _load_transformers(
+    path: str, _: pathlib.Path, architecture: str
+) -> Forward:
     """Returns the forward pass of Transformers, which reads GGUF as well."""
     folder, name = os.path.split(os.path.abspath(path))
-    return load_transformers(folder, gguf_file=name)
-
-
-class _Fields:
-    """The metadata of a file.
-
-    Args:
-        path: The file, for messages.
-        fields: Name -> value.
-    """
-
-    def __init__(self, path: str, fields: Mapping[str, Any]) -> None:
-        self._path, self._fields = path, fields
-        self.architecture = fields["general.architecture"]
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """Returns the value of a key of the architecture."""
-        return self._fields.get(f"{self.architecture}.{key}", default)
-
-    def take(self, keys: Mapping[str, str]) -> dict[str, Any]:
-        """Returns config.json's values of keys of the architecture.
-
-        Raises:
-            ValueError: A key is missing.
-        """
-        missing = sorted(k for k in keys.values() if self.get(k) is None)
-        if missing:
-            raise ValueError(
-                f"'{self._path}' must have `{self.architecture}.{missing[0]}`. "
-                "Received: no such key. Convert the model to GGUF again."
-            )
-        return {ours: _rounded(self.get(key)) for ours, key in keys.items()}
-
-
-def _rounded(value: Any) -> Any:
-    """Returns a number as it was before it became a float32."""
-    return float(f"{value:.7g}") if isinstance(value, float) else value
-
-
-def _rotary_config(
-    fields: _Fields, tensors: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Returns the config.json of LLaMA or Qwen 2."""
-    keys = dict(_ROTARY_KEYS)
-    if fields.get("attention.head_count_kv") is None:
-        keys["num_key_value_heads"] = "attention.head_count"
-    config = fields.take(keys)
-    width = config["hidden_size"] // config["num_attention_heads"]
-    config |= {
-        "model_type": fields.architecture,
-        "vocab_size": int(tensors["token_embd.weight"].shape[1]),
-        "rope_theta": _rounded(fields.get("rope.freq_base", 10000.0)),
-        "tie_word_embeddings": "output.weight" not in tensors,
-        "hidden_act": "silu",
-    }
-    kind = fields.get("rope.scaling.type")
-    if kind not in (None, "none"):
-        config["rope_scaling"] = {
-            "rope_type": kind,
-            "factor": _rounded(fields.get("rope.scaling.factor", 1.0)),
-        }
-    if fields.architecture == "llama":
-        config |= {
-            "head_dim": fields.get("attention.key_length")
-            or fields.get("rope.dimension_count", width),
-            "attention_bias": "blk.0.attn_q.bias" in tensors,
-            "architectures": ["LlamaForCausalLM"],
-        }
-        if "rope_freqs.weight" in tensors:
-            config["rope_scaling"] = _llama3_scaling(
-                config, tensors["rope_freqs.weight"]
-            )
-    else:
-        config["architectures"] = ["Qwen2ForCausalLM"]
-    return config
-
-
-# Wavelengths between which the scaling of LLaMA 3 passes from none to whole.
-_LOW, _HIGH, _ORIGINAL = 1.0, 4.0, 8192
-
-
-def _llama3_scaling(config: Mapping[str, Any], tensor: Any) -> dict[str, Any]:
-    """Returns the scaling that a table of factors stands for.
-
-    The file has the factor of each frequency, and not how they were made. All
-    LLaMA models since 3.1 have the same bounds, which this checks.
-
-    Raises:
-        ValueError: The factors are others.
-    """
-    factors = np.asarray(tensor.data, np.float64)
-    scaling = {
-        "rope_type": "llama3",
-        "factor": _rounded(float(factors.max())),
-        "low_freq_factor": _LOW,
-        "high_freq_factor": _HIGH,
-        "original_max_position_embeddings": _ORIGINAL,
-    }
-    size = 2 * len(factors)
-    steps = np.arange(0, size, 2) / size
-    lengths = 2 * np.pi * config["rope_theta"] ** steps
-    share = np.clip((_ORIGINAL / lengths - _LOW) / (_HIGH - _LOW), 0, 1)
-    expected = 1 / ((1 - share) / scaling["factor"] + share)
-    if not np.allclose(factors, expected, rtol=1e-3):
-        raise ValueError(
-            "`rope_freqs.weight` must hold the factors of LLaMA 3.1. Received: "
-            f"{factors[:4].tolist()} ... {factors[-1]}"
-        )
-    return scaling
-
-
-def _gpt2_config(fields: _Fields, tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the config.json of GPT-2."""
-    return {
-        **fields.take(_GPT2_KEYS),
-        "model_type": "gpt2",
-        "vocab_size": int(tensors["token_embd.weight"].shape[1]),
-        "activation_function": "gelu_new",
-        "architectures": ["GPT2LMHeadModel"],
-    }
+    return load_transformers(folder, architecture, gguf_file=name)
 
 
 _Names = Mapping[str, str]
-_CreateConfig = Callable[[_Fields, Mapping[str, Any]], dict[str, Any]]
+_CreateConfig = Callable[[Fields, Mapping[str, Any]], dict[str, Any]]
 # `general.architecture` -> names of tensors, and the config.
 _ARCHITECTURES: dict[str, tuple[_Names, _CreateConfig]] = {
-    "llama": (_ROTARY_NAMES, _rotary_config),
-    "qwen2": (_ROTARY_NAMES, _rotary_config),
-    "gpt2": (_GPT2_NAMES, _gpt2_config),
+    "llama": (_ROTARY_NAMES, rotary_config),
+    "qwen2": (_ROTARY_NAMES, rotary_config),
+    "gpt2": (_GPT2_NAMES, gpt2_config),
 }
 
 

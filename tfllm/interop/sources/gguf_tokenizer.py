@@ -66,6 +66,7 @@ def writer(
     kind = fields.get(f"{_PREFIX}model")
     if kind in (None, "none", "no_vocab"):
         return None
+    _check_tokens(path, fields, kind)
     if kind == "llama":
         return functools.partial(_write_sentence_piece, fields)
     pre = fields.get(f"{_PREFIX}pre", "default")
@@ -80,6 +81,36 @@ def writer(
             f"Received: {pre!r}, a way to split words that tfllm does not have"
         )
     return functools.partial(_write_byte_pair, fields, _PATTERNS[pre])
+
+
+def _check_tokens(path: str, fields: Mapping[str, Any], kind: str) -> None:
+    """Raises ValueError if tokens and what belongs to them do not fit.
+
+    Args:
+        path: The file, for messages.
+        fields: Its metadata.
+        kind: Kind of the tokenizer.
+    """
+    tokens = fields.get(f"{_PREFIX}tokens") or []
+    needed = ["tokens"]
+    needed += ["scores", "token_type"] if kind == "llama" else []
+    for key in ("tokens", "scores", "token_type"):
+        values = fields.get(_PREFIX + key)
+        if values is None and key not in needed:
+            continue
+        if not values or len(values) != len(tokens):
+            raise ValueError(
+                f"`{_PREFIX}{key}` of '{path}' must have a value for each "
+                f"token. Received: {len(values or ())} for {len(tokens)} "
+                "tokens. Convert the model to GGUF again."
+            )
+    for key in _IDS.values():
+        number = fields.get(_PREFIX + key)
+        if number is not None and not 0 <= number < len(tokens):
+            raise ValueError(
+                f"`{_PREFIX}{key}` of '{path}' must be below {len(tokens)}, "
+                f"the number of tokens. Received: {number}"
+            )
 
 
 def _roles(fields: Mapping[str, Any]) -> dict[str, str]:

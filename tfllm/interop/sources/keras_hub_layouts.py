@@ -1,17 +1,9 @@
-"""Which variable of KerasHub is which published tensor, in both directions.
-
-A kernel of KerasHub is (in, out), with the heads as an axis of its own:
-(D, N, H) before attention and (N, H, D) after it.
-"""
+"""The layouts of KerasHub's classes, in both directions."""
 
 from __future__ import annotations
 
-import dataclasses
-import re
-from collections.abc import Mapping
-from typing import Any
-
-import numpy as np
+from tfllm.interop.sources import keras_hub_t5
+from tfllm.interop.sources.keras_hub_layout import Layout
 
 _ENCODER_BLOCK = {
     "self_attention_layer/query": "attention.self.query",
@@ -44,103 +36,6 @@ _ROTARY_BLOCK = {
     "feedforward_intermediate_dense": "mlp.up_proj",
     "feedforward_output_dense": "mlp.down_proj",
 }
-_LEAVES = {"kernel": "weight", "gamma": "weight", "beta": "bias"}
-_LEAVES |= {"scale": "weight", "embeddings": "weight", "bias": "bias"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Layout:
-    """The layout of a class of backbones.
-
-    Attributes:
-        family: Name of the family here.
-        config: Key of the class's config -> key of config.json.
-        constants: What the class fixes, as keys of config.json.
-        layers: Layer of the class -> published name.
-        block: The same within a block.
-        blocks: Published prefix of the blocks.
-        leaves: Variable -> published tensor, where it is no layer's.
-        matrices: "transpose" if published matrices are (out, in).
-        position_rows: Rows of the published position table before the first
-            of the class.
-        segment_table: Published table of one row, for which the class has no
-            variable. The positions have it added.
-        head: Class with a head of the same layout, and its key of
-            `Family.architectures`.
-        optional: Prefixes of published names that a model may lack.
-    """
-
-    family: str
-    config: Mapping[str, str]
-    constants: Mapping[str, Any]
-    layers: Mapping[str, str]
-    block: Mapping[str, str]
-    blocks: str
-    leaves: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    matrices: str = "transpose"
-    position_rows: int = 0
-    segment_table: str | None = None
-    head: tuple[str, str] | None = None
-    optional: tuple[str, ...] = ()
-
-    def published(self, path: str) -> tuple[str, int | None] | None:
-        """Returns the published tensor of a variable, and its part of it.
-
-        Args:
-            path: Path of the variable in the backbone or the task.
-        """
-        if path in self.leaves:
-            return self.leaves[path], None
-        layer, _, leaf = path.rpartition("/")
-        match = re.fullmatch(r"transformer_layer_(\d+)/(.+)", layer)
-        name = (
-            f"{self.blocks}.{match[1]}.{self.block[match[2]]}"
-            if match and match[2] in self.block
-            else self.layers.get(layer)
-        )
-        if name is None or leaf not in _LEAVES:
-            return None
-        part = re.fullmatch(r"(.+)\[(\d)\]", name)
-        name, number = (part[1], int(part[2])) if part else (name, None)
-        return f"{name}.{_LEAVES[leaf]}", number
-
-    def to_published(self, path: str, array: np.ndarray) -> np.ndarray:
-        """Returns the published tensor of a variable, or its part of one."""
-        leaf = path.rpartition("/")[2]
-        if leaf == "kernel":
-            is_output = path.endswith("attention_output/kernel")
-            rows = -1 if is_output else array.shape[0]
-            columns = array.shape[-1] if is_output else -1
-            array = array.reshape(rows, columns)  # [in, out]
-            return array.T if self.matrices == "transpose" else array
-        if leaf == "bias":
-            return array.reshape(-1)
-        if leaf == "reverse_embeddings":
-            return array.T
-        if leaf == "embeddings" and "position_embedding" in path:
-            empty = np.zeros((self.position_rows, array.shape[1]), np.float32)
-            return np.concatenate([empty, array])
-        return array
-
-    def from_published(
-        self, path: str, array: np.ndarray, shape: tuple[int, ...]
-    ) -> np.ndarray:
-        """Returns the value of a variable; see `to_published`.
-
-        Args:
-            path: Path of the variable.
-            array: The published tensor, or the part of it.
-            shape: Shape of the variable.
-        """
-        leaf = path.rpartition("/")[2]
-        is_linear = leaf == "kernel" and self.matrices == "transpose"
-        if is_linear or leaf == "reverse_embeddings":
-            array = array.T
-        if leaf == "embeddings" and "position_embedding" in path:
-            array = array[self.position_rows :]
-        return array.reshape(shape)
-
-
 _SIZES = {
     "vocabulary_size": "vocab_size",
     "num_layers": "num_hidden_layers",
@@ -168,9 +63,9 @@ _LLAMA = Layout(
         "token_embedding": "model.embed_tokens",
         "sequence_output_layernorm": "model.norm",
     },
-    _ROTARY_BLOCK,
-    "model.layers",
+    {"transformer_layer": ("model.layers", _ROTARY_BLOCK)},
     leaves={"token_embedding/reverse_embeddings": "lm_head.weight"},
+    tokenizers=("byte_bpe", "sentence_piece"),
 )
 
 # Class of a backbone -> its layout.
@@ -186,8 +81,8 @@ LAYOUTS: dict[str, Layout] = {
             "embeddings_layer_norm": "bert.embeddings.LayerNorm",
             "pooled_dense": "bert.pooler.dense",
         },
-        _ENCODER_BLOCK,
-        "bert.encoder.layer",
+        {"transformer_layer": ("bert.encoder.layer", _ENCODER_BLOCK)},
+        tokenizers=("wordpiece",),
         optional=("bert.pooler.",),
     ),
     "RobertaBackbone": Layout(
@@ -208,8 +103,7 @@ LAYOUTS: dict[str, Layout] = {
             "mlm_head/intermediate_dense": "lm_head.dense",
             "mlm_head/intermediate_layer_norm": "lm_head.layer_norm",
         },
-        _ENCODER_BLOCK,
-        "roberta.encoder.layer",
+        {"transformer_layer": ("roberta.encoder.layer", _ENCODER_BLOCK)},
         leaves={"mlm_head/output_bias": "lm_head.bias"},
         position_rows=2,
         segment_table="roberta.embeddings.token_type_embeddings.weight",
@@ -232,10 +126,10 @@ LAYOUTS: dict[str, Layout] = {
             "position_embedding": "transformer.wpe",
             "layer_norm": "transformer.ln_f",
         },
-        _GPT2_BLOCK,
-        "transformer.h",
+        {"transformer_layer": ("transformer.h", _GPT2_BLOCK)},
         matrices="copy",
     ),
     "Llama3Backbone": _LLAMA,
     "LlamaBackbone": _LLAMA,
+    "T5Backbone": keras_hub_t5.LAYOUT,
 }

@@ -19,8 +19,10 @@ from typing import Any
 import numpy as np
 
 from tfllm.interop.config_file import read_json
+from tfllm.interop.sources import tiktoken_file
 from tfllm.interop.sources.contract import Arrays, Checkpoint, Options, Source
 from tfllm.interop.sources.gguf_source import to_halves
+from tfllm.interop.sources.torch_source import SECOND_OPINION
 from tfllm.interop.torch_files import TorchFile
 
 _PARAMS = "params.json"
@@ -100,11 +102,14 @@ def read(path: str, options: Options) -> Checkpoint:
         make = functools.partial(_join, name, cut, heads, parts)
         makers[published] = _shape(name, cut, parts), make
     config["tie_word_embeddings"] = "lm_head.weight" not in makers
+    write_tokenizer, special_ids = _tokenizer(folder, config)
+    config |= special_ids
     return Checkpoint(
         config,
         Arrays(makers),
-        write_tokenizer=_tokenizer_writer(folder),
+        write_tokenizer=write_tokenizer,
         left_out=left_out,
+        reference=SECOND_OPINION,
     )
 
 
@@ -142,8 +147,7 @@ def _config(
         "rope_theta": float(params.get("rope_theta", 10000.0)),
         "max_position_embeddings": params.get("max_seq_len", 2048),
     }
-    is_third = config["rope_theta"] == 5e5
-    if is_third:
+    if config["rope_theta"] == 5e5:
         config |= {"bos_token_id": 128000, "eos_token_id": 128001}
         config["max_position_embeddings"] = 8192
     if params.get("use_scaled_rope"):
@@ -205,29 +209,43 @@ def _join(
     return array if heads is None else to_halves(array, heads)
 
 
-def _tokenizer_writer(
-    folder: pathlib.Path,
-) -> Callable[[pathlib.Path], None] | None:
-    """Returns what copies a SentencePiece model; None without one.
+def _tokenizer(
+    folder: pathlib.Path, config: Mapping[str, Any]
+) -> tuple[Callable[[pathlib.Path], None] | None, dict[str, Any]]:
+    """Returns what writes the tokenizer, and its keys of config.json.
 
-    The tokenizer.model of LLaMA 3 is a list of tokens of tiktoken.
+    Raises:
+        ValueError: The file is damaged, or does not fit the model.
     """
     places = [folder / "tokenizer.model", folder.parent / "tokenizer.model"]
     file = next((place for place in places if place.is_file()), None)
     if file is None:
-        return None
+        return None, {}
+    if not tiktoken_file.is_token_list(file):
+        return functools.partial(_copy, file), {}
+    tokens = tiktoken_file.read_tokens(file)
+    count = config["vocab_size"] - len(tokens)
+    if count < 2:
+        raise ValueError(
+            f"'{file}' must leave ids for the special tokens of the model, "
+            f"whose table has {config['vocab_size']} rows. Received: "
+            f"{len(tokens)} tokens. Take the file that came with the weights."
+        )
+    version = "3.1" if "rope_scaling" in config else "3"
+    special = tiktoken_file.special_tokens(version, count)
+    ids = {token: len(tokens) + i for i, token in enumerate(special)}
+    # Models for chats end their turns with the second one.
+    names = (tiktoken_file.END, tiktoken_file.END_OF_TURN)
+    ends = [ids[name] for name in names if name in ids]
+    return tiktoken_file.writer(file, tokens, special), {
+        "bos_token_id": ids[tiktoken_file.BEGIN],
+        "eos_token_id": ends,
+    }
 
-    def write(target: pathlib.Path) -> None:
-        content = file.read_bytes()
-        if re.match(rb"[A-Za-z0-9+/]+=* \d+\n", content):
-            raise ValueError(
-                f"'{file}' must be a model of SentencePiece. Received: tokens "
-                "of tiktoken. Remove the file from there, and copy the "
-                "tokenizer.json that the hub has for this model to the result."
-            )
-        shutil.copyfile(file, target / "tokenizer.model")
 
-    return write
+def _copy(file: pathlib.Path, target: pathlib.Path) -> None:
+    """Copies a SentencePiece model to a folder."""
+    shutil.copyfile(file, target / "tokenizer.model")
 
 
 SOURCE = Source(

@@ -9,18 +9,32 @@ Reference: https://github.com/tensorflow/models, official/nlp/modeling.
 from __future__ import annotations
 
 import functools
+import importlib.util
+import pathlib
 import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from tfllm import file_access
-from tfllm.interop import tf1_bert
-from tfllm.interop.sources.contract import Arrays, Checkpoint, Options, Source
-from tfllm.interop.sources.tf1_bert_source import write_tokenizer
-from tfllm.models import FAMILIES
+from tfllm.interop import tf1_bert, tf1_checkpoint
+from tfllm.interop.sources.contract import (
+    Arrays,
+    Checkpoint,
+    Forward,
+    Options,
+    Reference,
+    Source,
+)
+from tfllm.interop.sources.tf1_bert_source import (
+    published_config,
+    tokenizer_writer,
+)
 
-_FAMILY = FAMILIES["bert"]
+_PROGRAM = str(pathlib.Path(__file__).with_name("official_forward.py"))
 _GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 # Endings of full names of layers -> published names.
 _NAMES = (
@@ -113,7 +127,7 @@ def _variables(prefix: str) -> dict[str, str]:
 def recognizes(path: str) -> bool:
     """Returns whether a path has a checkpoint with the names of this BERT."""
     try:
-        names = _variables(tf1_bert.prefix_of(path))
+        names = _variables(tf1_checkpoint.prefix_of(path))
     except ValueError:
         return False
     return any(map(_LAYER.fullmatch, names))
@@ -127,8 +141,8 @@ def read(path: str, options: Options) -> Checkpoint:
     """
     import tensorflow as tf
 
-    prefix = tf1_bert.prefix_of(path)
-    parent = prefix.rpartition("/")[0] or "."
+    prefix = tf1_checkpoint.prefix_of(path)
+    parent = tf1_checkpoint.folder_of(prefix)
     config = tf1_bert.read_config(parent)
     variables = _variables(prefix)
     has_pooler = any(_HEAD_POOLER in name for name in variables)
@@ -141,28 +155,63 @@ def read(path: str, options: Options) -> Checkpoint:
         if published is None or (has_pooler and "pooler_transform" in name):
             left_out.append(name)
             continue
-        make = functools.partial(_read, reader, key, name)
+        make = functools.partial(_read, reader, prefix, key, name)
         makers[published] = _shape(shapes[key], name), make
-    architecture = "encoder"
-    if "cls.predictions.bias" in makers:
-        has_nsp = "cls.seq_relationship.weight" in makers
-        architecture = "pretraining" if has_nsp else "masked_lm"
-    has_vocabulary = file_access.exists(
-        file_access.join(parent, tf1_bert.VOCAB_FILE)
-    )
+    values = published_config(config, makers)
     return Checkpoint(
-        {
-            **_FAMILY.to_published(config),
-            "architectures": [_FAMILY.architectures[architecture]],
-        },
+        values,
         Arrays(makers),
-        write_tokenizer=functools.partial(
-            write_tokenizer, parent, options.lower_case
-        )
-        if has_vocabulary
-        else None,
+        write_tokenizer=tokenizer_writer(parent, options.lower_case),
         left_out=left_out,
+        reference=Reference(
+            "tf-models-official",
+            lambda *_: _load_official(prefix, values),
+        ),
     )
+
+
+# Keys of config.json that `official_forward` reads.
+_SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+    "type_vocab_size",
+)
+
+
+def _load_official(prefix: str, config: Mapping[str, Any]) -> Forward:
+    """Returns the forward pass of official, in a process of its own.
+
+    Args:
+        prefix: Prefix of the checkpoint.
+        config: The published config.json.
+
+    Raises:
+        ImportError: The package is not installed.
+    """
+    if importlib.util.find_spec("official") is None:
+        raise ImportError("No module named 'official'")
+    sizes = {key: config[key] for key in _SIZES}
+
+    def forward(token_ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        with tempfile.TemporaryDirectory() as folder:
+            inputs, outputs = f"{folder}/inputs.npz", f"{folder}/outputs.npz"
+            np.savez(inputs, token_ids=token_ids, padding_mask=mask, **sizes)
+            done = subprocess.run(
+                [sys.executable, _PROGRAM, prefix, inputs, outputs],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if done.returncode:
+                lines = done.stderr.strip().splitlines() or ["it failed"]
+                raise ValueError(lines[-1])
+            return np.load(outputs)["hidden_states"]
+
+    return forward
 
 
 def _matrix_shape(shape: list[int], name: str) -> tuple[int, ...]:
@@ -182,9 +231,9 @@ def _shape(shape: list[int], name: str) -> tuple[int, ...]:
     return matrix[::-1] if name.endswith("/kernel") else matrix
 
 
-def _read(reader: Any, key: str, name: str) -> np.ndarray:
+def _read(reader: Any, prefix: str, key: str, name: str) -> np.ndarray:
     """Reads a variable as the published tensor."""
-    array = np.asarray(reader.get_tensor(key))
+    array = tf1_checkpoint.read_variable(reader, prefix, key)
     array = array.reshape(_matrix_shape(list(array.shape), name))
     return array.T if name.endswith("/kernel") else array
 

@@ -10,8 +10,10 @@ from tfllm.interop import tf1_bert
 from tfllm.interop.sources import (
     gguf_source,
     keras_hub_source,
+    keras_hub_writer,
     meta_source,
     official_source,
+    tf1_albert_source,
     tf1_bert_source,
     torch_source,
 )
@@ -20,6 +22,7 @@ from tfllm.interop.sources.contract import Source
 # In this order: a folder may have files of several formats.
 SOURCES: dict[str, Source] = {
     "tf1_bert": tf1_bert_source.SOURCE,
+    "tf1_albert": tf1_albert_source.SOURCE,
     "official": official_source.SOURCE,
     "keras_hub": keras_hub_source.SOURCE,
     "meta": meta_source.SOURCE,
@@ -30,7 +33,7 @@ SOURCES: dict[str, Source] = {
 # and the revision of the hub id.
 TARGETS: dict[str, Callable[[str, str, str | None], None]] = {
     "tf1_bert": tf1_bert.from_model_folder,
-    "keras_hub": keras_hub_source.write,
+    "keras_hub": keras_hub_writer.write,
 }
 
 

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import functools
 import pathlib
+from collections.abc import Callable, Collection
+from typing import Any
 
 from tfllm import file_access
-from tfllm.interop import tf1_bert
+from tfllm.interop import tf1_bert, tf1_checkpoint
 from tfllm.interop.sources.contract import Checkpoint, Options, Source
-from tfllm.models import FAMILIES
+from tfllm.interop.sources.torch_source import SECOND_OPINION
+from tfllm.models import FAMILIES, TransformerConfig
 
 _FAMILY = FAMILIES["bert"]
 
 
 def recognizes(path: str) -> bool:
     """Returns whether a path has a checkpoint with TF1 names of BERT."""
-    import tensorflow as tf
-
-    try:
-        reader = tf.train.load_checkpoint(tf1_bert.prefix_of(path))
-    except (ValueError, RuntimeError, tf.errors.OpError):
-        return False
-    names = reader.get_variable_to_shape_map()
     # ALBERT has the same embeddings, but other blocks.
-    return "bert/encoder/layer_0/attention/self/query/kernel" in names
+    block = "bert/encoder/layer_0/attention/self/query/kernel"
+    return block in tf1_checkpoint.variables_of(path)
 
 
 def read(path: str, options: Options) -> Checkpoint:
@@ -32,31 +29,42 @@ def read(path: str, options: Options) -> Checkpoint:
     Raises:
         ValueError: The checkpoint or its config is missing or damaged.
     """
-    prefix = tf1_bert.prefix_of(path)
-    parent = prefix.rpartition("/")[0] or "."
+    prefix = tf1_checkpoint.prefix_of(path)
+    parent = tf1_checkpoint.folder_of(prefix)
     config = tf1_bert.read_config(parent)
-    tensors = tf1_bert.Tf1Checkpoint(prefix, config)
-    names = tensors.shapes()
-    architecture = "encoder"
-    if "cls.predictions.bias" in names:
-        has_nsp = "cls.seq_relationship.weight" in names
-        architecture = "pretraining" if has_nsp else "masked_lm"
-    values = {
-        **_FAMILY.to_published(config),
-        "architectures": [_FAMILY.architectures[architecture]],
-    }
-    has_vocabulary = file_access.exists(
-        file_access.join(parent, tf1_bert.VOCAB_FILE)
-    )
+    tensors = tf1_bert.open_tensors(prefix, config)
     return Checkpoint(
-        values,
+        published_config(config, tensors.shapes()),
         tensors,
-        write_tokenizer=functools.partial(
-            write_tokenizer, parent, options.lower_case
-        )
-        if has_vocabulary
-        else None,
+        write_tokenizer=tokenizer_writer(parent, options.lower_case),
+        reference=SECOND_OPINION,
     )
+
+
+def published_config(
+    config: TransformerConfig, names: Collection[str]
+) -> dict[str, Any]:
+    """Returns the config.json of a BERT with tensors of these names."""
+    head = tf1_checkpoint.head_of(names)
+    return {
+        **_FAMILY.to_published(config),
+        "architectures": [_FAMILY.architectures[head]],
+    }
+
+
+def tokenizer_writer(
+    folder: str, lower_case: bool | None
+) -> Callable[[pathlib.Path], None] | None:
+    """Returns what writes the tokenizer of a vocab.txt; None without one.
+
+    Args:
+        folder: Local or remote folder of the checkpoint.
+        lower_case: Whether it lower-cases; None: as the vocabulary suggests.
+    """
+    vocabulary = file_access.join(folder, tf1_bert.VOCAB_FILE)
+    if not file_access.exists(vocabulary):
+        return None
+    return functools.partial(write_tokenizer, folder, lower_case)
 
 
 def write_tokenizer(

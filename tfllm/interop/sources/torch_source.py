@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import pathlib
 import shutil
 
@@ -59,10 +60,11 @@ def read(path: str, options: Options) -> Checkpoint:
         tensors,
         write_tokenizer=functools.partial(_copy_files, folder),
         left_out=left_out,
-        reference=None
+        reference=SECOND_OPINION
         if place.is_file()
         else Reference(
-            "transformers", functools.partial(load_transformers, path)
+            "transformers",
+            lambda _, architecture: load_transformers(path, architecture),
         ),
     )
 
@@ -86,36 +88,68 @@ def _copy_files(source: pathlib.Path, target: pathlib.Path) -> None:
                 shutil.copyfile(file, target / file.name)
 
 
-def load_transformers(folder: str, **options: str) -> Forward:
+# Key of `Family.architectures` -> class of Transformers.
+_CLASSES = {
+    "causal_lm": "AutoModelForCausalLM",
+    "seq2seq_lm": "AutoModelForSeq2SeqLM",
+    "encoder": "AutoModel",
+    "encoder_decoder": "AutoModel",
+}
+
+
+def load_transformers(
+    folder: str | os.PathLike[str], architecture: str, **options: str
+) -> Forward:
     """Returns the forward pass of Transformers.
 
     Args:
         folder: Local folder.
+        architecture: As in `Reference.load`.
         **options: More arguments of `from_pretrained`.
     """
     import torch
     import transformers
 
-    config = transformers.AutoConfig.from_pretrained(folder, **options)
-    is_decoder = not config.is_encoder_decoder and not hasattr(
-        config, "type_vocab_size"
-    )
-    auto = (
-        transformers.AutoModelForCausalLM
-        if is_decoder
-        else transformers.AutoModel
-    )
-    model = auto.from_pretrained(folder, dtype=torch.float32, **options).eval()
+    # It logs which weights a class has no place for: the report has them.
+    level = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder, **options)
+        name = _CLASSES[architecture]
+        if architecture == "encoder" and config.is_encoder_decoder:
+            # The class of the encoder alone has no automatic one.
+            name = config.architectures[0]
+        model = getattr(transformers, name).from_pretrained(
+            folder, dtype=torch.float32, **options
+        )
+    finally:
+        transformers.logging.set_verbosity(level)
+    model.eval()
+    is_pair = architecture in ("seq2seq_lm", "encoder_decoder")
 
     def forward(token_ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        ids = torch.tensor(token_ids, dtype=torch.long)
+        real = torch.tensor(mask, dtype=torch.long)
+        inputs = {"input_ids": ids, "attention_mask": real}
+        if is_pair:
+            inputs |= {
+                "decoder_input_ids": ids,
+                "decoder_attention_mask": real,
+            }
         with torch.no_grad():
-            outputs = model(
-                input_ids=torch.tensor(token_ids, dtype=torch.long),
-                attention_mask=torch.tensor(mask, dtype=torch.long),
-            )
-        return (outputs.logits if is_decoder else outputs[0]).numpy()
+            outputs = model(**inputs)
+        logits = architecture in ("causal_lm", "seq2seq_lm")
+        return (outputs.logits if logits else outputs[0]).numpy()
 
     return forward
+
+
+# For checkpoints that Transformers does not read: it reads the result.
+SECOND_OPINION = Reference(
+    "transformers",
+    lambda folder, architecture: load_transformers(folder, architecture),
+    reads_result=True,
+)
 
 
 SOURCE = Source(
