@@ -230,6 +230,8 @@ def _run_theirs(model: Any, theirs: Any, inputs: dict[str, Any]) -> Any:
         arguments["target_mapping"] = torch.tensor(places).float()
     if config.kind == "decoder":
         positions = np.maximum(np.cumsum(mask, axis=-1) - 1, 0)
+        # Of choices, some references take them for each row.
+        positions = positions.reshape(-1, mask.shape[-1])
         arguments["position_ids"] = torch.tensor(positions)
     if "source_ids" in inputs:
         arguments = {f"decoder_{k}": v for k, v in arguments.items()}
