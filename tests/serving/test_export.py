@@ -253,7 +253,8 @@ def test_ids_that_the_tokenizer_lacks_are_not_chosen() -> None:
     }
     for name in ("sample", "serving_default"):
         inputs = request if name == "sample" else {"text": ["the", "was"]}
-        answer = served.functions[name].call(
+        call = tf.function(served.functions[name].call, autograph=False)
+        answer = call(
             **{key: tf.constant(value) for key, value in inputs.items()}
         )
         assert answer["lengths"].numpy().min() > 0
