@@ -13,8 +13,6 @@ import importlib.util
 import pathlib
 import re
 import shlex
-import subprocess
-import sys
 
 from tests import verbs
 from tests.conftest import WORDS
@@ -146,15 +144,7 @@ def _printed(done: verbs.Finished) -> str:
 @functools.cache
 def flags_of(module: str) -> set[str]:
     """Returns the names of the flags that `--help` of a program lists."""
-    done = subprocess.run(
-        [sys.executable, "-m", module, "--help"],
-        cwd=ROOT,
-        env=verbs.ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    found = re.findall(r"^  --(\[no\])?(\w+)", done.stdout, re.M)
+    printed = _printed(verbs.run("module", module, "--help"))
+    found = re.findall(r"^  --(\[no\])?(\w+)", printed, re.M)
     names = {name for _, name in found}
     return names | {f"no{name}" for no, name in found if no}

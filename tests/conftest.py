@@ -11,6 +11,8 @@ import pytest
 
 # Before TensorFlow is imported, here and in processes that tests start.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Models of tests run for milliseconds: most of their time is XLA's compilation.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 ROOT = pathlib.Path(__file__).parents[1]
 _TEXT = """

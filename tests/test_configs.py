@@ -31,6 +31,16 @@ MODEL_FILES = {
 # The one that runs as a program of its own, and is repeated from its
 # flags.txt; the others are forks of one that has TensorFlow.
 REPLAYED = "bert_tiny_pretrain"
+# The default run trains one file per objective, and one of each of the kinds of
+# task with labels that test_labelled_runs.py leaves out.
+TRAINED = {
+    REPLAYED,
+    "gpt2_tiny_pretrain",
+    "xlnet_tiny_pretrain",
+    "electra_tiny_pretrain",
+    "t5_tiny_pretrain",
+    "bert_minilm_trec_classification",
+}
 TINY = {
     "seq_length": 32,
     "batch_size": 8,
@@ -177,8 +187,41 @@ def test_header_says_what_to_expect(file: pathlib.Path) -> None:
     assert f"python -m tfllm.train --flagfile=configs/{file.name}" in text
 
 
+# One process for all files; prints the one that fails last.
+READ = """
+from absl.flags import FLAGS
+from absl.testing import flagsaver
+
+from tfllm.runs import train_flags
+
+train_flags.define()
+before = flagsaver.save_flag_values(FLAGS)
+for path in {paths!r}:
+    print(path)
+    FLAGS(["train", "--flagfile=" + path])
+    train_flags.read()
+    flagsaver.restore_flag_values(before, FLAGS)
+"""
+
+
+def test_flags_of_every_file_fit_each_other() -> None:
+    paths = [str(file) for file in FILES]
+    done = verbs.run("python", READ.format(paths=paths))
+    assert done.status == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines() == paths
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file",
+    [
+        pytest.param(
+            file, marks=[pytest.mark.wide] * (file.stem not in TRAINED)
+        )
+        for file in FILES
+    ],
+    ids=lambda file: file.stem,
+)
 def test_runs_and_replays(
     file: pathlib.Path,
     inputs: dict[str, dict[str, pathlib.Path]],

@@ -74,8 +74,21 @@ def test_getting_started(
     assert "'score': " in printed["python"]
 
 
+# The default run checks the flags of commands, but runs only code; the commands
+# of the README and of "Getting started" run in any case.
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(
+            page,
+            marks=[pytest.mark.wide]
+            * any(b.name and b.language == "sh" for b in blocks(page)),
+        )
+        for page in PAGES
+    ],
+    ids=names(PAGES),
+)
 def test_page(
     page: pathlib.Path, started: tuple[pathlib.Path, dict[str, str]]
 ) -> None:

@@ -20,6 +20,7 @@ PROGRAMS = [f"tfllm.{verb}" for verb in VERBS] + sorted(
     for path in (ROOT / "tools").glob("*.py")
     if "__main__" in path.read_text(encoding="utf-8")
 )
+TOOL = "tools.build_vocab"
 HEAVY = ("tensorflow", "tensorflow_text", "keras", "torch", "transformers")
 HEAVY += ("matplotlib", "sklearn", "pandas")
 
@@ -81,7 +82,16 @@ def test_help_is_quiet_and_imports_nothing_heavy(program: str) -> None:
     assert max(map(len, printed.splitlines())) <= 180  # of long choices
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
+# Tools parse their flags as the verbs do.
+@pytest.mark.parametrize(
+    "program",
+    [
+        pytest.param(
+            p, marks=[pytest.mark.wide] * (p not in ("tfllm.train", TOOL))
+        )
+        for p in PROGRAMS
+    ],
+)
 def test_wrong_flags_end_before_anything_heavy(program: str) -> None:
     found, _, errors = run(program, "--no_such_flag=1")
     assert found["status"] in (1, 2)

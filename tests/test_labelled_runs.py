@@ -100,12 +100,21 @@ CHARTS = {
 # Decoders differ in their rows, which tags show.
 TRAINED: dict[str, tuple[set[str], set[str]]] = {
     "bert": (set(RUNS) - {"classification"}, set()),
-    "roberta": ({"tagging"}, set(RUNS)),
+    "roberta": (set(), set(RUNS)),
     "albert": (set(), set(RUNS)),
     "distilbert": (set(), set(RUNS)),
+    "electra": (set(), set(RUNS)),
     "xlm-roberta": (set(), {"tagging", "question_answering"}),
+    "xlnet": (set(), set(RUNS)),
     "gpt2": ({"tagging"}, set(RUNS)),
     "llama": (set(), {"classification"}),
+    "mistral": (set(), {"classification", "tagging"}),
+    "openai-gpt": (set(), {"classification", "tagging"}),
+    "opt": (set(), {"classification", "question_answering"}),
+    "qwen2": (set(), {"classification", "tagging"}),
+    # Their encoders.
+    "t5": (set(), {"classification", "tagging"}),
+    "mt5": (set(), {"tagging"}),
 }
 CASES = [
     pytest.param(

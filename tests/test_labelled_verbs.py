@@ -367,6 +367,7 @@ def test_evaluation_of_nothing(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.wide
 def test_evaluation_of_a_model_of_the_hub(
     work: pathlib.Path, tmp_path: pathlib.Path, run_command: Run
 ) -> None:
@@ -477,11 +478,10 @@ def test_figures_of_other_settings_leave_those_of_the_run(
     before = (trained / "eval_results.json").read_text()
     argv = [f"--model_dir={trained}", "--bootstrap_samples=0"]
     other = trained / "eval_other" / "eval_results.json"
-    for flag in ("--seq_length=4", "--batch_size=3", "--stride=2"):
-        done = verbs.run("evaluate", *argv, flag)
-        assert done.status == 0, done.stderr
-        assert f"Results: {other}" in done.stdout
-        assert (trained / "eval_results.json").read_text() == before
+    done = verbs.run("evaluate", *argv, "--seq_length=4")
+    assert done.status == 0, done.stderr
+    assert f"Results: {other}" in done.stdout
+    assert (trained / "eval_results.json").read_text() == before
     # Given, but the run's.
     same = [f"--seq_length={LENGTH}", "--batch_size=4", "--label_column=label"]
     done = verbs.run("evaluate", *argv, *same)

@@ -97,7 +97,13 @@ def test_wrong_verbs(argv: list[str], message: str) -> None:
     )
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize(
+    "verb",
+    [
+        pytest.param(verb, marks=[pytest.mark.wide] * (verb != "train"))
+        for verb in VERBS
+    ],
+)
 def test_calls_a_verb_as_python_does(verb: str) -> None:
     through, direct = (
         run("tfllm", verb, "--help"),

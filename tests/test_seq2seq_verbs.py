@@ -11,9 +11,9 @@ import pytest
 import tfllm
 from tests import verbs
 from tests.conftest import WORDS
+from tests.serving.serve_process import ServeProcess
 from tfllm.data.vocabularies.train import train
 from tfllm.models import FAMILIES
-from tfllm.runtime.c_loader import SavedModel
 
 pytestmark = [pytest.mark.dist, pytest.mark.slow]
 
@@ -95,6 +95,8 @@ def test_a_run_learns(work: Workplace, trained: verbs.Finished) -> None:
     assert "text2text-generation" in card
 
 
+# The default run kills other tasks.
+@pytest.mark.wide
 def test_killed_it_ends_with_the_same_weights(
     work: Workplace, trained: verbs.Finished
 ) -> None:
@@ -134,6 +136,17 @@ def test_generate_and_pipeline_write_texts(
     # The source is not part of the text.
     assert done.stdout == f"{text}\n"
     assert "5 tokens" in done.stderr
+    for options in (
+        {"num_beams": 3},
+        {"do_sample": True, "temperature": 2.0, "seed": 7},
+    ):
+        (other,) = task.generate(
+            [source], max_new_tokens=5, min_new_tokens=5, **options
+        )
+        more = [f"--{name}={value}" for name, value in options.items()]
+        done = verbs.run("generate", *flags, *more, f"--prompt={source}")
+        assert done.status == 0, done.stderr
+        assert done.stdout == f"{other}\n"
     prompts = work.folder / "prompts.txt"
     prompts.write_text(f"{source}\nanother one\n")
     output = work.folder / "written.jsonl"
@@ -154,7 +167,7 @@ def test_generate_and_pipeline_write_texts(
         tfllm.pipeline("text-generation", model=folder)
 
 
-def test_the_export_writes_as_the_folder(
+def test_the_server_writes_as_the_folder(
     work: Workplace, trained: verbs.Finished
 ) -> None:
     folder, base = work.path("trained"), work.path("exports")
@@ -168,16 +181,28 @@ def test_the_export_writes_as_the_folder(
     assert "seq2seq_lm" in done.stdout
     assert "signatures: sample, serving_default, token_ids" in done.stdout
     texts = ["the river was long.", "", "été " * 40]
-    rows = tfllm.load(folder).text(texts[:2], max_new_tokens=6)
-    with SavedModel(f"{base}/1", disable_xla=False) as model:
-        answer = model.run("serving_default", {"text": texts})
-    for row, (expected,) in enumerate(rows):
-        count = answer["lengths"][row]
-        ids = answer["token_ids"][row, :count].tolist()
-        assert ids == expected.token_ids
-        assert answer["text"][row].decode() == expected.text
-    # A source fills at most the rows of the training.
-    assert answer["num_prompt_tokens"].tolist()[1:] == [1, 32]
+    draw = {"seed": 5, "temperature": 2.0}
+    with ServeProcess(
+        work.folder / "log", f"--model_base_path={base}", "--model_name=m"
+    ) as server:
+        server.wait_for("m", 1, "AVAILABLE")
+        greedy = server.predict("m", texts)
+        drawn = server.predict(
+            "m",
+            [{"text": text, **draw} for text in texts],
+            signature_name="sample",
+        )
+    assert (greedy.status, drawn.status) == (200, 200), greedy.body
+    task = tfllm.load(folder)
+    for answer, options in ((greedy, {}), (drawn, {"do_sample": True, **draw})):
+        rows = answer.json["predictions"]
+        for text, row in zip(texts[:2], rows, strict=False):
+            ((expected,),) = task.text([text], max_new_tokens=6, **options)
+            assert row["token_ids"][: row["lengths"]] == expected.token_ids
+            assert row["text"] == expected.text
+            assert row["finish_reasons"] == expected.finish_reason
+        # A source fills at most the rows of the training.
+        assert [row["num_prompt_tokens"] for row in rows[1:]] == [1, 32]
 
 
 @pytest.mark.parametrize(
@@ -186,7 +211,7 @@ def test_the_export_writes_as_the_folder(
         ({"mask_rate": 0.2}, "`mask_rate` goes with --task=masked_lm"),
         (
             {"denoising": "text_infilling"},
-            "the tokenizer must have a mask token",
+            "text_infilling needs a mask token",
         ),
         (
             {"task": "causal_lm", "mean_span_length": None},

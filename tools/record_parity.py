@@ -2,19 +2,18 @@
 
     python -m tools.record_parity --output_dir=tests/testdata
 
-Needs the extra `parity` (torch, transformers). A file `parity_NAME` holds the
-weights ("weights/..."), inputs ("inputs/...") and outputs ("outputs/...") of a
-reference model, and its config.json in the metadata. A file `heads_NAME` holds
-one body, and the weights ("HEAD/weights/...") and outputs ("HEAD/outputs/...")
-of each head. A family without an entry here gets one file with body and heads,
-of a model with no argument of the family's `config()` at its default.
+Needs the extra `parity` (torch, transformers). A file `parity_FAMILY` holds a
+model with no argument of the family's `config()` at its default: the weights
+("weights/..."), inputs ("inputs/...") and outputs ("outputs/...") of its
+language model, the weights ("HEAD/weights/...") and outputs
+("HEAD/outputs/...") of each head on the same body, and config.json in the
+metadata.
 """
 
-import dataclasses
 import json
 import pathlib
 import re
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from absl import flags as absl_flags
@@ -55,16 +54,16 @@ _BOTH_INPUTS = {
 _LOGITS = {
     "prediction_logits": "mlm",
     "seq_relationship_logits": "nsp",
-    "logits": "clm",
-}
-
-# Those of encoders.
-_ENCODER_LOGITS = {
-    "prediction_logits": "mlm",
-    "logits": "mlm",
     "sop_logits": "nsp",
 }
-
+# Key of `Family.architectures` -> name of its `logits`.
+_LANGUAGE_MODELS = {
+    "pretraining": "mlm",
+    "masked_lm": "mlm",
+    "causal_lm": "clm",
+    "seq2seq_lm": "clm",
+    "permutation_lm": "plm",
+}
 # Output of a reference with a head -> name in tfllm; a later one wins.
 _HEAD_OUTPUTS = {
     "logits": "logits",
@@ -73,261 +72,82 @@ _HEAD_OUTPUTS = {
     "end_logits": "end",
 }
 
-
-@dataclasses.dataclass(frozen=True)
-class Recording:
-    """A reference model.
-
-    Attributes:
-        name: Name in `parity_<name>.safetensors`; starts with the family.
-        architecture: Class in `transformers`.
-        config: Arguments of its config class.
-        padding: Side of the padding.
-    """
-
-    name: str
-    architecture: str
-    config: dict[str, Any]
-    padding: Literal["left", "right"] = "right"
-
-
-@dataclasses.dataclass(frozen=True)
-class HeadsRecording:
-    """A body with all heads of its family.
-
-    Attributes:
-        family: Name in `heads_<family>.safetensors`.
-        config: Arguments of the config class.
-        architectures: Key of `Family.architectures` -> class in
-            `transformers`.
-    """
-
-    family: str
-    config: dict[str, Any]
-    architectures: dict[str, str]
-
-
-# All numbers differ, so that mixed-up axes show.
-_BERT = {
-    "vocab_size": 61,
-    "hidden_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 3,
-    "intermediate_size": 56,
-    "max_position_embeddings": 19,
-    "type_vocab_size": 2,
-}
-
-_GPT2 = {
-    "vocab_size": 61,
-    "n_embd": 24,
-    "n_layer": 2,
-    "n_head": 3,
-    "n_inner": 56,
-    "n_positions": 19,
-    "bos_token_id": 3,
-    "eos_token_id": 4,
-}
-
-RECORDINGS = (
-    Recording(
-        "bert_gelu", "BertForPreTraining", {**_BERT, "hidden_act": "gelu"}
-    ),
-    Recording(
-        "bert_gelu_new",
-        "BertForPreTraining",
-        {**_BERT, "hidden_act": "gelu_new"},
-    ),
-    Recording("gpt2_right", "GPT2LMHeadModel", _GPT2),
-    Recording(
-        "gpt2_left",
-        "GPT2LMHeadModel",
-        {
-            **_GPT2,
-            "activation_function": "relu",
-            "scale_attn_by_inverse_layer_idx": True,
-        },
-        padding="left",
-    ),
-)
-
-HEADS = (
-    HeadsRecording(
-        "bert",
-        _BERT,
-        {
-            "sequence_classification": "BertForSequenceClassification",
-            "token_classification": "BertForTokenClassification",
-            "question_answering": "BertForQuestionAnswering",
-            "multiple_choice": "BertForMultipleChoice",
-        },
-    ),
-    HeadsRecording(
-        "gpt2",
-        {**_GPT2, "pad_token_id": 0},
-        {
-            "sequence_classification": "GPT2ForSequenceClassification",
-            "token_classification": "GPT2ForTokenClassification",
-            "question_answering": "GPT2ForQuestionAnswering",
-            "multiple_choice": "GPT2DoubleHeadsModel",
-        },
-    ),
-)
 NUM_LABELS = 5
+# Of heads with as many labels as their outputs ask for.
+_NUM_LABELS = {"question_answering": 2, "multiple_choice": 1}
 # Arguments of a family with two stacks, to stay below MAX_FILE_BYTES.
 SMALLER = {"num_layers": 2, "intermediate_size": 36}
 
 
-def record(recording: Recording, folder: pathlib.Path, seed: int) -> None:
-    """Runs a reference model; writes weights, inputs and outputs."""
-    import torch
-
-    torch.manual_seed(seed)
-    model = _create(recording.architecture, recording.config)
-    _randomize(model)
-    inputs = _inputs(
-        recording.config, recording.padding, np.random.default_rng(seed)
-    )
-    with torch.no_grad():
-        outputs = model(
-            **{
-                theirs: torch.tensor(inputs[ours])
-                for theirs, ours in _INPUTS.items()
-                if ours in inputs
-            },
-            output_hidden_states=True,
-        )
-    tied = {
-        name
-        for name, parameter in model.state_dict().items()
-        if name not in dict(model.named_parameters())
-        or name.startswith(("cls.predictions.decoder.", "lm_head."))
-    }
-    tensors = {
-        f"weights/{name}": value.numpy()
-        for name, value in model.state_dict().items()
-        if name not in tied
-    }
-    tensors |= {f"inputs/{name}": value for name, value in inputs.items()}
-    for i, hidden in enumerate(outputs.hidden_states):
-        tensors[f"outputs/hidden_states.{i}"] = hidden.numpy()
-    for theirs, ours in _LOGITS.items():
-        if theirs in outputs:
-            tensors[f"outputs/{ours}"] = outputs[theirs].numpy()
-    _write(
-        folder / f"parity_{recording.name}.safetensors", tensors, model.config
-    )
-
-
-def record_heads(
-    recording: HeadsRecording, folder: pathlib.Path, seed: int
-) -> None:
-    """Runs a body with every head of its family; writes the results."""
-    import torch
-
-    inputs = _inputs(recording.config, "right", np.random.default_rng(seed))
-    tensors = {f"inputs/{name}": value for name, value in inputs.items()}
-    config: dict[str, Any] = {**recording.config, "num_labels": NUM_LABELS}
-    for head, architecture in recording.architectures.items():
-        if head in ("question_answering", "multiple_choice"):
-            config["num_labels"] = 2 if head == "question_answering" else 1
-        model = _create(architecture, config)
-        # The body draws its weights first, so all heads share them.
-        torch.manual_seed(seed)
-        _randomize(model)
-        body = model.base_model_prefix + "."
-        x = {
-            theirs: torch.tensor(inputs[ours])
-            for theirs, ours in _INPUTS.items()
-            if ours in inputs
-        }
-        if head == "multiple_choice":
-            # The rows become the choices of one example: [1, B, T]
-            x = {name: value[None] for name, value in x.items()}
-            if architecture == "GPT2DoubleHeadsModel":
-                # It takes 2-D positions only, and these are the default.
-                del x["position_ids"]
-                x["mc_token_ids"] = x["attention_mask"].sum(-1) - 1
-        with torch.no_grad():
-            outputs = model(**x)
-        for name, value in model.state_dict().items():
-            if name.startswith(body):
-                key = f"weights/{name}"
-                assert np.array_equal(tensors.get(key, value), value), name
-            elif name != "lm_head.weight":
-                key = f"{head}/weights/{name}"
-            else:
-                continue
-            tensors[key] = value.numpy()
-        ours = {v: k for k, v in _HEAD_OUTPUTS.items() if k in outputs}
-        for name, theirs in ours.items():
-            tensors[f"{head}/outputs/{name}"] = outputs[theirs].numpy()
-    _write(
-        folder / f"heads_{recording.family}.safetensors", tensors, model.config
-    )
-
-
-def record_family(family: Family, folder: pathlib.Path, seed: int) -> None:
+def record(family: Family, folder: pathlib.Path, seed: int) -> None:
     """Runs a family's language model and all heads; writes the results."""
     two_stacks = family.config().kind == "encoder_decoder"
     smaller = SMALLER if two_stacks else {}
     config = family.config(**off_default(family, **smaller))
     values = family.to_published(config)
-    keys = (
-        "pretraining",
-        "masked_lm",
-        "causal_lm",
-        "seq2seq_lm",
-        "permutation_lm",
-    )
-    main = next(key for key in keys if key in family.architectures)
-    heads = {
-        key: family.architectures[key]
+    main = next(key for key in _LANGUAGE_MODELS if key in family.architectures)
+    heads = [
+        key
         for key in (*LABELLED, "replaced_token_detection")
         if key in family.architectures
-    }
-    inputs = _family_inputs(config, np.random.default_rng(seed))
+    ]
+    inputs = _inputs(config, np.random.default_rng(seed))
     tensors = {f"inputs/{name}": value for name, value in inputs.items()}
-    tied = family.tied(config)
-    for key, architecture in {
-        main: family.architectures[main],
-        **heads,
-    }.items():
-        labels = {"question_answering": 2, "multiple_choice": 1}
+    for key in (main, *heads):
         arguments = dict(values)
         if key != main:
-            arguments["num_labels"] = labels.get(key, NUM_LABELS)
-        model = _create(architecture, arguments)
+            arguments["num_labels"] = _NUM_LABELS.get(key, NUM_LABELS)
+        model = _create(family.architectures[key], arguments)
         _untie(model, family, config)
-        computed = family.ignored(config)
-        outputs = _run(model, key, inputs, seed, computed)
-        for name, value in model.state_dict().items():
-            name = _table_name(family, config, name)
-            if any(re.fullmatch(pattern, name) for pattern in computed):
-                continue
+        outputs = _run(model, key, inputs, seed, family.ignored(config))
+        for name, value in _weights(model, family, config).items():
             shared = key == main or name.startswith(family.prefix)
             kind = "weights" if shared else f"{key}/weights"
-            if name not in tied:
-                stored = tensors.setdefault(f"{kind}/{name}", value.numpy())
-                assert np.array_equal(stored, value), name
+            stored = tensors.setdefault(f"{kind}/{name}", value)
+            assert np.array_equal(stored, value), name
         if key == main:
-            for kind in ("encoder_", "decoder_", ""):
-                states = outputs.get(f"{kind}hidden_states", ())
-                for i, hidden in enumerate(states):
-                    name = f"{kind.replace('decoder_', '')}hidden_states.{i}"
-                    tensors[f"outputs/{name}"] = hidden.numpy()
-            logits = _LOGITS if config.generates else _ENCODER_LOGITS
-            if main == "permutation_lm":
-                logits = {"logits": "plm"}
-            for theirs, name in logits.items():
-                if theirs in outputs:
-                    tensors[f"outputs/{name}"] = outputs[theirs].numpy()
+            tensors |= _main_outputs(outputs, key)
         else:
             ours = {v: k for k, v in _HEAD_OUTPUTS.items() if k in outputs}
             for name, theirs in ours.items():
                 tensors[f"{key}/outputs/{name}"] = outputs[theirs].numpy()
     path = folder / f"parity_{family.name}.safetensors"
     _write(path, tensors, values)
+
+
+def _weights(
+    model: Any, family: Family, config: TransformerConfig
+) -> dict[str, np.ndarray]:
+    """Returns the weights of a reference model by the family's names."""
+    tied, ignored = family.tied(config), family.ignored(config)
+    named = {
+        _table_name(family, config, name): value.numpy()
+        for name, value in model.state_dict().items()
+    }
+    return {
+        name: value
+        for name, value in named.items()
+        if name not in tied
+        and not any(re.fullmatch(pattern, name) for pattern in ignored)
+    }
+
+
+def _main_outputs(outputs: Any, key: str) -> dict[str, np.ndarray]:
+    """Returns hidden states and logits of a language model.
+
+    Args:
+        outputs: Of the reference.
+        key: Key of `_LANGUAGE_MODELS`.
+    """
+    tensors = {}
+    for kind in ("encoder_", "decoder_", ""):
+        for i, hidden in enumerate(outputs.get(f"{kind}hidden_states", ())):
+            name = f"{kind.replace('decoder_', '')}hidden_states.{i}"
+            tensors[f"outputs/{name}"] = hidden.numpy()
+    for theirs, name in {**_LOGITS, "logits": _LANGUAGE_MODELS[key]}.items():
+        if theirs in outputs:
+            tensors[f"outputs/{name}"] = outputs[theirs].numpy()
+    return tensors
 
 
 def _run(
@@ -358,8 +178,17 @@ def _run(
         if ours in inputs
     }
     if key == "multiple_choice":
-        # The rows become the choices of one example: [1, B, T]
-        x = {name: value[None] for name, value in x.items()}
+        # Positions of the last real tokens, which some references read.
+        columns = torch.arange(x["input_ids"].shape[1])
+        last = (x["attention_mask"] * columns).argmax(dim=1)
+        # The rows become the choices of one example: [1, B, T]. Positions
+        # stay 2-D for the same references.
+        x = {
+            name: value if name == "position_ids" else value[None]
+            for name, value in x.items()
+        }
+        if hasattr(model, "multiple_choice_head"):
+            x["mc_token_ids"] = last[None]
     # Some references mask nothing with a cache.
     options = {"use_cache": False} if key == "seq2seq_lm" else {}
     with torch.no_grad():
@@ -467,33 +296,6 @@ def _write(path: pathlib.Path, tensors: dict[str, Any], config: Any) -> None:
 
 
 def _inputs(
-    config: dict[str, Any], padding: str, rng: np.random.Generator
-) -> dict[str, np.ndarray]:
-    """Returns three rows: full, padded, and short.
-
-    A family with segments gets two segments; other families get positions that
-    count the real tokens.
-    """
-    length = 13
-    lengths = np.array([[13], [9], [4]])
-    columns = np.arange(length)[None]
-    mask = (columns < lengths).astype(np.int64)
-    if padding == "left":
-        mask = mask[:, ::-1]
-    vocab_size = config["vocab_size"]
-    inputs = {
-        "token_ids": rng.integers(1, vocab_size, (3, length)) * mask,
-        "padding_mask": mask,
-    }
-    if "type_vocab_size" in config:
-        inputs["segment_ids"] = (columns >= lengths // 2) * mask
-    else:
-        positions = np.maximum(np.cumsum(mask, axis=1) - 1, 0)
-        inputs["position_ids"] = positions
-    return {name: np.ascontiguousarray(v) for name, v in inputs.items()}
-
-
-def _family_inputs(
     config: TransformerConfig, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
     """Returns a full and two padded rows; decoders pad on both sides.
@@ -537,17 +339,11 @@ def _family_inputs(
 
 
 def main() -> None:
-    """Records every reference model."""
+    """Records the reference models."""
     folder = pathlib.Path(FLAGS.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    for recording in RECORDINGS:
-        record(recording, folder, FLAGS.seed)
-    for heads in HEADS:
-        record_heads(heads, folder, FLAGS.seed)
-    written = {heads.family for heads in HEADS}
-    for name, family in FAMILIES.items():
-        if name not in written:
-            record_family(family, folder, FLAGS.seed)
+    for name in FLAGS.family or FAMILIES:
+        record(FAMILIES[name], folder, FLAGS.seed)
 
 
 if __name__ == "__main__":

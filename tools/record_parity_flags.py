@@ -11,4 +11,9 @@ def define() -> None:
         "tests/testdata",
         "Folder to write the recorded files to.",
     )
+    group.several(
+        "family",
+        "Family to record; the flag may be given several times. Default: "
+        "every family.",
+    )
     group.integer("seed", 0, "Seed of the weights and the inputs.")

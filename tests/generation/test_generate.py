@@ -147,10 +147,20 @@ def test_compiled_equals_eager_and_rows_stand_alone(
     # The first row draws the same, whatever else is in the batch.
     alone = generate(model, PROMPTS[:1], config)
     assert alone.sequences[0] == output.sequences[0]
-    if not config.do_sample:
-        for i, prompt in enumerate(PROMPTS):
-            one = generate(model, [prompt], config)
-            assert one.sequences[0] == output.sequences[i]
+
+
+@pytest.mark.wide
+@pytest.mark.parametrize(
+    "name", [n for n, o in STRATEGIES.items() if not o.get("do_sample")]
+)
+def test_every_row_stands_alone(name: str, model: LanguageModel) -> None:
+    config = GenerationConfig(
+        max_new_tokens=8, eos_token_id=1, **STRATEGIES[name]
+    )
+    output = generate(model, PROMPTS, config)
+    for i, prompt in enumerate(PROMPTS):
+        one = generate(model, [prompt], config)
+        assert one.sequences[0] == output.sequences[i]
 
 
 def enumerate_all(
@@ -173,10 +183,20 @@ def enumerate_all(
     return found
 
 
-@pytest.mark.parametrize("penalty", [0.6, 1.0, 2.0])
-@pytest.mark.parametrize("early", [False, "never"])
+@pytest.mark.parametrize(
+    ("penalty", "early"),
+    [
+        (0.6, False),
+        (2.0, "never"),
+        *(
+            pytest.param(*case, marks=pytest.mark.wide)
+            for case in ((0.6, "never"), (1.0, False), (1.0, "never"))
+        ),
+        pytest.param(2.0, False, marks=pytest.mark.wide),
+    ],
+)
 def test_wide_beams_equal_brute_force(penalty: float, early: Any) -> None:
-    model = build(2, vocab=4)
+    model = build(2, layers=1, vocab=4)
     prompt, length, end = [2, 3], 3, 1
     found = enumerate_all(model, prompt, length, end)
     expected = sorted(
@@ -262,14 +282,23 @@ def test_contrastive_search_keeps_to_what_is_allowed(
     "options",
     [
         {},
-        {"num_return_sequences": 3, "do_sample": True, "top_p": 0.9},
-        {"do_sample": True, "min_p": 0.1, "typical_p": 0.9},
         {"num_beams": 6},
-        {"num_beams": 6, "num_beam_groups": 2, "diversity_penalty": 1.0},
-        {"num_beams": 6, "do_sample": True},
         {"penalty_alpha": 0.6, "top_k": 5},
-        {"draft": True},
         {"draft": True, "do_sample": True},
+        *(
+            pytest.param(options, marks=pytest.mark.wide)
+            for options in (
+                {"num_return_sequences": 3, "do_sample": True, "top_p": 0.9},
+                {"do_sample": True, "min_p": 0.1, "typical_p": 0.9},
+                {
+                    "num_beams": 6,
+                    "num_beam_groups": 2,
+                    "diversity_penalty": 1.0,
+                },
+                {"num_beams": 6, "do_sample": True},
+                {"draft": True},
+            )
+        ),
     ],
 )
 def test_a_sequence_stops_where_every_token_is_forbidden(
@@ -311,8 +340,18 @@ def test_a_sequence_stops_where_every_token_is_forbidden(
             assert scores[0] == pytest.approx(expected, abs=1e-3)
 
 
-@pytest.mark.parametrize("ahead", [1, 3, 5])
-@pytest.mark.parametrize("options", [{}, {"repetition_penalty": 1.4}])
+@pytest.mark.parametrize(
+    ("ahead", "options"),
+    [
+        (3, {}),
+        *(
+            pytest.param(ahead, options, marks=pytest.mark.wide)
+            for ahead in (1, 3, 5)
+            for options in ({}, {"repetition_penalty": 1.4})
+            if ahead != 3 or options
+        ),
+    ],
+)
 def test_speculative_greedy_equals_greedy(
     ahead: int,
     options: dict[str, Any],
@@ -445,10 +484,10 @@ def test_seeds(model: LanguageModel) -> None:
 
 
 def test_twenty_lengths_trace_once_per_bucket() -> None:
-    model = build(5)
+    model = build(5, layers=1)
     for length in range(1, 21):
         config = GenerationConfig(max_new_tokens=3 + length % 5, seed=length)
-        generate(model, [[2] * length], config)
+        generate(model, [[2] * length], config, jit_compile=False)
     buckets = {bucket(length) for length in range(1, 21)}
     # Each bucket traces the start and the loop.
     assert count_traces(model) == 2 * len(buckets)

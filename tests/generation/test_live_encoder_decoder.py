@@ -10,7 +10,7 @@ from tfllm.generation import GenerationConfig
 from tfllm.generation.config import with_new_lengths
 from tfllm.generation.generate import generate
 from tfllm.models import FAMILIES
-from tools import parity_cases
+from tools import parity_cases, parity_compare
 
 pytestmark = pytest.mark.live_parity
 
@@ -51,7 +51,7 @@ def _pair(tmp_path_factory: pytest.TempPathFactory) -> Any:
             arguments = parity_cases.configs(family)["default"]
             model = parity_cases.create_writer(family, arguments)
             folder = tmp_path_factory.mktemp(family)
-            parity_cases.to_transformers(model, folder)
+            parity_compare.to_transformers(model, folder)
             made[family] = model, folder
         return made[family]
 

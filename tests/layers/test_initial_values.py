@@ -36,10 +36,13 @@ def test_nothing_is_drawn_after_an_error() -> None:
     def draw(shape: object, dtype: object = None) -> object:
         raise AssertionError
 
-    layer = keras.layers.Layer()
-    with pytest.raises(OSError), initial_values.deferred():
-        initial_values.add_drawn(layer, "weight", (2,), draw)
-        raise OSError
+    def fail() -> None:
+        with initial_values.deferred():
+            initial_values.add_drawn(keras.layers.Layer(), "w", (2,), draw)
+            raise OSError("damaged")
+
+    with pytest.raises(OSError, match="damaged"):
+        fail()
     assert not initial_values.are_deferred()
 
 

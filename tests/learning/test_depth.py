@@ -38,11 +38,11 @@ def part_of(path: str) -> str:
 
 
 def moved(optimizer: str, **options: Any) -> dict[str, np.ndarray]:
-    """How far one step moves each weight, by its path."""
+    """How far one eager step moves each weight, by its path."""
     task = task_of_two_blocks()
     before = {v.path: v.numpy() for v in task.trainable_variables}
     config = OptimizerConfig(optimizer, weight_decay=0.5)
-    task.compile(create(config, 0.1), **options)
+    task.compile(create(config, 0.1), run_eagerly=True, **options)
     task.fit(dataset(batches(1)), verbose=0, shuffle=False)
     after = {v.path: v.numpy() for v in task.variables}
     return {path: after[path] - before[path] for path in before}
@@ -102,17 +102,18 @@ def moving_parts(task: Any) -> set[str]:
 def test_what_is_not_named_any_more_learns_again() -> None:
     everything = {"embeddings", "block_0", "block_1", "head"}
     task = task_of_two_blocks()
-    task.compile("sgd", freeze="transformer")
+    eagerly = {"run_eagerly": True}
+    task.compile("sgd", freeze="transformer", **eagerly)
     assert moving_parts(task) == {"head"}
     # Twice, and one that overlaps the others.
-    task.compile("sgd", freeze="transformer,0")
+    task.compile("sgd", freeze="transformer,0", **eagerly)
     assert moving_parts(task) == {"head"}
     with pytest.raises(ValueError, match="Received: '7'"):
         task.compile("sgd", freeze="embeddings,7")
     assert moving_parts(task) == {"head"}
-    task.compile("sgd", freeze="0")
+    task.compile("sgd", freeze="0", **eagerly)
     assert moving_parts(task) == everything - {"block_0"}
-    task.compile("adamw")
+    task.compile("adamw", **eagerly)
     assert moving_parts(task) == everything
     # As one that was never frozen.
     other = task_of_two_blocks()
@@ -127,7 +128,7 @@ def test_what_its_user_froze_stays_so() -> None:
     task = task_of_two_blocks()
     task.model.transformer.blocks[1].trainable = False
     for parts in ("transformer", "1", ""):
-        task.compile("sgd", freeze=parts)
+        task.compile("sgd", freeze=parts, run_eagerly=True)
     assert moving_parts(task) == {"embeddings", "block_0", "head"}
 
 

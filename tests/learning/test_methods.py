@@ -159,11 +159,11 @@ def test_the_hooks_are_called_in_order(
 
 
 def moves(strategy: Any = None, **options: Any) -> np.ndarray:
-    """How far one step of SGD moves the biases of a head."""
+    """How far one eager step of SGD moves the biases of a head."""
     keras.utils.set_random_seed(1)
     with (strategy or tf.distribute.get_strategy()).scope():
         task = MaskedLM(model_config())
-        task.compile(keras.optimizers.SGD(1.0), **options)
+        task.compile(keras.optimizers.SGD(1.0), run_eagerly=True, **options)
     before = head_bias(task).numpy()
     task.fit(dataset(batches(1)), verbose=0, shuffle=False)
     return head_bias(task).numpy() - before
@@ -391,6 +391,7 @@ def test_gradients_can_be_clipped_by_example(accumulation_steps: int) -> None:
             keras.optimizers.SGD(1.0),
             methods=[Clip(norm)],
             accumulation_steps=accumulation_steps,
+            run_eagerly=True,
         )
         task.fit(dataset(batches(1)), verbose=0, shuffle=False)
         steps[norm] = [

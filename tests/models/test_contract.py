@@ -89,27 +89,28 @@ def build(config: TransformerConfig, cls: Any = None, **options: Any) -> Any:
     return model
 
 
-@pytest.fixture(params=FAMILIES)
+# Built once for the tests of a family, none of which changes the weights.
+@pytest.fixture(scope="module", params=FAMILIES)
 def family(request: Any) -> str:
     return request.param
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def model(family: str) -> Any:
     return build(tiny(family))
 
 
-@pytest.fixture(params=ENCODERS)
+@pytest.fixture(scope="module", params=ENCODERS)
 def encoder(request: Any) -> PretrainingModel:
     return build(tiny(request.param))
 
 
-@pytest.fixture(params=DECODERS)
+@pytest.fixture(scope="module", params=DECODERS)
 def decoder(request: Any) -> LanguageModel:
     return build(tiny(request.param))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def causal(family: str) -> Transformer:
     config = tiny(family).with_dropout(0.0)
     stack = config.stack
@@ -335,7 +336,14 @@ def test_batch_of_one_equals_a_row(model: Any) -> None:
         assert_close(one, {k: v[i : i + 1] for k, v in whole.items()}, 1e-5)
 
 
-@pytest.mark.parametrize("prefill", [1, 4, LENGTH])
+@pytest.mark.parametrize(
+    "prefill",
+    [
+        4,
+        pytest.param(1, marks=pytest.mark.wide),
+        pytest.param(LENGTH, marks=pytest.mark.wide),
+    ],
+)
 def test_cached_equals_full_forward(causal: Transformer, prefill: int) -> None:
     tokens = batch()["token_ids"]
     cache = causal.create_cache(3, LENGTH)

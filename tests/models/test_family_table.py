@@ -17,7 +17,6 @@ from tfllm.models import (
     TokenModel,
 )
 from tfllm.models.family import class_names
-from tfllm.models.post_norm_encoder import with_embedding_size
 from tfllm.models.published_keys import Field, PublishedKeys
 from tfllm.models.weight_map import Weight, WeightTable
 
@@ -33,6 +32,8 @@ KEYS = PublishedKeys(
         "end": ("eos_token_id", None),
     },
     fixed={"is_decoder": False},
+    invariants={"layerdrop": 0.0},
+    derived={"head_width": lambda a: a["hidden_size"] // a["num_heads"]},
     constants={"use_cache": True},
     fields={"eos_token_id": Field(lambda *_: 7, "vocab_size", lambda v: v + 1)},
 )
@@ -48,9 +49,18 @@ def test_keys_become_arguments() -> None:
         "eos_token_id": 7,
     }
     assert KEYS.read({"is_decoder": False, "other": [1]}) == expected
+    assert KEYS.read({"head_width": 8, "layerdrop": 0.0}) == expected
+    assert KEYS.read({"head_width": None}) == expected
     found = KEYS.read({"width": 8, "act": "swish", "head_dropout": 0.0})
     changes = {"hidden_size": 8, "activation": "silu"}
     assert found == {**expected, **changes, "classifier_dropout": 0.0}
+
+
+def test_an_activation_that_config_json_cannot_name() -> None:
+    family = FAMILIES["openai-gpt"]
+    config = family.config(activation="gelu")
+    with pytest.raises(ValueError, match="'gelu_tanh'.*Received: 'gelu'"):
+        family.to_published(config)
 
 
 def test_a_config_becomes_keys() -> None:
@@ -65,6 +75,7 @@ def test_a_config_becomes_keys() -> None:
         "tied": True,
         "end": 51,
         "use_cache": True,
+        "layerdrop": 0.0,
     }
 
 
@@ -72,6 +83,8 @@ def test_a_config_becomes_keys() -> None:
     ("values", "message"),
     [
         ({"is_decoder": True}, "`is_decoder` must be false.*True"),
+        ({"layerdrop": 0.1}, "`layerdrop` must be 0.0.*0.1"),
+        ({"head_width": 7}, "`head_width` must be 8.*7"),
         ({"heads": 5}, "`width` must be a multiple of `heads`.*heads=5"),
         ({"summary_dropout": None}, "`summary_dropout`.*None"),
         ({"tied": 1}, "`tied` must be true or false.*1"),
@@ -168,15 +181,16 @@ def test_each_head_has_its_dropout() -> None:
 
 
 def test_tables_of_another_width() -> None:
-    config = FAMILIES["bert"].config(
+    config = FAMILIES["electra"].config(
         num_layers=1,
         hidden_size=8,
         num_heads=2,
         vocab_size=20,
+        embedding_size=6,
         max_position_embeddings=8,
         initializer_range=0.5,
     )
-    model = PretrainingModel(with_embedding_size(config, 6), 0)
+    model = PretrainingModel(config, 0)
     model.build()
     embeddings, head = model.transformer.embeddings, model.masked_lm_head
     table = np.asarray(embeddings.token_table.value)

@@ -13,19 +13,23 @@ import pytest
 
 from tfllm.interop import model_folder
 from tfllm.models import FAMILIES
-from tools import parity_cases
+from tools import parity_cases, parity_compare, parity_rows
 from tools.family_arguments import off_default
 
 pytestmark = pytest.mark.live_parity
 
 
 def _cases() -> list[Any]:
-    """Family, head and config; beyond three language models they are wide."""
+    """Family, head and config; beyond one language model they are wide.
+
+    The recorded models of `test_parity.py` have every head, and all switches
+    off their defaults.
+    """
     cases = []
     for family, head, case in parity_cases.parameters():
         first = parity_cases.heads(family)[0]
-        names = list(parity_cases.configs(family))[:3]
-        marks = [] if head == first and case in names else [pytest.mark.wide]
+        one = head == first and case == "default"
+        marks = [] if one else [pytest.mark.wide]
         cases.append(
             pytest.param(
                 family, head, case, id=f"{family}-{head}-{case}", marks=marks
@@ -47,18 +51,18 @@ def test_outputs_and_folders_both_ways(
     arguments = parity_cases.configs(family)[case]
     model = parity_cases.create(family, head, arguments)
     # Several files and an index.
-    theirs = parity_cases.to_transformers(
+    theirs = parity_compare.to_transformers(
         model, tmp_path / "ours", max_shard_bytes=20_000
     )
     index = "model.safetensors.index.json"
     assert (tmp_path / "ours" / index).exists()
-    again = parity_cases.from_transformers(
+    again = parity_compare.from_transformers(
         model, theirs, tmp_path / "theirs", max_shard_size="20KB"
     )
     assert (tmp_path / "theirs" / index).exists()
     for side in parity_cases.sides(model.config, head):
         for one in (model, again):
-            difference = parity_cases.largest_difference(one, theirs, side)
+            difference = parity_compare.largest_difference(one, theirs, side)
             assert difference <= 1e-5, side
 
 
@@ -87,36 +91,11 @@ def test_both_dialects_of_config_json(
     family: str, tmp_path: pathlib.Path
 ) -> None:
     """Transformers reads v4's keys as well; so do we, and v5's alone."""
-    import transformers
-
-    config = FAMILIES[family].config(**off_default(FAMILIES[family]))
-    model = parity_cases.create(
-        family, parity_cases.heads(family)[0], off_default(FAMILIES[family])
-    )
-    model_folder.save(model, tmp_path)
-    path = tmp_path / "config.json"
-    both = json.loads(path.read_text())
-    newer = ("rope_parameters", "dtype")
-    older = {"torch_dtype": "float32", "transformers_version": "4.57.0"}
-    dialects = {
-        "v4": {**{k: v for k, v in both.items() if k not in newer}, **older},
-        "v5": {
-            k: v
-            for k, v in both.items()
-            if k not in ("rope_theta", "rope_scaling")
-        },
-    }
-    for values in dialects.values():
-        path.write_text(json.dumps(values))
-        assert model_folder.read_config(tmp_path)[1] == config
-        # What Transformers makes of it is what it makes of both.
-        theirs = transformers.AutoConfig.from_pretrained(tmp_path)
-        theirs.save_pretrained(tmp_path / "again")
-        again = model_folder.read_config(tmp_path / "again")[1]
-        assert again == config
+    equal = parity_rows.dialects_equal(family, tmp_path)
+    assert equal == {"v4": True, "v5": True}
 
 
-@pytest.mark.parametrize("beams", [1, 4])
+@pytest.mark.parametrize("beams", [pytest.param(1, marks=pytest.mark.wide), 4])
 @pytest.mark.parametrize(
     ("family", "case"),
     [
@@ -131,7 +110,7 @@ def test_tokens_equal(
 ) -> None:
     arguments = parity_cases.configs(family)[case]
     model = parity_cases.create_writer(family, arguments)
-    theirs = parity_cases.to_transformers(model, tmp_path)
-    pairs = parity_cases.written(model, theirs, beams)
+    theirs = parity_compare.to_transformers(model, tmp_path)
+    pairs = parity_compare.written(model, theirs, beams)
     assert [ours for ours, _ in pairs] == [reference for _, reference in pairs]
     assert len({tuple(ours) for ours, _ in pairs}) > len(pairs) / 4

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tools import parity_cases
+from tools import parity_cases, parity_compare
 
 pytestmark = pytest.mark.live_parity
 
@@ -33,7 +33,7 @@ def test_tokens_under_rules(
     pytest.importorskip("transformers")
     arguments = parity_cases.configs(family)["default"]
     model = parity_cases.create_writer(family, arguments)
-    theirs = parity_cases.to_transformers(model, tmp_path)
-    pairs = parity_cases.written(model, theirs, beams, **rules)
+    theirs = parity_compare.to_transformers(model, tmp_path)
+    pairs = parity_compare.written(model, theirs, beams, **rules)
     assert [ours for ours, _ in pairs] == [reference for _, reference in pairs]
     assert len({tuple(ours) for ours, _ in pairs}) > len(pairs) / 4

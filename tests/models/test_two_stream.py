@@ -211,11 +211,11 @@ def test_values_that_mean_no_limit(key: str, value: Any, field: str) -> None:
 @pytest.mark.live_parity
 def test_memory_and_order_equal_transformers(tmp_path: Any) -> None:
     torch = pytest.importorskip("torch")
-    from tools import parity_cases
+    from tools import parity_cases, parity_compare
 
     arguments = parity_cases.configs(FAMILY)["off default"]
     model = parity_cases.create(FAMILY, "permutation_lm", arguments)
-    theirs = parity_cases.to_transformers(model, tmp_path)
+    theirs = parity_compare.to_transformers(model, tmp_path)
     rng = np.random.default_rng(0)
     order = np.repeat(ORDER, 2, axis=0)
     targets = np.repeat(TARGETS, 2, axis=0)
@@ -251,3 +251,38 @@ def test_memory_and_order_equal_transformers(tmp_path: Any) -> None:
             np.testing.assert_allclose(
                 ops.convert_to_numpy(x), y, atol=1e-5, rtol=0
             )
+
+
+@pytest.mark.live_parity
+@pytest.mark.parametrize("name", ["default", "off default"])
+def test_an_encoder_with_memory_equals_transformers(
+    name: str, tmp_path: Any
+) -> None:
+    """Segments in a row, some of them padded on the left."""
+    torch = pytest.importorskip("torch")
+    from tools import parity_cases, parity_compare
+
+    arguments = parity_cases.configs(FAMILY)[name] | {"memory_length": 7}
+    model = parity_cases.create(FAMILY, "encoder", arguments)
+    theirs = parity_compare.to_transformers(model, tmp_path)
+    rng = np.random.default_rng(0)
+    past, mems = model.create_past(2), None
+    for padding in ([0, 3], [2, 0], [0, 0]):
+        ids = rng.integers(6, VOCAB, (2, LENGTH))
+        mask = (np.arange(LENGTH) >= np.array(padding)[:, None]).astype(int)
+        ours, past = model(ids, padding_mask=mask, past=past)
+        with torch.no_grad():
+            reference = theirs(
+                torch.tensor(ids),
+                attention_mask=torch.tensor(mask),
+                mems=mems,
+                use_mems=True,
+            )
+        mems = reference.mems
+        np.testing.assert_allclose(
+            ops.convert_to_numpy(ours)[mask == 1],
+            reference.last_hidden_state.numpy()[mask == 1],
+            atol=1e-5,
+            rtol=0,
+        )
+    assert past[0].shape == (2, 7, arguments["hidden_size"])

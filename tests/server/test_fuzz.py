@@ -43,7 +43,9 @@ def write(kind: str, base: pathlib.Path) -> None:
     folder = {
         "masked_lm": small_models.masked_lm,
         "causal_lm": small_models.causal_lm,
-        "seq2seq_lm": small_models.seq2seq_lm,
+        "seq2seq_lm": lambda: small_models.of_family(
+            base / "made", "t5", "seq2seq_lm"
+        ),
         "pairs": lambda: small_models.labelled("classification"),
     }.get(kind, lambda: small_models.labelled(kind))()
     task, tokenizer = model_folder.load(folder), load_tokenizer(folder)

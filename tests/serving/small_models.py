@@ -4,12 +4,14 @@ import dataclasses
 import functools
 import inspect
 import pathlib
+import random
 import tempfile
 from typing import Any
 
 import keras
 import numpy as np
 
+from tests import conftest
 from tfllm import tasks
 from tfllm.data.vocabularies.train import train
 from tfllm.generation import GenerationConfig
@@ -17,7 +19,7 @@ from tfllm.generation.config import GENERATION_CONFIG_FILE
 from tfllm.interop import model_folder
 from tfllm.layers.pooling import ProjectionConfig
 from tfllm.models import FAMILIES
-from tfllm.tasks import CausalLM, Embedding, MaskedLM, Seq2SeqLM
+from tfllm.tasks import CausalLM, Embedding, MaskedLM
 from tfllm.tasks.embedding import EmbeddedText
 from tfllm.tokenizers import (
     ByteBPETokenizer,
@@ -61,7 +63,7 @@ def config_of(family: str, tokenizer: Any) -> Any:
     create = FAMILIES[family].config
     lengths = {"max_position_embeddings": LENGTH}
     config = create(
-        num_layers=2,
+        num_layers=1,
         hidden_size=32,
         num_heads=2,
         vocab_size=tokenizer.vocab_size,
@@ -110,19 +112,25 @@ def causal_lm(surplus: int = 0, **options: Any) -> str:
     return str(folder)
 
 
-@functools.cache
-def seq2seq_lm() -> str:
-    """Returns a folder with an encoder-decoder."""
-    folder = new_folder()
+def of_family(
+    folder: pathlib.Path, family: str, kind: str, **settings: Any
+) -> str:
+    """Returns a model folder of a task, with a vocabulary of its family."""
+    rng = random.Random(0)
     text = folder / "text.txt"
-    text.write_text("\n".join(" ".join(WORDS[i:]) for i in range(9)) * 9)
-    spec = FAMILIES["t5"].tokenizer
-    train(str(text), str(folder / "tokenizer"), spec, vocab_size=200)
+    lines = [" ".join(rng.choices(conftest.WORDS, k=12)) for _ in range(200)]
+    text.write_text("\n".join(lines))
+    spec = FAMILIES[family].tokenizer
+    train(str(text), str(folder / "tokenizer"), spec, vocab_size=330)
     tokenizer = load_tokenizer(str(folder / "tokenizer"), spec=spec)
     keras.utils.set_random_seed(0)
-    task = Seq2SeqLM(config_of("t5", tokenizer))
+    task = tasks.create(kind, config_of(family, tokenizer), **settings)
     shake(task, 0.2)
     model_folder.save(task, folder / "model", tokenizer)
+    if task.generates:
+        config = GenerationConfig.from_published(tokenizer.model_ids)
+        path = folder / "model" / GENERATION_CONFIG_FILE
+        path.write_text(config.to_json())
     return str(folder / "model")
 
 

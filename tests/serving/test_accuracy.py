@@ -79,10 +79,15 @@ def write_held_out(kind: str, folder: pathlib.Path) -> str:
     ("kind", "figure", "family"),
     [
         ("classification", "macro_f1", "bert"),
-        ("tagging", "f1", "bert"),
         ("question_answering", "f1", "gpt2"),
-        ("embedding", "spearman", "bert"),
-        ("multiple_choice", "accuracy", "bert"),
+        *(
+            pytest.param(*case, marks=pytest.mark.wide)
+            for case in (
+                ("tagging", "f1", "bert"),
+                ("embedding", "spearman", "bert"),
+                ("multiple_choice", "accuracy", "bert"),
+            )
+        ),
     ],
 )
 def test_figures_are_those_of_the_stored_weights(
@@ -111,7 +116,9 @@ def test_figures_are_those_of_the_stored_weights(
     assert report.records == COUNT
 
 
-@pytest.mark.parametrize("kind", ["masked_lm", "causal_lm"])
+@pytest.mark.parametrize(
+    "kind", ["masked_lm", pytest.param("causal_lm", marks=pytest.mark.wide)]
+)
 def test_language_models_answer_as_before(
     kind: str, tmp_path: pathlib.Path
 ) -> None:

@@ -141,6 +141,7 @@ def test_regression_of_a_decoder(make: Make) -> None:
     np.testing.assert_allclose(regressed["outputs"][-1], empty[0], atol=1e-5)
 
 
+@pytest.mark.wide
 def test_a_number_behind_a_sigmoid(make: Make) -> None:
     folder = small_models.labelled("regression", activation="sigmoid")
     found = expected(folder, [(text,) for text in texts(12)])
@@ -164,6 +165,7 @@ def test_several_labels(make: Make) -> None:
     assert len(set(answer["num_labels"].tolist())) > 1
 
 
+@pytest.mark.wide
 def test_embeddings(make: Make) -> None:
     folder = small_models.labelled("embedding")
     found = expected(folder, [(text,) for text in texts(12)])
@@ -281,6 +283,7 @@ def test_multiple_choice(make: Make, family: str) -> None:
     )
 
 
+@pytest.mark.wide
 def test_choices_behind_a_second_text(make: Make) -> None:
     folder = small_models.labelled("multiple_choice")
     choices = [["best of times", "dog", "自然"]] * 3

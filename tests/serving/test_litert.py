@@ -35,10 +35,10 @@ LENGTH, STRIDE = 24, 8
 TEXTS = ["it was the best of times", "Dog, 自然", "x", "the worst " * 9]
 KINDS = [
     ("classification", "bert"),
-    ("multi_label", "bert"),
     ("regression", "gpt2"),
-    ("embedding", "bert"),
     ("tagging", "bert"),
+    pytest.param("multi_label", "bert", marks=pytest.mark.wide),
+    pytest.param("embedding", "bert", marks=pytest.mark.wide),
 ]
 Make = Callable[..., LiteRTReport]
 
@@ -113,9 +113,10 @@ def test_rows_of_any_length(make: Make, kind: str, family: str) -> None:
     ("kind", "folder"),
     [
         ("embedding", small_models.projecting),
-        (
+        pytest.param(
             "regression",
             lambda: small_models.labelled("regression", activation="sigmoid"),
+            marks=pytest.mark.wide,
         ),
     ],
 )
@@ -138,7 +139,11 @@ def test_what_follows_the_pooling(
 
 
 @pytest.mark.parametrize(
-    ("kind", "family"), [("tagging", "bert"), ("classification", "gpt2")]
+    ("kind", "family"),
+    [
+        ("tagging", "bert"),
+        pytest.param("classification", "gpt2", marks=pytest.mark.wide),
+    ],
 )
 def test_rows_of_one_length(make: Make, kind: str, family: str) -> None:
     report = make(kind, family, fixed=True)

@@ -40,14 +40,12 @@ NUMBERS = {
     "pad_token_id": 0,
 }
 
-# Task -> key of `Family.architectures`, where that is not for all families.
-_HEADS = {"multiple_choice": "multiple_choice"}
-# Every task of every family.
+# Every task of every family that has a head for it.
 CASES = [
     (name, family)
     for family, spec in FAMILIES.items()
     for name in SETTINGS
-    if _HEADS.get(name, "encoder") in spec.architectures
+    if {*(tasks.TASKS[name].heads or ("encoder",))} & spec.architectures.keys()
 ]
 # By default every task runs on an encoder, and on a decoder those whose heads
 # read a text, its tokens or its pairs; the rest runs in `make test-all`.

@@ -31,23 +31,26 @@ def test_accumulation_is_exact(trained: Any) -> None:
 
 @pytest.fixture(scope="module")
 def on_two_replicas() -> dict[str, float]:
-    return two_replicas()
+    return two_replicas("adamw", "evaluation", "float16", "dropout", "tagging")
 
 
 @pytest.fixture(scope="module")
-def other_optimizers() -> dict[str, float]:
-    return two_replicas("lamb", "sgd", "adafactor")
+def more_on_two_replicas() -> dict[str, float]:
+    return two_replicas(
+        *("keras", "lamb", "sgd", "adafactor"),
+        *("given metrics", "fgm", "freelb", "embedding"),
+    )
 
 
-def two_replicas(*optimizers: str) -> dict[str, float]:
+def two_replicas(*names: str) -> dict[str, float]:
     """Returns differences from one replica, as a process of its own has them.
 
     Args:
-        optimizers: Those to compare; default all but these.
+        names: Keys of `tiny_task.COMPARISONS`.
     """
     root = pathlib.Path(__file__).parents[2]
     done = subprocess.run(
-        [sys.executable, "-m", "tests.tasks.tiny_task", *optimizers],
+        [sys.executable, "-m", "tests.tasks.tiny_task", *names],
         cwd=root,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
         capture_output=True,
@@ -60,23 +63,32 @@ def two_replicas(*optimizers: str) -> dict[str, float]:
 
 @pytest.mark.dist
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("optimizers", "name"),
-    [
-        ("on_two_replicas", "adamw"),
-        ("on_two_replicas", "keras"),
-        *(
-            pytest.param("other_optimizers", name, marks=pytest.mark.wide)
-            for name in ("lamb", "sgd", "adafactor")
-        ),
-    ],
-)
 def test_replicas_with_accumulation_are_exact(
-    request: pytest.FixtureRequest, optimizers: str, name: str
+    on_two_replicas: dict[str, float],
 ) -> None:
-    differences = request.getfixturevalue(optimizers)
-    assert differences[f"{name} 2 x 2"] < 1e-5
-    assert differences[f"{name} loss"] < 1e-4
+    assert on_two_replicas["adamw 2 x 2"] < 1e-5
+    assert on_two_replicas["adamw loss"] < 1e-4
+
+
+@pytest.mark.dist
+@pytest.mark.wide
+@pytest.mark.parametrize("name", ["keras", "lamb", "sgd", "adafactor"])
+def test_other_optimizers_on_replicas(
+    more_on_two_replicas: dict[str, float], name: str
+) -> None:
+    assert more_on_two_replicas[f"{name} 2 x 2"] < 1e-5
+    assert more_on_two_replicas[f"{name} loss"] < 1e-4
+
+
+@pytest.mark.dist
+@pytest.mark.wide
+@pytest.mark.parametrize(
+    "name", ["fgm", "freelb", "given metrics", "embedding"]
+)
+def test_options_and_metrics_on_replicas(
+    more_on_two_replicas: dict[str, float], name: str
+) -> None:
+    assert more_on_two_replicas[name] < 1e-5
 
 
 @pytest.mark.dist
@@ -88,21 +100,6 @@ def test_replicas_alone_and_evaluation(
 
 
 @pytest.mark.dist
-@pytest.mark.parametrize("name", ["fgm", "freelb"])
-def test_options_of_fine_tuning_on_replicas(
-    on_two_replicas: dict[str, float], name: str
-) -> None:
-    assert on_two_replicas[name] < 1e-5
-
-
-@pytest.mark.dist
-def test_metrics_of_the_user_on_replicas(
-    on_two_replicas: dict[str, float],
-) -> None:
-    assert on_two_replicas["given metrics"] < 1e-5
-
-
-@pytest.mark.dist
 def test_replicas_drop_other_elements(
     on_two_replicas: dict[str, float],
 ) -> None:
@@ -110,11 +107,8 @@ def test_replicas_drop_other_elements(
 
 
 @pytest.mark.dist
-@pytest.mark.parametrize("name", ["tagging", "embedding"])
-def test_tasks_with_labels_on_replicas(
-    on_two_replicas: dict[str, float], name: str
-) -> None:
-    assert on_two_replicas[name] < 1e-5
+def test_labels_on_replicas(on_two_replicas: dict[str, float]) -> None:
+    assert on_two_replicas["tagging"] < 1e-5
 
 
 @pytest.mark.dist

@@ -1,11 +1,13 @@
 """A task of a few thousand weights and batches for it.
 
-Run as a program it trains on two logical CPUs and prints, as JSON, how far
-the weights are from those of one replica.
+Run as a program, with keys of `COMPARISONS`, it trains on two logical CPUs and
+prints, as JSON, how far the weights are from those of one replica.
 """
 
+import functools
 import json
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -135,38 +137,50 @@ def _counted(task: Any, key_bias: bool) -> list[np.ndarray]:
     return found
 
 
-def compare_on_two_replicas(*optimizers: str) -> dict[str, Any]:
-    """Returns differences from one replica, by optimizer and setting.
+def compare_on_two_replicas(*names: str) -> dict[str, Any]:
+    """Returns differences from one replica.
 
     Args:
-        optimizers: If given, only these are compared.
+        names: Keys of `COMPARISONS`.
     """
     (cpu,) = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(
         cpu, [tf.config.LogicalDeviceConfiguration()] * 2
     )
-
     # One for all: TensorFlow mixes up the collectives of several.
     mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     found: dict[str, Any] = {}
-    # bert_adam, as below, and adamw are one class.
-    for name in optimizers or ("adamw", "keras"):
-        one, history = train(name, l2=1e-3)
-        both, again = train(name, mirrored, accumulation_steps=2, l2=1e-3)
-        found[f"{name} 2 x 2"] = difference(
-            one, both, key_bias=name != "adafactor"
-        )
-        found[f"{name} loss"] = abs(history["loss"][-1] - again["loss"][-1])
-    if optimizers:
-        return found
+    for name in names:
+        found |= COMPARISONS[name](mirrored)
+    return found
+
+
+def compare_optimizer(name: str, strategy: Any) -> dict[str, float]:
+    """Returns the differences of training with two micro-batches each."""
+    one, history = train(name, l2=1e-3)
+    both, again = train(name, strategy, accumulation_steps=2, l2=1e-3)
+    return {
+        f"{name} 2 x 2": difference(one, both, key_bias=name != "adafactor"),
+        f"{name} loss": abs(history["loss"][-1] - again["loss"][-1]),
+    }
+
+
+def compare_evaluation(strategy: Any) -> dict[str, float]:
+    """Returns the differences of training as it is by default."""
     one, _ = train()
-    two, _ = train(strategy=mirrored)
-    found["bert_adam 2 x 1"] = difference(one, two)
+    two, _ = train(strategy=strategy)
     evaluated = [t.evaluate(dataset(batches()), verbose=0) for t in (one, two)]
-    found["evaluate"] = float(np.abs(np.subtract(*evaluated)).max())
-    halves, _ = train(strategy=mirrored, policy="mixed_float16")
+    return {
+        "bert_adam 2 x 1": difference(one, two),
+        "evaluate": float(np.abs(np.subtract(*evaluated)).max()),
+    }
+
+
+def compare_float16(strategy: Any) -> dict[str, float]:
+    """Returns the difference in float16, and what a step too large changes."""
+    halves, _ = train(strategy=strategy, policy="mixed_float16")
     whole, _ = train(policy="mixed_float16")
-    found["mixed_float16 2 x 1"] = difference(whole, halves)
+    found = {"mixed_float16 2 x 1": difference(whole, halves)}
     # Scaled past float16: the step must be left out on both replicas.
     before = [w.numpy() for w in halves.trainable_variables]
     halves.optimizer.dynamic_scale.assign(2.0**120)
@@ -176,12 +190,7 @@ def compare_on_two_replicas(*optimizers: str) -> dict[str, Any]:
         float(np.abs(w.numpy() - b).max())
         for w, b in zip(halves.trainable_variables, before, strict=True)
     )
-    return found | {
-        **compare_given_metrics(mirrored),
-        **compare_options(mirrored),
-        **compare_dropout(mirrored),
-        **compare_labelled(mirrored),
-    }
+    return found
 
 
 def compare_given_metrics(strategy: Any) -> dict[str, float]:
@@ -201,8 +210,8 @@ def compare_given_metrics(strategy: Any) -> dict[str, float]:
     return {"given metrics": max(abs(one[n] - both[n]) for n in one)}
 
 
-def compare_options(strategy: Any) -> dict[str, float]:
-    """Returns the differences of what fine-tuning adds to the step."""
+def compare_option(name: str, strategy: Any) -> dict[str, float]:
+    """Returns the difference of what fine-tuning adds to the step."""
     options: dict[str, dict[str, Any]] = {
         "fgm": {
             "adversarial": Adversarial("fgm", epsilon=2.0),
@@ -217,12 +226,9 @@ def compare_options(strategy: Any) -> dict[str, float]:
             )
         },
     }
-    found = {}
-    for name, settings in options.items():
-        one, _ = train("adamw", found=batches(3), **settings)
-        two, _ = train("adamw", strategy, found=batches(3), **settings)
-        found[name] = difference(one, two)
-    return found
+    one, _ = train("adamw", found=batches(3), **options[name])
+    two, _ = train("adamw", strategy, found=batches(3), **options[name])
+    return {name: difference(one, two)}
 
 
 def compare_dropout(strategy: Any) -> dict[str, float]:
@@ -237,23 +243,34 @@ def compare_dropout(strategy: Any) -> dict[str, float]:
     return {"dropout": difference(alone, both)}
 
 
-def compare_labelled(strategy: Any) -> dict[str, float]:
-    """Returns the differences of tasks with labels, two micro-batches each."""
-    found = {}
-    for name in ("tagging", "embedding"):
-        tasks = []
-        for scope, steps in ((tf.distribute.get_strategy(), 1), (strategy, 2)):
-            with scope.scope():
-                task = labelled.create(name, "bert")
-                task.compile(
-                    keras.optimizers.SGD(0.3), accumulation_steps=steps
-                )
-            data = [labelled.batch(name, seed, rows=8) for seed in range(2)]
-            task.fit(dataset(data), verbose=0, shuffle=False)
-            tasks.append(task)
-        found[name] = difference(*tasks)
-    return found
+def compare_labelled(name: str, strategy: Any) -> dict[str, float]:
+    """Returns the difference of a task with labels, two micro-batches each."""
+    tasks = []
+    for scope, steps in ((tf.distribute.get_strategy(), 1), (strategy, 2)):
+        with scope.scope():
+            task = labelled.create(name, "bert")
+            task.compile(keras.optimizers.SGD(0.3), accumulation_steps=steps)
+        data = [labelled.batch(name, seed, rows=8) for seed in range(2)]
+        task.fit(dataset(data), verbose=0, shuffle=False)
+        tasks.append(task)
+    return {name: difference(*tasks)}
 
+
+# bert_adam and adamw are one class.
+COMPARISONS: dict[str, Callable[[Any], dict[str, float]]] = {
+    **{
+        name: functools.partial(compare_optimizer, name)
+        for name in ("adamw", "keras", "lamb", "sgd", "adafactor")
+    },
+    "evaluation": compare_evaluation,
+    "float16": compare_float16,
+    "given metrics": compare_given_metrics,
+    "fgm": functools.partial(compare_option, "fgm"),
+    "freelb": functools.partial(compare_option, "freelb"),
+    "dropout": compare_dropout,
+    "tagging": functools.partial(compare_labelled, "tagging"),
+    "embedding": functools.partial(compare_labelled, "embedding"),
+}
 
 if __name__ == "__main__":
     print(json.dumps(compare_on_two_replicas(*sys.argv[1:])), file=sys.stdout)

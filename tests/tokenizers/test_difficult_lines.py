@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
-from tests.tokenizers.difficult_lines import difficult_lines
 from tfllm.data.vocabularies.byte_bpe import ByteBPETrainingConfig, train_merges
 from tfllm.data.vocabularies.word_bpe import WordBPETrainingConfig, train_model
 from tfllm.tokenizers import (
@@ -27,6 +26,7 @@ from tfllm.tokenizers import (
 )
 from tfllm.tokenizers.byte_pair_model import Merge, byte_symbols
 from tfllm.tokenizers.special_tokens import BERT_TOKENS
+from tools.difficult_lines import difficult_lines
 
 tokenizers = pytest.importorskip("tokenizers")
 

@@ -109,6 +109,8 @@ def test_ids_are_those_of_the_package(
     assert written["legacy"] == (legacy is not False)
 
 
+# Exports that read SentencePiece are in test_sentence_piece_exports.py.
+@pytest.mark.wide
 def test_generated_and_served(content: bytes, tmp_path: pathlib.Path) -> None:
     folder = write(tmp_path / "model", content, legacy=False)
     task = tfllm.load(folder)

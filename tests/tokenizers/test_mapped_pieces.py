@@ -11,11 +11,11 @@ import pytest
 import sentencepiece
 import tensorflow as tf
 
-from tests.tokenizers.difficult_lines import difficult_lines
 from tests.tokenizers.test_sentence_piece import train
 from tfllm.data.vocabularies.train import train as train_vocabulary
 from tfllm.tokenizers import MappedPieceTokenizer, TokenizerSpec, load_tokenizer
 from tfllm.tokenizers.mapped_piece_files import ROWS, TOKENS
+from tools.difficult_lines import difficult_lines
 
 CODES = (">>fra<<", ">>por<<", ">>deu_Latn<<")
 SPEC = TokenizerSpec(

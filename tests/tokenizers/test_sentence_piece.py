@@ -15,7 +15,6 @@ import pytest
 import sentencepiece
 import tensorflow as tf
 
-from tests.tokenizers.difficult_lines import difficult_lines
 from tfllm.tokenizers import (
     AddedToken,
     SentencePieceTokenizer,
@@ -23,6 +22,7 @@ from tfllm.tokenizers import (
     load_tokenizer,
 )
 from tfllm.tokenizers import sentence_piece_model as models
+from tools.difficult_lines import difficult_lines
 
 SPELLED = ("<s>", "</s>", "<unk>", "<pad>", "<mask>", "<0x41>", "<user>")
 SPELLED += ("[INST]", "▁", "▁▁a", " ▁")

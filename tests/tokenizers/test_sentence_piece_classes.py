@@ -60,20 +60,26 @@ def splits_commas(text: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("lowercase", "keeps_accents"),
+    ("name", "lowercase", "keeps_accents"),
     [
-        (True, False),
-        pytest.param(False, True, marks=pytest.mark.wide),
-        pytest.param(True, True, marks=pytest.mark.wide),
+        ("AlbertTokenizer", True, False),
+        pytest.param("AlbertTokenizer", False, True, marks=pytest.mark.wide),
+        pytest.param("AlbertTokenizer", True, True, marks=pytest.mark.wide),
+        pytest.param("XLNetTokenizer", False, False, marks=pytest.mark.wide),
+        pytest.param("XLNetTokenizer", False, True, marks=pytest.mark.wide),
     ],
 )
 def test_texts_are_cleaned(
-    lowercase: bool, keeps_accents: bool, content: bytes, folder: pathlib.Path
+    name: str,
+    lowercase: bool,
+    keeps_accents: bool,
+    content: bytes,
+    folder: pathlib.Path,
 ) -> None:
     tokenizers = pytest.importorskip("tokenizers")
     path = configure(
         folder,
-        tokenizer_class="AlbertTokenizer",
+        tokenizer_class=name,
         do_lower_case=lowercase,
         keep_accents=keeps_accents,
     )

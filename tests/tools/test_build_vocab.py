@@ -2,26 +2,17 @@
 
 import json
 import pathlib
-import subprocess
-import sys
 
 import pytest
 
+from tests import verbs
 from tfllm.models import FAMILIES
 from tfllm.tokenizers import load_tokenizer
 from tfllm.tokenizers.row_template import spelled
 
-_ROOT = pathlib.Path(__file__).parents[2]
 
-
-def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "tools.build_vocab", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=_ROOT,
-        timeout=120,
-    )
+def _run(*arguments: str) -> verbs.Finished:
+    return verbs.run("module", "tools.build_vocab", *arguments)
 
 
 def test_vocabulary(tmp_path: pathlib.Path) -> None:
@@ -31,7 +22,7 @@ def test_vocabulary(tmp_path: pathlib.Path) -> None:
         "--vocab_size=60",
         f"--output_dir={tmp_path}/out",
     )
-    assert result.returncode == 0, result.stderr
+    assert result.status == 0, result.stderr
     tokens = (tmp_path / "out/vocab.txt").read_text().split()
     assert tokens[:5] == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     assert "read" in tokens
@@ -48,7 +39,7 @@ def test_sentence_piece(tmp_path: pathlib.Path) -> None:
         "--special_tokens=pad=<pad>,eos=</s>,unk=<unk>",
         f"--output_dir={tmp_path}/out",
     )
-    assert result.returncode == 0, result.stderr
+    assert result.status == 0, result.stderr
     assert "vocabulary of 18 tokens" in result.stdout
     files = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert files == [
@@ -61,7 +52,7 @@ def test_sentence_piece(tmp_path: pathlib.Path) -> None:
 
 def test_other_kinds_are_refused(tmp_path: pathlib.Path) -> None:
     result = _run("--kind=char", f"--output_dir={tmp_path}")
-    assert result.returncode == 1
+    assert result.status == 1
     assert "wordpiece" in result.stderr
     assert "sentencepiece" in result.stderr
 
@@ -81,7 +72,7 @@ def test_flags_of_another_kind(
     kind: str, flag: str, tmp_path: pathlib.Path
 ) -> None:
     result = _run(f"--kind={kind}", flag, f"--output_dir={tmp_path}")
-    assert result.returncode == 1
+    assert result.status == 1
     assert flag[2:].partition("=")[0] in result.stderr
     assert "Received" in result.stderr
 
@@ -107,7 +98,7 @@ def test_vocabulary_of_a_model(
         "--vocab_size=280",
         f"--output_dir={tmp_path}/out",
     )
-    assert result.returncode == 0, result.stderr
+    assert result.status == 0, result.stderr
     spec = FAMILIES[model.partition(":")[0]].tokenizer
     tokenizer = load_tokenizer(str(tmp_path / "out"))
     assert f"vocabulary of {tokenizer.vocab_size} tokens" in result.stdout
@@ -131,29 +122,24 @@ def test_train_reads_the_vocabulary_of_its_model(
     (tmp_path / "a.txt").write_text("reading readers read readable books\n" * 9)
     flags = ["--vocab_size=280", f"--input_files={tmp_path}/a.txt"]
 
-    def train(name: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [
-                *(sys.executable, "-m", "tfllm.train", "--model=roberta:tiny"),
-                "--task=masked_lm",
-                f"--tokenizer={tmp_path / name}",
-                f"--train_files={tmp_path}/a.txt",
-                f"--model_dir={tmp_path}/run_{name}",
-                *("--train_steps=1", "--batch_size=2", "--seq_length=16"),
-            ],
-            capture_output=True,
-            text=True,
-            cwd=_ROOT,
-            timeout=300,
+    def train(name: str) -> verbs.Finished:
+        return verbs.run(
+            "train",
+            "--model=roberta:tiny",
+            "--task=masked_lm",
+            f"--tokenizer={tmp_path / name}",
+            f"--train_files={tmp_path}/a.txt",
+            f"--model_dir={tmp_path}/run_{name}",
+            *("--train_steps=1", "--batch_size=2", "--seq_length=16"),
         )
 
     _run("--kind=byte_bpe", *flags, f"--output_dir={tmp_path}/gpt2")
     refused = train("gpt2")
-    assert refused.returncode == 1
+    assert refused.status == 1
     assert "tools.build_vocab --model=roberta" in refused.stderr
     _run("--model=roberta:tiny", *flags, f"--output_dir={tmp_path}/roberta")
     done = train("roberta")
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.stderr
 
 
 @pytest.mark.parametrize(
@@ -170,6 +156,6 @@ def test_flags_that_contradict_the_model(
     model: str, flag: str, name: str, tmp_path: pathlib.Path
 ) -> None:
     result = _run(f"--model={model}", flag, f"--output_dir={tmp_path}")
-    assert result.returncode == 1
+    assert result.status == 1
     assert f"`{name}`" in result.stderr
     assert "Received" in result.stderr

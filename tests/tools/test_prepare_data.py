@@ -2,31 +2,23 @@
 
 import json
 import pathlib
-import subprocess
-import sys
 
+from tests import verbs
 from tfllm.tokenizers import SpecialTokens
 from tfllm.tokenizers.byte_pair import END_OF_TEXT, ByteBPETokenizer
 from tfllm.tokenizers.byte_pair_model import byte_symbols
 
-_ROOT = pathlib.Path(__file__).parents[2]
 _VOCAB = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "c", "##a"]
 
 
-def _run(folder: pathlib.Path, *flags: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [
-            *(sys.executable, "-m", "tools.prepare_data"),
-            f"--input_files={folder}/*.txt",
-            f"--tokenizer={folder / 'vocab'}",
-            f"--output_dir={folder / 'shards'}",
-            *flags,
-        ],
-        cwd=_ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
+def _run(folder: pathlib.Path, *flags: str) -> verbs.Finished:
+    return verbs.run(
+        "module",
+        "tools.prepare_data",
+        f"--input_files={folder}/*.txt",
+        f"--tokenizer={folder / 'vocab'}",
+        f"--output_dir={folder / 'shards'}",
+        *flags,
     )
 
 
@@ -46,7 +38,7 @@ def test_shards_are_prepared(tmp_path: pathlib.Path) -> None:
         "--static_masks",
         "--seed=3",
     )
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.stderr
     content = json.loads((tmp_path / "shards/manifest.json").read_text())
     made = content["settings"]
     assert made["instances"]["pair_objective"] == "sop"
@@ -60,7 +52,7 @@ def test_text_is_tokenized_for_causal_models(tmp_path: pathlib.Path) -> None:
     _write_inputs(tmp_path)
     flags = "--task=causal_lm", "--document_per=line"
     refused = _run(tmp_path, *flags)
-    assert refused.returncode == 1
+    assert refused.status == 1
     assert "Received: 'wordpiece'" in refused.stderr
     (tmp_path / "vocab").unlink()
     ByteBPETokenizer(
@@ -69,7 +61,7 @@ def test_text_is_tokenized_for_causal_models(tmp_path: pathlib.Path) -> None:
         special_tokens=SpecialTokens(eos=END_OF_TEXT),
     ).save(str(tmp_path / "vocab"))
     done = _run(tmp_path, *flags)
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.stderr
     content = json.loads((tmp_path / "shards/manifest.json").read_text())
     lines = ["a b c", "b a", "c aa", "a b"] * 20
     assert content["words"] == sum(len(line.split()) for line in lines)
@@ -82,7 +74,7 @@ def test_text_is_tokenized_for_causal_models(tmp_path: pathlib.Path) -> None:
 def test_flags_of_the_other_task_are_refused(tmp_path: pathlib.Path) -> None:
     _write_inputs(tmp_path)
     done = _run(tmp_path, "--task=causal_lm", "--mask_rate=0.2")
-    assert done.returncode == 1
+    assert done.status == 1
     assert "`mask_rate` goes with --task=masked_lm" in done.stderr
     assert not (tmp_path / "shards").exists()
 
@@ -91,7 +83,7 @@ def test_bad_input_is_one_line(tmp_path: pathlib.Path) -> None:
     _write_inputs(tmp_path)
     (tmp_path / "bad.txt").write_bytes(b"\0\1\2")
     done = _run(tmp_path)
-    assert done.returncode == 1
+    assert done.status == 1
     lines = [line for line in done.stderr.splitlines() if "bad.txt" in line]
     assert len(lines) == 1
     assert "Traceback" not in done.stderr
@@ -110,7 +102,7 @@ def test_a_model_lays_out_the_rows(tmp_path: pathlib.Path) -> None:
     )
     (vocabulary / "merges.txt").write_text("#version: 0.2\n")
     done = _run(tmp_path, "--model=roberta:tiny", "--seq_length=16")
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.stderr
     manifest = json.loads((tmp_path / "shards/manifest.json").read_text())
     made = manifest["settings"]
     assert made["instances"]["pair_objective"] == "none"
@@ -121,5 +113,5 @@ def test_a_model_lays_out_the_rows(tmp_path: pathlib.Path) -> None:
         "closes": [2],
     }
     unknown = _run(tmp_path, "--model=robert:tiny")
-    assert unknown.returncode == 1
+    assert unknown.status == 1
     assert "roberta" in unknown.stderr

@@ -107,7 +107,9 @@ def test_the_step_of_a_trial_outlives_an_evaluation(
     assert tune._best_step(config, "8") == 0  # one that diverged
 
 
-@pytest.mark.parametrize("search", ["random", "bayesian"])
+@pytest.mark.parametrize(
+    "search", [pytest.param("random", marks=pytest.mark.wide), "bayesian"]
+)
 def test_rates_between_the_ends(
     search: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,7 +140,9 @@ def test_rates_between_the_ends(
     assert len(seen) == 5
 
 
-@pytest.mark.parametrize("max_trials", [0, 5])
+@pytest.mark.parametrize(
+    "max_trials", [pytest.param(0, marks=pytest.mark.wide), 5]
+)
 def test_a_grid_survives_kills(
     max_trials: int, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

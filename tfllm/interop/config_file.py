@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfllm.interop.folder_tensors import has_tensors, open_tensors
 from tfllm.models import FAMILIES, Family, TransformerConfig
+from tfllm.models.family import ENCODER_ONLY
 from tfllm.models.published import check_parameters
 from tfllm.tokenizers.special_tokens import ROLES
 
@@ -78,9 +79,10 @@ def read_config(
     try:
         config = family.from_published(values)
         check_parameters(config)
-        if values.get("architectures") == [family.architectures.get("encoder")]:
-            # Some encoder-decoders have a class for their encoder alone.
-            config = config.only("encoder") if config.encoder else config
+        small = [[family.architectures.get(key)] for key in ENCODER_ONLY]
+        both = config.kind == "encoder_decoder"
+        if both and values.get("architectures") in small:
+            config = config.only("encoder")
     except (TypeError, ValueError) as error:
         raise ValueError(f"'{path}' is wrong: {error}") from error
     if pathlib.Path(folder).is_dir() and has_tensors(path.parent):

@@ -75,7 +75,7 @@ class SafetensorsFolder:
         array = aligned(shape, np.float32)
         with (self.folder / file).open("rb", buffering=0) as stream:
             stream.seek(self._offset(file, name))
-            view = memoryview(array.reshape(-1)).cast("B")
+            view = array.reshape(-1).view(np.uint8).data
             while view:
                 count = stream.readinto(view)
                 if not count:

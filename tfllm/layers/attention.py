@@ -86,12 +86,6 @@ class Attention(ConfiguredLayer):
             config.dropout, name="dropout", dtype=self.dtype_policy
         )
 
-    def build(self, input_shape: Any = None) -> None:
-        """Creates the weights."""
-        self.qkv.build()
-        self.output_projection.build()
-        self.built = True
-
     def call(
         self,
         x: Any,

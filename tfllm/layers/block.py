@@ -77,17 +77,6 @@ class TransformerBlock(ConfiguredLayer):
             config.dropout, name="feed_forward_dropout", dtype=policy
         )
 
-    def build(self, input_shape: Any = None) -> None:
-        """Creates the weights."""
-        self.attention.build()
-        self.attention_norm.build()
-        for part in (self.cross_attention, self.cross_attention_norm):
-            if part is not None:
-                part.build()
-        self.feed_forward.build()
-        self.feed_forward_norm.build()
-        self.built = True
-
     def call(
         self,
         x: Any,

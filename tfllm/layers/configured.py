@@ -35,7 +35,10 @@ class ConfiguredLayer(keras.layers.Layer):
         self.config = config
 
     def build(self, input_shape: Any = None) -> None:
-        """Creates the weights; the shape of the input is not needed."""
+        """Creates the weights of all parts, in the order of the constructor."""
+        for part in self._flatten_layers(include_self=False, recursive=False):
+            if not part.built:
+                part.build()
         self.built = True
 
     def get_config(self) -> dict[str, Any]:

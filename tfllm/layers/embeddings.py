@@ -120,6 +120,7 @@ class Embeddings(ConfiguredLayer):
         """Creates the weights, except for tables that are shared."""
         if not self._has_tables:
             self._create_tables()
+        # Not the layers that `share_tables` replaced.
         for part in (self.positions, self.norm, self.projection):
             if part is not None and not part.built:
                 part.build()

@@ -49,14 +49,6 @@ class FeedForward(ConfiguredLayer):
             config.dropout, name="dropout", dtype=self.dtype_policy
         )
 
-    def build(self, input_shape: Any = None) -> None:
-        """Creates the weights."""
-        self.up.build()
-        if self.gate is not None:
-            self.gate.build()
-        self.down.build()
-        self.built = True
-
     def call(self, x: Any, training: bool = False) -> Any:
         """Returns the output of the network, float [B, T, D]."""
         inner = self.up(x)  # [B, T, F]

@@ -175,11 +175,6 @@ class Pooler(ConfiguredLayer):
         )
         self.activation = ACTIVATIONS[config.activation]
 
-    def build(self, input_shape: Any = None) -> None:
-        """Creates the weights."""
-        self.dense.build()
-        self.built = True
-
     def call(self, hidden_states: Any, padding_mask: Any = None) -> Any:
         """Returns the vector of the token, float [B, D]."""
         x = (
@@ -225,15 +220,13 @@ class MaskedLMHead(ConfiguredLayer):
 
     def build(self, input_shape: Any = None) -> None:
         """Creates the weights."""
-        self.dense.build()
-        self.norm.build()
+        super().build(input_shape)
         self.bias = self.add_weight(
             name="bias",
             shape=(self.config.vocab_size,),
             initializer="zeros",
             autocast=False,
         )
-        self.built = True
 
     def call(self, hidden_states: Any, token_table: Any) -> Any:
         """Returns the logits, float32 [B, T, V]."""
@@ -289,12 +282,6 @@ class DetectionHead(ConfiguredLayer):
             name="classifier",
             dtype="float32",
         )
-
-    def build(self, input_shape: Any = None) -> None:
-        """Creates the weights."""
-        self.dense.build()
-        self.classifier.build()
-        self.built = True
 
     def call(self, hidden_states: Any) -> Any:
         """Returns the logits, float32 [B, T]."""

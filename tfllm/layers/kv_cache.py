@@ -3,7 +3,11 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import keras
 from keras import ops
+
+# Bits of the axes whose slices are whole: all but the positions.
+_OTHER_AXES = 0b1011
 
 
 class Memory(NamedTuple):
@@ -69,16 +73,23 @@ class KVCache(NamedTuple):
             new: float [B, K, T, H].
 
         NOTE: not `ops.slice_update`, which is an XLA op on TensorFlow: stock
-        TF Serving does not run it. Both pass over the buffer once.
+        TF Serving does not run it.
         """
-        length = ops.shape(new)[2]
-        place = ops.arange(ops.shape(buffer)[2]) - self.index  # [S]
-        inside = ops.logical_and(place >= 0, place < length)  # [S]
         new = ops.cast(new, buffer.dtype)
-        if new.shape[2] != 1:
-            place = ops.clip(place, 0, length - 1)
-            new = ops.take(new, place, axis=2)  # [B, K, S, H]
-        return ops.where(inside[None, None, :, None], new, buffer)
+        if keras.backend.backend() != "tensorflow":
+            return ops.slice_update(buffer, (0, 0, self.index, 0), new)
+        import tensorflow as tf
+
+        stop = self.index + tf.shape(new)[2]
+        return tf.raw_ops.TensorStridedSliceUpdate(
+            input=buffer,
+            begin=tf.stack([0, 0, self.index, 0]),
+            end=tf.stack([0, 0, stop, 0]),
+            strides=tf.ones([4], tf.int32),
+            value=new,
+            begin_mask=_OTHER_AXES,
+            end_mask=_OTHER_AXES,
+        )
 
 
 class Cache(NamedTuple):

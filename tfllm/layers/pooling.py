@@ -195,11 +195,6 @@ class Projection(ConfiguredLayer):
             dtype="float32",
         )
 
-    def build(self, input_shape: Any = None) -> None:
-        """Creates the weights."""
-        self.linear.build()
-        self.built = True
-
     def call(self, x: Any, training: bool = False) -> Any:
         """Returns the projected vector, float32 [B, output_size]."""
         x = self.linear(ops.cast(x, "float32"))

@@ -79,14 +79,6 @@ class TwoStreamBlock(ConfiguredLayer):
             for name in ("distance", "attention", "output")
         )
 
-    def build(self, input_shape: Any = None) -> None:
-        """Creates the weights."""
-        self.attention.build()
-        self.attention_norm.build()
-        self.feed_forward.build()
-        self.feed_forward_norm.build()
-        self.built = True
-
     def call(
         self,
         x: Any,

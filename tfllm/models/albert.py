@@ -5,8 +5,8 @@ Language Representations", ICLR 2020, https://arxiv.org/abs/1909.11942.
 """
 
 import dataclasses
+import functools
 
-from tfllm.layers.config import Activation
 from tfllm.models import bert, post_norm_encoder
 from tfllm.models.config import TransformerConfig
 from tfllm.models.family import LABELLED, Family, class_names, stack_size
@@ -30,57 +30,21 @@ SIZES = {
 }
 
 
-def config(
-    num_layers: int = 12,
-    hidden_size: int = 768,
-    num_heads: int = 12,
-    intermediate_size: int | None = None,
-    vocab_size: int = 30000,
-    embedding_size: int = 128,
-    num_groups: int = 1,
-    group_size: int = 1,
-    max_position_embeddings: int = 512,
-    num_segments: int = 2,
-    activation: Activation = "gelu_tanh",
-    dropout: float = 0.0,
-    attention_dropout: float | None = None,
-    classifier_dropout: float = 0.1,
-    epsilon: float = 1e-12,
-    initializer_range: float = 0.02,
-    bos_token_id: int | None = 2,
-    eos_token_id: int | None = 3,
-    pad_token_id: int | None = 0,
-) -> TransformerConfig:
-    """Returns the config of an ALBERT; the defaults are Base, version 2.
-
-    Arguments as in `post_norm_encoder`; `num_layers` counts the times that a
-    group of `group_size` blocks is applied.
-    """
-    full = post_norm_encoder.create_encoder(
-        post_norm_encoder.EncoderVariant("albert", pair_objective="sop"),
-        num_layers * group_size,
-        hidden_size,
-        num_heads,
-        intermediate_size,
-        vocab_size,
-        max_position_embeddings,
-        num_segments,
-        activation,
-        dropout,
-        attention_dropout,
-        classifier_dropout,
-        epsilon,
-        initializer_range,
-        bos_token_id,
-        eos_token_id,
-        pad_token_id,
-    )
-    stack = dataclasses.replace(
-        full.stack, num_groups=num_groups, group_size=group_size
-    )
-    full = dataclasses.replace(full, encoder=stack)
-    return post_norm_encoder.with_embedding_size(full, embedding_size)
-
+# The defaults are ALBERT-Base, version 2.
+config = functools.partial(
+    post_norm_encoder.create_encoder,
+    post_norm_encoder.EncoderVariant(
+        "albert", pair_objective="sop", always_projects=True
+    ),
+    vocab_size=30000,
+    embedding_size=128,
+    num_groups=1,
+    activation="gelu_tanh",
+    dropout=0.0,
+    classifier_dropout=0.1,
+    bos_token_id=2,
+    eos_token_id=3,
+)
 
 _KEYS = dict(post_norm_encoder.KEYS)
 del _KEYS["classifier_dropout"]  # Its key has another name.
@@ -104,8 +68,7 @@ PUBLISHED = PublishedKeys(
         "eos_token_id": ("eos_token_id", 3),
         "pad_token_id": ("pad_token_id", 0),
     },
-    fixed={"tie_word_embeddings": True},
-    constants={"tie_word_embeddings": True},
+    invariants={"tie_word_embeddings": True},
     fields={"num_layers": FIELDS["num_group_calls"]},
 )
 _TABLE = "albert.embeddings.word_embeddings.weight"

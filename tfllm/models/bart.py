@@ -5,17 +5,16 @@ Natural Language Generation, Translation, and Comprehension", 2020,
 https://arxiv.org/abs/1910.13461.
 """
 
+import dataclasses
 import functools
 
 from tfllm.layers.position_config import LearnedPositionsConfig
 from tfllm.models import post_norm_encoder_decoder as shared
+from tfllm.models import roberta
 from tfllm.models.config import TransformerConfig
 from tfllm.models.family import Family, class_names, stack_size
 from tfllm.models.published_keys import PublishedKeys
 from tfllm.models.weight_map import Weight
-from tfllm.tokenizers.row_template import RowTemplate
-from tfllm.tokenizers.spec import TokenizerSpec
-from tfllm.tokenizers.special_tokens import AddedToken, SpecialTokens
 
 SIZES = {
     "tiny": stack_size(2, 128, 2),
@@ -60,14 +59,14 @@ PUBLISHED = PublishedKeys(
     },
     fixed={
         **shared.FIXED,
-        "tie_word_embeddings": True,
         # Of early files.
         "normalize_before": False,
         "add_final_layer_norm": False,
         "normalize_embedding": True,
         "static_position_embeddings": False,
     },
-    constants={**shared.CONSTANTS, "tie_word_embeddings": True},
+    invariants={"tie_word_embeddings": True},
+    constants=shared.CONSTANTS,
     fields=shared.FIELD_PATHS,
 )
 
@@ -83,22 +82,8 @@ def weight_map(config: TransformerConfig) -> list[Weight]:
     return table.rows
 
 
-TOKENIZER = TokenizerSpec(
-    kinds=("byte_bpe",),
-    template=RowTemplate(
-        pad="pad", opens=("cls",), between=("sep", "sep"), closes=("sep",)
-    ),
-    special_tokens=SpecialTokens(
-        pad="<pad>",
-        unk="<unk>",
-        cls="<s>",
-        sep="</s>",
-        mask="<mask>",
-        bos="<s>",
-        eos="</s>",
-    ),
-    special_first=True,
-    added_tokens=(AddedToken("<mask>", lstrip=True, special=True),),
+TOKENIZER = dataclasses.replace(
+    roberta.TOKENIZER,
     classes=("BartTokenizer", "BartTokenizerFast", "RobertaTokenizer"),
 )
 

@@ -31,13 +31,6 @@ class TransformerModel(ConfiguredLayer):
             config, name="transformer", dtype=self.dtype_policy
         )
 
-    def build(self, input_shape: Any = None) -> None:
-        """Creates the weights of all parts."""
-        for part in self._flatten_layers(include_self=False, recursive=False):
-            if not part.built:
-                part.build()
-        self.built = True
-
     @property
     def body(self) -> Body:
         """The model without its heads."""

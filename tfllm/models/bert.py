@@ -9,6 +9,7 @@ Students Learn Better", 2019, https://arxiv.org/abs/1908.08962.
 import functools
 
 from tfllm.models import post_norm_encoder
+from tfllm.models.arguments import without
 from tfllm.models.config import TransformerConfig
 from tfllm.models.family import LABELLED, Family, class_names, stack_size
 from tfllm.models.published_keys import PublishedKeys
@@ -29,9 +30,12 @@ SIZES = {
 
 # The defaults are BERT-Base, uncased. `activation` "gelu" is that of the
 # Transformers library, "gelu_tanh" of google-research/bert since 2019.
-config = functools.partial(
-    post_norm_encoder.create_encoder,
-    post_norm_encoder.EncoderVariant("bert", pair_objective="nsp"),
+config = without(
+    functools.partial(
+        post_norm_encoder.create_encoder,
+        post_norm_encoder.EncoderVariant("bert", pair_objective="nsp"),
+    ),
+    *post_norm_encoder.OPTIONAL,
 )
 
 PUBLISHED = PublishedKeys(
@@ -92,8 +96,4 @@ FAMILY = Family(
     architectures=class_names(
         "Bert", "pretraining", "masked_lm", "encoder", *LABELLED
     ),
-    legacy_names={
-        ".LayerNorm.gamma": ".LayerNorm.weight",
-        ".LayerNorm.beta": ".LayerNorm.bias",
-    },
 )

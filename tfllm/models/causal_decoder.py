@@ -1,10 +1,10 @@
 """Decoders without an encoder, as GPT-2.
 
 `assemble_decoder` serves every such family; `create_learned_decoder` is
-`config()` of those with learned positions, pre-norm blocks and no gates.
+`config()` of those with learned positions and no gates.
 """
 
-from collections.abc import Callable
+import dataclasses
 from typing import Any, Literal
 
 from tfllm.layers.config import Activation, NormConfig
@@ -25,7 +25,7 @@ def assemble_decoder(
     positions: PositionsConfig | None,
     *,
     max_length: int,
-    classifier_dropout: float,
+    classifier_dropout: float | None,
     token_ids: tuple[int | None, int | None, int | None],
     tied: bool = True,
     initializer_range: float = 0.02,
@@ -45,7 +45,7 @@ def assemble_decoder(
         positions: Config of the positions, or None.
         max_length: Longest sequence.
         classifier_dropout: Rate on the input of the heads for tokens and
-            choices.
+            choices; None means 0.1.
         token_ids: `bos`, `eos` and `pad` of `special_ids`.
         tied: Use the token table as the output table.
         initializer_range: Standard deviation of the truncated normal.
@@ -73,7 +73,7 @@ def assemble_decoder(
         **decoder_heads(
             vocab_size,
             final_projection or norm.hidden_size,
-            classifier_dropout,
+            0.1 if classifier_dropout is None else classifier_dropout,
             initializer_range,
             tied,
         ),
@@ -81,23 +81,25 @@ def assemble_decoder(
     )
 
 
-def tied_to(table: str) -> Callable[[TransformerConfig], dict[str, str]]:
-    """Returns `Family.tied` for an output table that may be the token table.
+@dataclasses.dataclass(frozen=True)
+class LearnedDecoderVariant:
+    """What differs between families of decoders with learned positions.
 
-    Args:
-        table: Published name of the token table.
+    Attributes:
+        family: Name in `FAMILIES`.
+        position_offset: Rows of the table of positions before that of the
+            first token, which the longest sequence does not count.
+        narrow_residual: New projections onto the residual deviate less, by
+            sqrt(2 L).
     """
 
-    def tied(config: TransformerConfig) -> dict[str, str]:
-        if config.output_head is None or not config.output_head.tied:
-            return {}
-        return {"lm_head.weight": table}
-
-    return tied
+    family: str
+    position_offset: int = 0
+    narrow_residual: bool = False
 
 
 def create_learned_decoder(
-    family: str,
+    variant: LearnedDecoderVariant,
     /,
     num_layers: int = 12,
     hidden_size: int = 768,
@@ -105,42 +107,70 @@ def create_learned_decoder(
     intermediate_size: int | None = None,
     vocab_size: int = 50257,
     max_position_embeddings: int = 1024,
+    embedding_size: int | None = None,
     activation: Activation = "gelu_tanh",
     dropout: float = 0.1,
     attention_dropout: float | None = None,
     embedding_dropout: float | None = None,
-    classifier_dropout: float = 0.1,
+    classifier_dropout: float | None = None,
     epsilon: float = 1e-5,
     initializer_range: float = 0.02,
     scale_scores: bool = True,
     scale_scores_by_layer: bool = False,
+    use_bias: bool = True,
+    affine: bool = True,
+    pre_norm: bool = True,
+    final_norm: bool = True,
+    tied: bool = True,
     bos_token_id: int | None = 50256,
     eos_token_id: int | None = 50256,
     pad_token_id: int | None = None,
 ) -> TransformerConfig:
     """Returns the config of a decoder; the defaults are GPT-2's, 124M.
 
-    The arguments are those of `tfllm.models.stacks`; the longest sequence is
-    `max_position_embeddings`. `scale_scores` divides attention scores by
-    sqrt(H), `scale_scores_by_layer` by the layer's number as well.
+    The arguments are those of `tfllm.models.stacks` and NormConfig (`affine`);
+    the longest sequence is `max_position_embeddings`. `embedding_size` is the
+    width of the token table, with projections from and to `hidden_size`.
+    `scale_scores` divides attention scores by sqrt(H), `scale_scores_by_layer`
+    by the layer's number as well. Without `pre_norm`, blocks are post-norm,
+    and there is no final norm.
     """
+    projected = embedding_size not in (None, hidden_size)
+    embeddings = {
+        "embedding_size": embedding_size,
+        "projection": "tokens",
+        "projection_bias": False,
+    }
+    narrow = initializer_range / (2.0 * num_layers) ** 0.5
+    offset = variant.position_offset
     return assemble_decoder(
-        family,
+        variant.family,
         vocab_size,
         num_layers,
         num_heads,
-        NormConfig(hidden_size, epsilon=epsilon),
-        LearnedPositionsConfig(max_position_embeddings, 0, "mask"),
+        NormConfig(hidden_size, epsilon=epsilon, affine=affine),
+        LearnedPositionsConfig(
+            max_position_embeddings + offset, offset, "mask"
+        ),
         max_length=max_position_embeddings,
         classifier_dropout=classifier_dropout,
         token_ids=(bos_token_id, eos_token_id, pad_token_id),
+        tied=tied,
+        norm_placement="pre" if pre_norm else "post",
+        final_norm=pre_norm and final_norm,
+        final_projection=embedding_size if projected else None,
         intermediate_size=intermediate_size,
         activation=activation,
         dropout=dropout,
         attention_dropout=attention_dropout,
         embedding_dropout=embedding_dropout,
         initializer_range=initializer_range,
-        residual_range=initializer_range / (2.0 * num_layers) ** 0.5,
-        attention={"scale": None if scale_scores else 1.0},
+        residual_range=narrow if variant.narrow_residual else None,
+        attention={
+            "use_bias": use_bias,
+            "scale": None if scale_scores else 1.0,
+        },
+        feed_forward={"use_bias": use_bias},
+        embeddings=embeddings if projected else {},
         scale_scores_by_layer=scale_scores_by_layer,
     )

@@ -5,13 +5,14 @@ faster, cheaper and lighter", 2019, https://arxiv.org/abs/1910.01108.
 """
 
 import dataclasses
+import functools
 
-from tfllm.layers.config import Activation
 from tfllm.layers.position_config import LearnedPositionsConfig
 from tfllm.models import bert, post_norm_encoder
+from tfllm.models.arguments import extended, without
 from tfllm.models.config import TransformerConfig
 from tfllm.models.family import LABELLED, Family, class_names, stack_size
-from tfllm.models.published_keys import Field, PublishedKeys, flag
+from tfllm.models.published_keys import PublishedKeys
 from tfllm.models.weight_map import Weight
 
 SIZES = {
@@ -21,68 +22,56 @@ SIZES = {
     "multilingual": stack_size(6, 768, 12, vocab_size=119547),
 }
 
-# Its pooler belongs to the heads for sequences and choices.
-_VARIANT = post_norm_encoder.EncoderVariant(
-    "distilbert", pooler_activation="relu"
-)
 
-
-def config(
-    num_layers: int = 6,
-    hidden_size: int = 768,
-    num_heads: int = 12,
-    intermediate_size: int | None = None,
-    vocab_size: int = 30522,
-    max_position_embeddings: int = 512,
+def _with_own_parts(
+    config: TransformerConfig,
+    *,
     sinusoidal_positions: bool = False,
-    activation: Activation = "gelu",
-    dropout: float = 0.1,
-    attention_dropout: float | None = None,
-    classifier_dropout: float = 0.2,
     span_dropout: float = 0.1,
-    initializer_range: float = 0.02,
-    bos_token_id: int | None = None,
-    eos_token_id: int | None = None,
-    pad_token_id: int | None = 0,
 ) -> TransformerConfig:
-    """Returns the config of a DistilBERT; the defaults are the base size's.
+    """Returns an encoder whose heads differ in dropout.
 
-    Arguments as in `post_norm_encoder`. `sinusoidal_positions` is for a table
-    of sinusoids that is not trained. The head for tokens has the rate
-    `dropout`, that for spans `span_dropout`, others `classifier_dropout`.
+    Args:
+        config: Config of the encoder. The head for tokens has its `dropout`.
+        sinusoidal_positions: The table of positions holds sinusoids, and is
+            not trained.
+        span_dropout: Rate on the input of the head for spans.
     """
-    full = post_norm_encoder.create_encoder(
-        _VARIANT,
-        num_layers,
-        hidden_size,
-        num_heads,
-        intermediate_size,
-        vocab_size,
-        max_position_embeddings,
-        num_segments=0,
-        activation=activation,
-        dropout=dropout,
-        attention_dropout=attention_dropout,
-        classifier_dropout=classifier_dropout,
-        initializer_range=initializer_range,
-        bos_token_id=bos_token_id,
-        eos_token_id=eos_token_id,
-        pad_token_id=pad_token_id,
-    )
     replace = dataclasses.replace
-    tables, positions = full.embeddings, full.embeddings.positions
+    tables, positions = config.embeddings, config.embeddings.positions
     assert isinstance(positions, LearnedPositionsConfig)
     positions = replace(positions, sinusoidal=sinusoidal_positions)
     return replace(
-        full,
+        config,
         encoder=replace(
-            full.stack, embeddings=replace(tables, positions=positions)
+            config.stack, embeddings=replace(tables, positions=positions)
         ),
         task_head=replace(
-            full.task_head, token_dropout=dropout, span_dropout=span_dropout
+            config.task_head,
+            token_dropout=config.block.dropout,
+            span_dropout=span_dropout,
         ),
     )
 
+
+# The defaults are the base size.
+config = extended(
+    without(
+        functools.partial(
+            post_norm_encoder.create_encoder,
+            # Its pooler belongs to the heads for sequences and choices.
+            post_norm_encoder.EncoderVariant(
+                "distilbert", pooler_activation="relu"
+            ),
+            num_layers=6,
+            classifier_dropout=0.2,
+        ),
+        "epsilon",
+        *post_norm_encoder.OPTIONAL,
+        num_segments=0,
+    ),
+    _with_own_parts,
+)
 
 PUBLISHED = PublishedKeys(
     "distilbert",
@@ -104,11 +93,7 @@ PUBLISHED = PublishedKeys(
         "eos_token_id": ("eos_token_id", None),
         "pad_token_id": ("pad_token_id", 0),
     },
-    fixed={"tie_word_embeddings": True},
-    constants={"tie_word_embeddings": True},
-    fields={
-        "sinusoidal_positions": Field(flag, "embeddings.positions.sinusoidal")
-    },
+    invariants={"tie_word_embeddings": True},
 )
 
 

@@ -10,10 +10,10 @@ import functools
 
 from tfllm.layers.heads import DetectionHeadConfig
 from tfllm.models import bert, post_norm_encoder
+from tfllm.models.arguments import extended, without
 from tfllm.models.config import TransformerConfig
 from tfllm.models.family import LABELLED, Family, class_names, stack_size
-from tfllm.models.published_keys import FIELDS, PublishedKeys
-from tfllm.models.stacks import extended
+from tfllm.models.published_keys import PublishedKeys
 from tfllm.models.weight_map import Weight
 
 # The generator that was published beside the small model has its size.
@@ -30,18 +30,14 @@ SIZES = {
 def _with_own_parts(
     config: TransformerConfig,
     *,
-    embedding_size: int | None = None,
     summary_dropout: float = 0.1,
 ) -> TransformerConfig:
     """Returns an encoder with a head that detects replaced tokens.
 
     Args:
         config: Config of the encoder.
-        embedding_size: Width of the tables; None: that of the blocks.
         summary_dropout: Rate on the input of the head for choices.
     """
-    if embedding_size not in (None, config.hidden_size):
-        config = post_norm_encoder.with_embedding_size(config, embedding_size)
     return dataclasses.replace(
         config,
         detection_head=DetectionHeadConfig(
@@ -57,24 +53,23 @@ def _with_own_parts(
 
 # The defaults are ELECTRA-Base, uncased.
 config = extended(
-    functools.partial(
-        post_norm_encoder.create_encoder,
-        # NOTE: "gelu" in these heads, whatever the activation of the blocks.
-        post_norm_encoder.EncoderVariant(
-            "electra",
-            masked_lm_activation="gelu",
-            sequence_dense="gelu",
-            pooler_activation="gelu",
+    without(
+        functools.partial(
+            post_norm_encoder.create_encoder,
+            # NOTE: "gelu" in these heads, whatever the activation of the
+            # blocks.
+            post_norm_encoder.EncoderVariant(
+                "electra",
+                masked_lm_activation="gelu",
+                sequence_dense="gelu",
+                pooler_activation="gelu",
+            ),
         ),
+        "num_groups",
+        "group_size",
     ),
     _with_own_parts,
 )
-
-_SUMMARY = {
-    "summary_type": "first",
-    "summary_use_proj": True,
-    "summary_activation": "gelu",
-}
 
 # The defaults are those of Transformers, which are the small size.
 PUBLISHED = PublishedKeys(
@@ -88,17 +83,14 @@ PUBLISHED = PublishedKeys(
         "summary_last_dropout": ("summary_dropout", 0.1),
         "pad_token_id": ("pad_token_id", 0),
     },
-    fixed={
-        **post_norm_encoder.FIXED,
-        **_SUMMARY,
+    fixed=post_norm_encoder.FIXED,
+    invariants={
+        "summary_type": "first",
+        "summary_use_proj": True,
+        "summary_activation": "gelu",
         "tie_word_embeddings": True,
     },
-    constants={**post_norm_encoder.CONSTANTS, **_SUMMARY},
-    fields={
-        "summary_dropout": dataclasses.replace(
-            FIELDS["dropout"], path="task_head.choice_dropout"
-        )
-    },
+    constants=post_norm_encoder.CONSTANTS,
 )
 
 

@@ -68,12 +68,6 @@ class EncoderDecoder(ConfiguredLayer):
         embeddings = [self.encoder.embeddings, self.decoder.embeddings]
         return [[*embeddings], *([block] for block in self.blocks)]
 
-    def build(self, input_shape: Any = None) -> None:
-        """Creates the weights."""
-        self.encoder.build()
-        self.decoder.build()
-        self.built = True
-
     def call(
         self,
         token_ids: Any,

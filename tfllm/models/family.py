@@ -47,7 +47,9 @@ _LABELLED = {
     "multiple_choice": "ForMultipleChoice",
 }
 LABELLED = tuple(_LABELLED)
-# The same for all keys of `Family.architectures`.
+# Keys whose classes hold no more than the encoder of an encoder-decoder.
+ENCODER_ONLY = ("encoder", "token_classification")
+# End of the class name for all keys of `Family.architectures`.
 _CLASSES = {
     "pretraining": "ForPreTraining",
     "masked_lm": "ForMaskedLM",
@@ -70,9 +72,33 @@ def class_names(name: str, *keys: str, **others: str) -> dict[str, str]:
     return {**{key: name + _CLASSES[key] for key in keys}, **others}
 
 
+_LEGACY_NAMES = {
+    ".LayerNorm.gamma": ".LayerNorm.weight",
+    ".LayerNorm.beta": ".LayerNorm.bias",
+}
+
+
 def _nothing(config: TransformerConfig) -> dict[str, str]:
     """Ties no tensors."""
     return {}
+
+
+def tied_to(
+    table: str, head: str = "lm_head.weight"
+) -> Callable[[TransformerConfig], dict[str, str]]:
+    """Returns `Family.tied` for an output table that may be the token table.
+
+    Args:
+        table: Published name of the token table.
+        head: Published name of the output table.
+    """
+
+    def tied(config: TransformerConfig) -> dict[str, str]:
+        if config.output_head is None or not config.output_head.tied:
+            return {}
+        return {head: table}
+
+    return tied
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +133,8 @@ class Family:
             head), "encoder" (one stack, no head), "encoder_decoder" (two
             stacks, no head) and the heads of `tfllm.models.task_models` ->
             published class names.
-        legacy_names: Old spelling -> new, replaced in published names.
+        legacy_names: Old spelling -> new, replaced in published names. Default:
+            those of the first files, which TensorFlow had named.
         computed: From a config, published name -> tensor of what has no
             weight here, but a tensor in published files; None for none.
         fit_tensors: From a config and the tensors beside its config.json, the
@@ -133,7 +160,9 @@ class Family:
     ignored: Callable[[TransformerConfig], tuple[str, ...]] = lambda config: ()
     tied: Callable[[TransformerConfig], Mapping[str, str]] = _nothing
     architectures: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    legacy_names: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    legacy_names: Mapping[str, str] = dataclasses.field(
+        default_factory=lambda: _LEGACY_NAMES
+    )
     prefixes: Mapping[str, str] = dataclasses.field(default_factory=dict)
     decoder_layers: tuple[str, str] | None = None
     computed: Callable[[TransformerConfig], Mapping[str, np.ndarray]] | None = (

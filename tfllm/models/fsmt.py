@@ -107,12 +107,7 @@ def position_tables(config: TransformerConfig) -> dict[str, np.ndarray]:
     pad, half = config.pad_token_id, config.hidden_size // 2
     rows = np.arange((config.max_length or 0) + pad + 1)[:, None]
     angles = rows * 10000.0 ** (-np.arange(half) / (half - 1))
-    table = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
-    table[pad] = 0.0
-    return {
-        f"{shared.PREFIX}{side}.embed_positions.weight": table.astype("float32")
-        for side in ("encoder", "decoder")
-    }
+    return shared.position_tables(angles, zero_row=pad)
 
 
 FAMILY = Family(

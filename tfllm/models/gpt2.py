@@ -7,7 +7,11 @@ https://arxiv.org/abs/2005.14165, table 2.1.
 
 import functools
 
-from tfllm.models.causal_decoder import create_learned_decoder
+from tfllm.models.arguments import without
+from tfllm.models.causal_decoder import (
+    LearnedDecoderVariant,
+    create_learned_decoder,
+)
 from tfllm.models.config import TransformerConfig
 from tfllm.models.family import LABELLED, Family, class_names, stack_size
 from tfllm.models.published_keys import PublishedKeys
@@ -37,7 +41,18 @@ SIZES = {
 }
 
 # The defaults are the 124M model.
-config = functools.partial(create_learned_decoder, "gpt2")
+config = without(
+    functools.partial(
+        create_learned_decoder,
+        LearnedDecoderVariant("gpt2", narrow_residual=True),
+    ),
+    "embedding_size",
+    "use_bias",
+    "affine",
+    "pre_norm",
+    "final_norm",
+    "tied",
+)
 
 PUBLISHED = PublishedKeys(
     "gpt2",
@@ -62,8 +77,8 @@ PUBLISHED = PublishedKeys(
         "eos_token_id": ("eos_token_id", 50256),
         "pad_token_id": ("pad_token_id", None),
     },
-    fixed={"add_cross_attention": False, "tie_word_embeddings": True},
-    constants={"tie_word_embeddings": True},
+    fixed={"add_cross_attention": False},
+    invariants={"tie_word_embeddings": True},
 )
 
 

@@ -10,6 +10,7 @@ import functools
 
 from tfllm.layers.position_config import Llama3Scaling
 from tfllm.models import rotary_decoder
+from tfllm.models.arguments import without
 from tfllm.models.family import Family, class_names, stack_size
 from tfllm.tokenizers.row_template import RowTemplate
 from tfllm.tokenizers.spec import TokenizerSpec
@@ -47,8 +48,23 @@ SIZES = {
 }
 
 # The defaults are those of the first model, 7B.
-config = functools.partial(
-    rotary_decoder.create_rotary_decoder, rotary_decoder.RotaryVariant("llama")
+config = without(
+    functools.partial(
+        rotary_decoder.create_rotary_decoder,
+        rotary_decoder.RotaryVariant("llama"),
+    ),
+    "window",
+    "full_attention_layers",
+)
+
+PUBLISHED = rotary_decoder.RotaryKeys(
+    "llama",
+    {
+        **rotary_decoder.KEYS,
+        "attention_bias": ("attention_bias", False),
+        "mlp_bias": ("feed_forward_bias", False),
+    },
+    fields=rotary_decoder.FIELDS,
 )
 
 TOKENIZER = TokenizerSpec(
@@ -71,9 +87,7 @@ FAMILY = Family(
     sizes=SIZES,
     parameters=("3.2_1b", 1_235_814_400),
     config=config,
-    published=rotary_decoder.RotaryKeys(
-        "llama", rotary_decoder.KEYS, fields=rotary_decoder.FIELDS
-    ),
+    published=PUBLISHED,
     weights=rotary_decoder.rotary_decoder_weights,
     tokenizer=TOKENIZER,
     prefix="model.",

@@ -7,6 +7,8 @@ C++", 2018, https://arxiv.org/abs/1804.00344; Tiedemann and Thottingal,
 
 import functools
 
+import numpy as np
+
 from tfllm.layers.position_config import SinusoidalPositionsConfig
 from tfllm.models import post_norm_encoder_decoder as shared
 from tfllm.models.config import TransformerConfig
@@ -53,14 +55,14 @@ PUBLISHED = PublishedKeys(
     },
     fixed={
         **shared.FIXED,
-        "tie_word_embeddings": True,
         # Of early files.
         "normalize_before": False,
         "add_final_layer_norm": False,
         "normalize_embedding": False,
         "static_position_embeddings": True,
     },
-    constants={**shared.CONSTANTS, "tie_word_embeddings": True},
+    invariants={"tie_word_embeddings": True},
+    constants=shared.CONSTANTS,
     fields=shared.FIELD_PATHS,
 )
 
@@ -72,6 +74,14 @@ def weight_map(config: TransformerConfig) -> list[Weight]:
         table.tensor(published, path)
     table.row("final_logits_bias", "lm_head.bias")
     return table.rows
+
+
+def position_tables(config: TransformerConfig) -> dict[str, np.ndarray]:
+    """Returns `Family.computed`: the sinusoids of both stacks."""
+    size = config.hidden_size
+    rows = np.arange(config.max_length or 0)[:, None]
+    angles = rows * 10000.0 ** (-2 * np.arange(size // 2) / size)
+    return shared.position_tables(angles)
 
 
 FAMILY = Family(
@@ -94,6 +104,7 @@ FAMILY = Family(
     decoder_layers=shared.DECODER_LAYERS,
     ignored=lambda _: shared.POSITION_TABLES,
     tied=shared.tied_tables,
+    computed=position_tables,
     architectures=class_names(
         "Marian",
         "encoder_decoder",

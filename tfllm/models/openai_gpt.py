@@ -4,9 +4,13 @@ Reference: Radford et al., "Improving Language Understanding by Generative
 Pre-Training", 2018.
 """
 
-from tfllm.layers.config import Activation, NormConfig
-from tfllm.layers.position_config import LearnedPositionsConfig
-from tfllm.models.causal_decoder import assemble_decoder
+import functools
+
+from tfllm.models.arguments import without
+from tfllm.models.causal_decoder import (
+    LearnedDecoderVariant,
+    create_learned_decoder,
+)
 from tfllm.models.config import TransformerConfig
 from tfllm.models.family import Family, class_names, stack_size
 from tfllm.models.published_keys import PublishedKeys, activation_field
@@ -21,47 +25,25 @@ SIZES = {
 }
 
 
-def config(
-    num_layers: int = 12,
-    hidden_size: int = 768,
-    num_heads: int = 12,
-    vocab_size: int = 40478,
-    max_position_embeddings: int = 512,
-    activation: Activation = "gelu_tanh",
-    dropout: float = 0.1,
-    attention_dropout: float | None = None,
-    embedding_dropout: float | None = None,
-    classifier_dropout: float = 0.1,
-    epsilon: float = 1e-5,
-    initializer_range: float = 0.02,
-    bos_token_id: int | None = None,
-    eos_token_id: int | None = None,
-    pad_token_id: int | None = None,
-) -> TransformerConfig:
-    """Returns the config; the defaults are the published model.
-
-    The arguments are those of `tfllm.models.stacks`; the longest sequence is
-    `max_position_embeddings`. Blocks are post-norm, without a final norm.
-    """
-    return assemble_decoder(
-        "openai-gpt",
-        vocab_size,
-        num_layers,
-        num_heads,
-        NormConfig(hidden_size, epsilon=epsilon),
-        LearnedPositionsConfig(max_position_embeddings, 0, "mask"),
-        max_length=max_position_embeddings,
-        classifier_dropout=classifier_dropout,
-        token_ids=(bos_token_id, eos_token_id, pad_token_id),
-        norm_placement="post",
-        final_norm=False,
-        activation=activation,
-        dropout=dropout,
-        attention_dropout=attention_dropout,
-        embedding_dropout=embedding_dropout,
-        initializer_range=initializer_range,
-    )
-
+config = without(
+    functools.partial(
+        create_learned_decoder,
+        LearnedDecoderVariant("openai-gpt"),
+        vocab_size=40478,
+        max_position_embeddings=512,
+        bos_token_id=None,
+        eos_token_id=None,
+    ),
+    "intermediate_size",
+    "embedding_size",
+    "scale_scores",
+    "scale_scores_by_layer",
+    "use_bias",
+    "affine",
+    "final_norm",
+    "tied",
+    pre_norm=False,
+)
 
 PUBLISHED = PublishedKeys(
     "openai-gpt",
@@ -82,8 +64,7 @@ PUBLISHED = PublishedKeys(
         "eos_token_id": ("eos_token_id", None),
         "pad_token_id": ("pad_token_id", None),
     },
-    fixed={"tie_word_embeddings": True},
-    constants={"tie_word_embeddings": True},
+    invariants={"tie_word_embeddings": True},
     fields={
         # NOTE: "gelu" is the approximation by tanh here.
         "activation": activation_field(

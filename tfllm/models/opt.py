@@ -4,11 +4,15 @@ Reference: Zhang et al., "OPT: Open Pre-trained Transformer Language Models",
 2022, https://arxiv.org/abs/2205.01068.
 """
 
-from tfllm.layers.config import Activation, NormConfig
-from tfllm.layers.position_config import LearnedPositionsConfig
-from tfllm.models.causal_decoder import assemble_decoder, tied_to
+import functools
+
+from tfllm.models.arguments import without
+from tfllm.models.causal_decoder import (
+    LearnedDecoderVariant,
+    create_learned_decoder,
+)
 from tfllm.models.config import TransformerConfig
-from tfllm.models.family import Family, class_names, stack_size
+from tfllm.models.family import Family, class_names, stack_size, tied_to
 from tfllm.models.published import PublishedConfig
 from tfllm.models.published_keys import FIELDS, Field, PublishedKeys
 from tfllm.models.weight_map import Weight, WeightTable
@@ -28,74 +32,25 @@ SIZES = {
     "66b": stack_size(64, 9216, 72),
     "175b": stack_size(96, 12288, 96),
 }
-# Rows of the table of positions before that of the first token.
-OFFSET = 2
 
-
-def config(
-    num_layers: int = 12,
-    hidden_size: int = 768,
-    num_heads: int = 12,
-    intermediate_size: int | None = None,
-    vocab_size: int = 50272,
-    max_position_embeddings: int = 2048,
-    embedding_size: int | None = None,
-    activation: Activation = "relu",
-    dropout: float = 0.1,
-    attention_dropout: float = 0.0,
-    classifier_dropout: float | None = None,
-    initializer_range: float = 0.02,
-    use_bias: bool = True,
-    affine: bool = True,
-    pre_norm: bool = True,
-    final_norm: bool = True,
-    tied: bool = True,
-    bos_token_id: int | None = 2,
-    eos_token_id: int | None = 2,
-    pad_token_id: int | None = 1,
-) -> TransformerConfig:
-    """Returns the config; the defaults are the 125M model.
-
-    The arguments are those of `tfllm.models.stacks`. The table of positions
-    has `OFFSET` more rows than `max_position_embeddings`. `embedding_size` is
-    the width of the token table, with projections from and to `hidden_size`.
-    Without `pre_norm`, blocks are post-norm, and there is no final norm.
-    """
-    projected = embedding_size not in (None, hidden_size)
-    embeddings = {
-        "embedding_size": embedding_size,
-        "projection": "tokens",
-        "projection_bias": False,
-    }
-    return assemble_decoder(
-        "opt",
-        vocab_size,
-        num_layers,
-        num_heads,
-        NormConfig(hidden_size, epsilon=1e-5, affine=affine),
-        LearnedPositionsConfig(
-            max_position_embeddings + OFFSET, OFFSET, "mask"
-        ),
-        max_length=max_position_embeddings,
-        classifier_dropout=(
-            0.1 if classifier_dropout is None else classifier_dropout
-        ),
-        token_ids=(bos_token_id, eos_token_id, pad_token_id),
-        tied=tied,
-        norm_placement="pre" if pre_norm else "post",
-        final_norm=pre_norm and final_norm,
-        final_projection=embedding_size if projected else None,
-        intermediate_size=intermediate_size,
-        activation=activation,
-        dropout=dropout,
-        attention_dropout=attention_dropout,
-        embedding_dropout=0.0,
-        initializer_range=initializer_range,
-        attention={"use_bias": use_bias},
-        feed_forward={"use_bias": use_bias},
-        embeddings=embeddings if projected else {},
-    )
-
+# The defaults are the 125M model.
+config = without(
+    functools.partial(
+        create_learned_decoder,
+        LearnedDecoderVariant("opt", position_offset=2),
+        vocab_size=50272,
+        max_position_embeddings=2048,
+        activation="relu",
+        attention_dropout=0.0,
+        bos_token_id=2,
+        eos_token_id=2,
+        pad_token_id=1,
+    ),
+    "epsilon",
+    "scale_scores",
+    "scale_scores_by_layer",
+    embedding_dropout=0.0,
+)
 
 PUBLISHED = PublishedKeys(
     "opt",
@@ -121,13 +76,9 @@ PUBLISHED = PublishedKeys(
         "layer_norm_elementwise_affine": ("affine", True),
         "tie_word_embeddings": ("tied", True),
     },
-    fixed={"layerdrop": 0.0},
-    constants={"layerdrop": 0.0},
+    invariants={"layerdrop": 0.0},
     fields={
-        # Not an axis of the table of positions, which has OFFSET more rows.
-        "max_position_embeddings": Field(
-            FIELDS["max_position_embeddings"].read, "max_length"
-        ),
+        "max_position_embeddings": FIELDS["longest_sequence"],
         # The key says that there is none.
         "final_norm": Field(
             lambda *arguments: not PublishedConfig.flag(*arguments),
@@ -159,8 +110,7 @@ def weight_map(config: TransformerConfig) -> list[Weight]:
         if affine:
             part.norm("self_attn_layer_norm", "attention_norm")
             part.norm("final_layer_norm", "feed_forward_norm")
-    if config.output_head is not None and not config.output_head.tied:
-        table.tensor("lm_head.weight", "lm_head.table")
+    table.output_table(config)
     table.heads(sequence="score", token="", choice="", sequence_bias=False)
     return table.rows
 

@@ -27,6 +27,8 @@ class EncoderVariant:
             the activation of the blocks.
         sequence_dense: As in TaskHeadConfig.
         pooler_activation: Activation of the pooler.
+        always_projects: Tables of the width of the blocks have a projection
+            too.
     """
 
     family: str
@@ -35,6 +37,7 @@ class EncoderVariant:
     masked_lm_activation: Activation | None = None
     sequence_dense: Activation | None = None
     pooler_activation: Activation = "tanh"
+    always_projects: bool = False
 
 
 def create_encoder(
@@ -47,6 +50,9 @@ def create_encoder(
     vocab_size: int = 30522,
     max_position_embeddings: int = 512,
     num_segments: int = 2,
+    embedding_size: int | None = None,
+    num_groups: int | None = None,
+    group_size: int = 1,
     activation: Activation = "gelu",
     dropout: float = 0.1,
     attention_dropout: float | None = None,
@@ -59,9 +65,11 @@ def create_encoder(
 ) -> TransformerConfig:
     """Returns the config of an encoder; the defaults are BERT-Base's.
 
-    The arguments are those of `tfllm.models.stacks`.
+    The arguments are those of `tfllm.models.stacks` and StackConfig.
     `max_position_embeddings` is the number of rows of the table of positions;
-    `classifier_dropout` None means `dropout`.
+    `embedding_size` is the width of all tables. `num_layers` counts the times
+    that a group of `group_size` blocks is applied. `classifier_dropout` None
+    means `dropout`.
     """
     norm = NormConfig(hidden_size, epsilon=epsilon)
     ids = special_ids(vocab_size, bos_token_id, eos_token_id, pad_token_id)
@@ -71,11 +79,11 @@ def create_encoder(
         positions = LearnedPositionsConfig(
             max_position_embeddings, offset, "mask"
         )
-    return TransformerConfig(
+    config = TransformerConfig(
         family=variant.family,
         encoder=create_stack(
             vocab_size,
-            num_layers,
+            num_layers * group_size,
             num_heads,
             norm,
             positions,
@@ -85,6 +93,8 @@ def create_encoder(
             attention_dropout=attention_dropout,
             initializer_range=initializer_range,
             embeddings={"num_segments": num_segments, "norm": norm},
+            num_groups=num_groups,
+            group_size=group_size,
         ),
         max_length=positions.rows - positions.offset,
         pair_objective=variant.pair_objective,
@@ -99,9 +109,16 @@ def create_encoder(
         ),
         **ids,
     )
+    if variant.always_projects or embedding_size not in (None, hidden_size):
+        return _with_embedding_size(config, embedding_size or hidden_size)
+    return config
 
 
-def with_embedding_size(
+# Arguments of `create_encoder` that most families lack.
+OPTIONAL = ("embedding_size", "num_groups", "group_size")
+
+
+def _with_embedding_size(
     config: TransformerConfig, size: int
 ) -> TransformerConfig:
     """Returns an encoder whose tables have another width than its blocks.

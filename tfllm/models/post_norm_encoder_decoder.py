@@ -7,6 +7,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, Literal
 
+import numpy as np
+
 from tfllm.layers.config import Activation, NormConfig
 from tfllm.layers.heads import TaskHeadConfig
 from tfllm.layers.output_head import OutputHeadConfig
@@ -246,10 +248,7 @@ def _width(values: PublishedConfig, key: str, default: Any) -> Any:
 
 
 FIELD_PATHS: dict[str, Field] = {
-    # Its table, if there is one, has more rows.
-    "max_position_embeddings": dataclasses.replace(
-        FIELDS["max_position_embeddings"], shown_by=None
-    ),
+    "max_position_embeddings": FIELDS["longest_sequence"],
     "num_decoder_heads": Field(_width, "decoder.block.attention.num_heads"),
     "decoder_intermediate_size": Field(
         _width, "decoder.block.feed_forward.intermediate_size"
@@ -272,6 +271,26 @@ LAYERS = ("encoder_layers", "model.encoder.layers.{}.")
 DECODER_LAYERS = ("decoder_layers", "model.decoder.layers.{}.")
 # `Family.ignored` of models whose positions are computed.
 POSITION_TABLES = (r"model\.(en|de)coder\.embed_positions\.weight",)
+
+
+def position_tables(
+    angles: np.ndarray, zero_row: int | None = None
+) -> dict[str, np.ndarray]:
+    """Returns the published tables of sinusoids, which both stacks have.
+
+    Args:
+        angles: float [positions, D / 2].
+        zero_row: Row of zeros, or None.
+    """
+    # [positions, D]
+    table = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
+    if zero_row is not None:
+        table[zero_row] = 0.0
+    return {
+        f"{PREFIX}{side}.embed_positions.weight": table.astype(np.float32)
+        for side in ("encoder", "decoder")
+    }
+
 
 _NAMES = ("q_proj", "k_proj", "v_proj", "out_proj")
 

@@ -59,17 +59,36 @@ def _rate(values: PublishedConfig, key: str, default: Any) -> Any:
     return values.rate(key, default)
 
 
-def activation_field(names: dict[str, Activation] = ACTIVATIONS) -> Field:
-    """Returns the field of the activation in feed-forward networks.
+def _limit(values: PublishedConfig, key: str, default: Any) -> Any:
+    """Reads a number of tokens; null, 0 and -1 mean no limit."""
+    return values.limit(key, MAX_ROWS, default, off=(None, 0, -1))
+
+
+def activation_field(
+    names: dict[str, Activation] = ACTIVATIONS,
+    path: str = "block.feed_forward.activation",
+) -> Field:
+    """Returns the field of an activation.
 
     Args:
         names: Published name -> ours; of several, the first one is written.
+        path: As in Field.
     """
     ours = {name: published for published, name in reversed(names.items())}
+
+    def write(activation: Activation) -> str:
+        if activation not in ours:
+            raise ValueError(
+                "`activation` must have a name in the config.json of its "
+                f"family, as have {sorted(ours)}. Received: {activation!r}. "
+                "Use one of these, or another family"
+            )
+        return ours[activation]
+
     return Field(
         lambda values, key, default: values.activation(key, default, names),
-        "block.feed_forward.activation",
-        ours.__getitem__,
+        path,
+        write,
     )
 
 
@@ -116,6 +135,9 @@ FIELDS: dict[str, Field] = {
         "embeddings.positions.rows",
         shown_by=(f"{_TABLE}.positions.table", 0),
     ),
+    # For a table with other rows.
+    "longest_sequence": Field(rows, "max_length"),
+    "sinusoidal_positions": Field(flag, "embeddings.positions.sinusoidal"),
     "num_segments": Field(
         rows,
         "embeddings.num_segments",
@@ -127,6 +149,15 @@ FIELDS: dict[str, Field] = {
     "embedding_dropout": Field(_rate, "embeddings.dropout"),
     "classifier_dropout": Field(_rate, "task_head.dropout"),
     "span_dropout": Field(_rate, "task_head.span_dropout"),
+    "summary_dropout": Field(_rate, "task_head.choice_dropout"),
+    "pooler_activation": activation_field(path="pooler.activation"),
+    "clamp_distance": Field(
+        _limit,
+        "stack.two_stream.clamp_distance",
+        lambda length: -1 if length is None else length,
+    ),
+    "memory_length": Field(_limit, "stack.two_stream.memory_length"),
+    "reuse_length": Field(_limit, "stack.two_stream.reuse_length"),
     "epsilon": Field(PublishedConfig.epsilon, "block.norm.epsilon"),
     "initializer_range": Field(
         PublishedConfig.spread, "embeddings.initializer_range"
@@ -162,6 +193,9 @@ class PublishedKeys:
         keys: Published key -> argument of `config()` and the key's default.
             If two keys have one argument, the first that is not null counts.
         fixed: Keys that may have only this value.
+        invariants: The same, but these are written too.
+        derived: Keys that may have only the value that follows from the
+            arguments of `config()`, or null.
         constants: Keys that are written but not read.
         fields: Arguments that `FIELDS` lacks, or holds at another path.
     """
@@ -169,6 +203,10 @@ class PublishedKeys:
     model_type: str
     keys: Mapping[str, tuple[str, Any]]
     fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    invariants: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    derived: Mapping[str, Callable[[Mapping[str, Any]], Any]] = (
+        dataclasses.field(default_factory=dict)
+    )
     constants: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     fields: Mapping[str, Field] = dataclasses.field(default_factory=dict)
 
@@ -182,12 +220,8 @@ class PublishedKeys:
             ValueError: A value is out of its range, or the family does not
                 support it.
         """
-        for key, expected in self.fixed.items():
-            if values.get(key, expected) != expected:
-                raise ValueError(
-                    f"`{key}` must be {_json(expected)} in the family "
-                    f"{self.model_type}. Received: {values[key]!r}"
-                )
+        for key, expected in {**self.fixed, **self.invariants}.items():
+            self._check_value(values, key, expected)
         published = PublishedConfig(values)
         arguments: dict[str, Any] = {}
         for key, (name, default) in self.keys.items():
@@ -195,6 +229,9 @@ class PublishedKeys:
             if arguments.get(name) is None:
                 arguments[name] = value
         self._check_heads(arguments)
+        for key, expected_from in self.derived.items():
+            if values.get(key) is not None:
+                self._check_value(values, key, expected_from(arguments))
         return arguments
 
     def write(self, config: TransformerConfig) -> dict[str, Any]:
@@ -209,11 +246,21 @@ class PublishedKeys:
             if getattr(config, part) is not None or part == field.path:
                 value = operator.attrgetter(field.path)(config)
                 values[key] = field.write(value)
-        return {**values, **self.constants}
+        return {**values, **self.constants, **self.invariants}
 
     def field(self, name: str) -> Field:
         """Returns the Field of an argument of `config()`."""
         return self.fields[name] if name in self.fields else FIELDS[name]
+
+    def _check_value(
+        self, values: Mapping[str, Any], key: str, expected: Any
+    ) -> None:
+        """Raises ValueError if a file has another value for a key."""
+        if values.get(key, expected) != expected:
+            raise ValueError(
+                f"`{key}` must be {_json(expected)} in the family "
+                f"{self.model_type}. Received: {values[key]!r}"
+            )
 
     def _check_heads(self, arguments: Mapping[str, Any]) -> None:
         """Raises ValueError if the width is no multiple of the heads."""

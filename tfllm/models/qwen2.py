@@ -4,10 +4,10 @@ Reference: Yang et al., "Qwen2 Technical Report", 2024,
 https://arxiv.org/abs/2407.10671.
 """
 
-from tfllm.layers.config import Activation
-from tfllm.layers.position_config import RopeScaling
+import functools
+
 from tfllm.models import published_windows, rotary_decoder
-from tfllm.models.config import TransformerConfig
+from tfllm.models.arguments import without
 from tfllm.models.family import Family, class_names, stack_size
 from tfllm.tokenizers.row_template import RowTemplate
 from tfllm.tokenizers.spec import TokenizerSpec
@@ -30,78 +30,39 @@ SIZES = {
 END_OF_TEXT = 151643
 
 
-def config(
-    num_layers: int = 28,
-    hidden_size: int = 3584,
-    num_heads: int = 28,
-    num_kv_heads: int | None = None,
-    head_dim: int | None = None,
-    intermediate_size: int | None = None,
-    vocab_size: int = 151936,
-    max_position_embeddings: int = 131072,
-    theta: float = 1e6,
-    scaling: RopeScaling | None = None,
-    activation: Activation = "silu",
-    attention_dropout: float = 0.0,
-    classifier_dropout: float | None = None,
-    epsilon: float = 1e-6,
-    initializer_range: float = 0.02,
-    tied: bool = False,
-    window: int | None = None,
-    full_attention_layers: tuple[int, ...] = (),
-    bos_token_id: int | None = END_OF_TEXT,
-    eos_token_id: int | None = END_OF_TEXT,
-    pad_token_id: int | None = None,
-) -> TransformerConfig:
-    """Returns the config; see `create_rotary_decoder` for the arguments.
-
-    `window` and `full_attention_layers` are those of RotaryVariant.
-    """
-    return rotary_decoder.create_rotary_decoder(
-        rotary_decoder.RotaryVariant(
-            "qwen2", False, window, full_attention_layers
-        ),
-        num_layers,
-        hidden_size,
-        num_heads,
-        num_kv_heads,
-        head_dim,
-        intermediate_size,
-        vocab_size,
-        max_position_embeddings,
-        theta,
-        scaling,
-        activation,
-        attention_bias=True,
-        attention_dropout=attention_dropout,
-        classifier_dropout=classifier_dropout,
-        epsilon=epsilon,
-        initializer_range=initializer_range,
-        tied=tied,
-        bos_token_id=bos_token_id,
-        eos_token_id=eos_token_id,
-        pad_token_id=pad_token_id,
-    )
-
+# The defaults are the 7B model.
+config = without(
+    functools.partial(
+        rotary_decoder.create_rotary_decoder,
+        rotary_decoder.RotaryVariant("qwen2", output_bias=False),
+        num_layers=28,
+        hidden_size=3584,
+        num_heads=28,
+        vocab_size=151936,
+        max_position_embeddings=131072,
+        theta=1e6,
+        bos_token_id=END_OF_TEXT,
+        eos_token_id=END_OF_TEXT,
+    ),
+    "feed_forward_bias",
+    attention_bias=True,
+)
 
 # LLaMA's keys, with the defaults of Transformers' Qwen2Config: no model has
 # published them all.
-KEYS = {
-    **rotary_decoder.KEYS,
-    "vocab_size": ("vocab_size", 151936),
-    "intermediate_size": ("intermediate_size", 22016),
-    "num_key_value_heads": ("num_kv_heads", 32),
-    "max_position_embeddings": ("max_position_embeddings", 32768),
-    "bos_token_id": ("bos_token_id", None),
-    "eos_token_id": ("eos_token_id", None),
-    **published_windows.KEYS,
-}
-for _switch in ("attention_bias", "mlp_bias"):
-    del KEYS[_switch]
 PUBLISHED = rotary_decoder.RotaryKeys(
     "qwen2",
-    KEYS,
-    fields={**rotary_decoder.FIELDS, **published_windows.FIELDS},
+    {
+        **rotary_decoder.KEYS,
+        "vocab_size": ("vocab_size", 151936),
+        "intermediate_size": ("intermediate_size", 22016),
+        "num_key_value_heads": ("num_kv_heads", 32),
+        "max_position_embeddings": ("max_position_embeddings", 32768),
+        "bos_token_id": ("bos_token_id", None),
+        "eos_token_id": ("eos_token_id", None),
+        **published_windows.KEYS,
+    },
+    fields=rotary_decoder.FIELDS,
 )
 
 TOKENIZER = TokenizerSpec(

@@ -209,6 +209,7 @@ CLASSES = (
     "seq2seq_lm",
     "encoder_decoder",
     "sequence_classification",
+    "token_classification",
     "question_answering",
 )
 _NAMES = ("q", "k", "v", "o")
@@ -220,11 +221,19 @@ PREFIXES = {
     "encoder_decoder": "",
     "question_answering": "",
 }
-# `Family.ignored`: no block but the first has a bias, nor any cross-attention.
-IGNORED = (
-    r"transformer\.decoder\.block\.0\.layer\.1\.EncDecAttention"
-    r"\.relative_attention_bias\.weight",
-)
+
+
+def ignored_names(config: TransformerConfig) -> tuple[str, ...]:
+    """Returns `Family.ignored`.
+
+    No block but the first has a bias, nor any cross-attention.
+    """
+    if config.decoder is None:
+        return (r"transformer\.decoder\..*", r"lm_head\.weight")
+    return (
+        r"transformer\.decoder\.block\.0\.layer\.1\.EncDecAttention"
+        r"\.relative_attention_bias\.weight",
+    )
 
 
 def relative_weights(config: TransformerConfig) -> list[Weight]:
@@ -256,10 +265,9 @@ def relative_weights(config: TransformerConfig) -> list[Weight]:
             if stack.block.feed_forward.gated:
                 part.dense(f"{inner}.wi_0", "feed_forward.gate", bias=False)
             part.dense(f"{inner}.wo", "feed_forward.down", bias=False)
-    if config.output_head is not None and not config.output_head.tied:
-        table.tensor("lm_head.weight", "lm_head.table")
+    table.output_table(config)
     table.dense("classification_head.dense", "sequence_dense")
-    table.heads("classification_head.out_proj", token="", choice="")
+    table.heads("classification_head.out_proj", choice="")
     return table.rows
 
 

@@ -5,8 +5,10 @@ Approach", 2019, https://arxiv.org/abs/1907.11692.
 """
 
 import functools
+from typing import Any
 
 from tfllm.models import post_norm_encoder
+from tfllm.models.arguments import without
 from tfllm.models.config import TransformerConfig
 from tfllm.models.family import LABELLED, Family, class_names, stack_size
 from tfllm.models.published_keys import FIELDS, PublishedKeys
@@ -29,17 +31,24 @@ VARIANT = post_norm_encoder.EncoderVariant(
     masked_lm_activation="gelu",
     sequence_dense="tanh",
 )
+# Those of XLM-RoBERTa as well.
+DEFAULTS: dict[str, Any] = {
+    "max_position_embeddings": 514,
+    "num_segments": 1,
+    "epsilon": 1e-5,
+    "bos_token_id": 0,
+    "eos_token_id": 2,
+    "pad_token_id": 1,
+}
 # The defaults are RoBERTa-Base.
-config = functools.partial(
-    post_norm_encoder.create_encoder,
-    VARIANT,
-    vocab_size=50265,
-    max_position_embeddings=514,
-    num_segments=1,
-    epsilon=1e-5,
-    bos_token_id=0,
-    eos_token_id=2,
-    pad_token_id=1,
+config = without(
+    functools.partial(
+        post_norm_encoder.create_encoder,
+        VARIANT,
+        vocab_size=50265,
+        **DEFAULTS,
+    ),
+    *post_norm_encoder.OPTIONAL,
 )
 
 PUBLISHED = PublishedKeys(
@@ -51,7 +60,8 @@ PUBLISHED = PublishedKeys(
         "eos_token_id": ("eos_token_id", 2),
         "pad_token_id": ("pad_token_id", 1),
     },
-    fixed={**post_norm_encoder.FIXED, "tie_word_embeddings": True},
+    fixed=post_norm_encoder.FIXED,
+    invariants={"tie_word_embeddings": True},
     constants=post_norm_encoder.CONSTANTS,
     fields={"max_position_embeddings": FIELDS["position_rows"]},
 )

@@ -9,12 +9,13 @@ from typing import Any
 
 from tfllm.layers.config import Activation, NormConfig
 from tfllm.layers.position_config import RopeScaling, RotaryConfig
-from tfllm.models.causal_decoder import assemble_decoder, tied_to
+from tfllm.models import published_windows
+from tfllm.models.causal_decoder import assemble_decoder
 from tfllm.models.config import TransformerConfig
+from tfllm.models.family import tied_to
 from tfllm.models.published import MAX_WIDTH, PublishedConfig
 from tfllm.models.published_keys import Field, PublishedKeys
 from tfllm.models.published_rotary import read_rotary, write_rotary
-from tfllm.models.published_windows import read_windows
 from tfllm.models.weight_map import Weight, WeightTable
 
 
@@ -25,14 +26,10 @@ class RotaryVariant:
     Attributes:
         family: Name in `FAMILIES`.
         output_bias: As in AttentionConfig.
-        window: As in AttentionConfig.
-        full_attention_layers: As in StackConfig.
     """
 
     family: str
     output_bias: bool | None = None
-    window: int | None = None
-    full_attention_layers: tuple[int, ...] = ()
 
 
 def create_rotary_decoder(
@@ -56,14 +53,16 @@ def create_rotary_decoder(
     epsilon: float = 1e-6,
     initializer_range: float = 0.02,
     tied: bool = False,
+    window: int | None = None,
+    full_attention_layers: tuple[int, ...] = (),
     bos_token_id: int | None = 1,
     eos_token_id: int | None = 2,
     pad_token_id: int | None = None,
 ) -> TransformerConfig:
     """Returns the config of a decoder; the defaults are LLaMA 7B's.
 
-    The arguments are those of `tfllm.models.stacks`, AttentionConfig and
-    RotaryConfig (`theta`, `scaling`). The longest sequence is
+    The arguments are those of `tfllm.models.stacks`, AttentionConfig,
+    StackConfig and RotaryConfig (`theta`, `scaling`). The longest sequence is
     `max_position_embeddings`. With `tied`, the token table is the output
     table. None means: `num_heads` for `num_kv_heads`, D / N for
     `head_dim`, 0.1 for `classifier_dropout`.
@@ -77,9 +76,7 @@ def create_rotary_decoder(
         NormConfig(hidden_size, kind="rms_norm", epsilon=epsilon),
         RotaryConfig(head_size, theta, scaling),
         max_length=max_position_embeddings,
-        classifier_dropout=(
-            0.1 if classifier_dropout is None else classifier_dropout
-        ),
+        classifier_dropout=classifier_dropout,
         token_ids=(bos_token_id, eos_token_id, pad_token_id),
         tied=tied,
         intermediate_size=intermediate_size,
@@ -91,9 +88,9 @@ def create_rotary_decoder(
             "head_dim": head_size,
             "use_bias": attention_bias,
             "output_bias": variant.output_bias,
-            "window": variant.window,
+            "window": window,
         },
-        full_attention_layers=variant.full_attention_layers,
+        full_attention_layers=full_attention_layers,
         feed_forward={"gated": True, "use_bias": feed_forward_bias},
     )
 
@@ -104,7 +101,8 @@ def _kv_heads(values: PublishedConfig, key: str, default: Any) -> Any:
 
 
 # `PublishedKeys.keys` with LLaMA's defaults, which are those of Transformers'
-# LlamaConfig; RotaryKeys adds the rotary positions.
+# LlamaConfig; RotaryKeys adds the rotary positions. `published_windows` has
+# those of windows.
 KEYS: dict[str, tuple[str, Any]] = {
     "vocab_size": ("vocab_size", 32000),
     "hidden_size": ("hidden_size", 4096),
@@ -117,8 +115,6 @@ KEYS: dict[str, tuple[str, Any]] = {
     "max_position_embeddings": ("max_position_embeddings", 2048),
     "initializer_range": ("initializer_range", 0.02),
     "rms_norm_eps": ("epsilon", 1e-6),
-    "attention_bias": ("attention_bias", False),
-    "mlp_bias": ("feed_forward_bias", False),
     "attention_dropout": ("attention_dropout", 0.0),
     "classifier_dropout": ("classifier_dropout", None),
     "tie_word_embeddings": ("tied", False),
@@ -128,6 +124,7 @@ KEYS: dict[str, tuple[str, Any]] = {
 }
 FIELDS = {
     "num_kv_heads": Field(_kv_heads, "block.attention.kv_heads"),
+    **published_windows.FIELDS,
 }
 
 
@@ -142,7 +139,9 @@ class RotaryKeys(PublishedKeys):
                 `partial_rotary_factor` is not 1, or the family has no such
                 types of layers.
         """
-        arguments = read_windows(values, super().read(values), self.model_type)
+        arguments = published_windows.read_windows(
+            values, super().read(values), self.model_type
+        )
         size = arguments.get("head_dim") or (
             arguments["hidden_size"] // arguments["num_heads"]
         )
@@ -182,8 +181,7 @@ def rotary_decoder_weights(config: TransformerConfig) -> list[Weight]:
         part.norm("post_attention_layernorm", "feed_forward_norm", bias=False)
         for name in ("gate", "up", "down"):
             part.dense(f"mlp.{name}_proj", f"feed_forward.{name}", bias=bias)
-    if config.output_head is not None and not config.output_head.tied:
-        table.tensor("lm_head.weight", "lm_head.table")
+    table.output_table(config)
     table.heads(sequence="score", token="score", choice="", sequence_bias=False)
     return table.rows
 

@@ -1,9 +1,6 @@
 """Builds the parts of a config that families share: stack, heads, ids."""
 
 import dataclasses
-import functools
-import inspect
-from collections.abc import Callable
 from typing import Any, Literal
 
 from tfllm.layers.config import (
@@ -21,7 +18,6 @@ from tfllm.layers.heads import (
 )
 from tfllm.layers.output_head import OutputHeadConfig
 from tfllm.layers.position_config import PositionsConfig
-from tfllm.models.config import TransformerConfig
 from tfllm.models.stack_config import StackConfig
 
 
@@ -210,30 +206,3 @@ def special_ids(
         "bos_token_id": bos,
         "eos_token_id": eos,
     }
-
-
-def extended(
-    create: Callable[..., TransformerConfig],
-    change: Callable[..., TransformerConfig],
-) -> Callable[..., TransformerConfig]:
-    """Returns a `config()` that has the arguments of two functions.
-
-    Args:
-        create: Returns a config.
-        change: Takes the config and more arguments, by name; returns another
-            config.
-    """
-    _, *own = inspect.signature(change).parameters.values()
-    names = {parameter.name for parameter in own}
-
-    @functools.wraps(change)
-    def config(**arguments: Any) -> TransformerConfig:
-        given = {k: arguments.pop(k) for k in names & {*arguments}}
-        return change(create(**arguments), **given)
-
-    first = inspect.signature(create)
-    config.__signature__ = first.replace(  # type: ignore[attr-defined]
-        parameters=[*first.parameters.values(), *own],
-        return_annotation=TransformerConfig,
-    )
-    return config

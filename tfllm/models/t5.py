@@ -101,7 +101,7 @@ FAMILY = Family(
     prefixes=shared.PREFIXES,
     layers=shared.LAYERS,
     decoder_layers=shared.DECODER_LAYERS,
-    ignored=lambda _: shared.IGNORED,
+    ignored=shared.ignored_names,
     tied=shared.tied_tables,
     fit_tensors=shared.fit_output_table,
     architectures=class_names("T5", *shared.CLASSES, encoder="T5EncoderModel"),

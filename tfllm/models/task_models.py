@@ -219,7 +219,8 @@ class TokenModel(TaskModel):
     """Logits of labels for every token.
 
     Args:
-        config: TransformerConfig.
+        config: TransformerConfig; of an encoder-decoder, only the encoder
+            counts.
         num_labels: Number of logits, L.
 
     Call args: Those of TaskModel.
@@ -236,6 +237,8 @@ class TokenModel(TaskModel):
     def __init__(
         self, config: TransformerConfig, num_labels: int = 2, **kwargs: Any
     ) -> None:
+        if config.kind == "encoder_decoder":
+            config = config.only("encoder")
         super().__init__(config, **kwargs)
         self.num_labels = num_labels
         head = config.task_head

@@ -195,6 +195,11 @@ class WeightTable:
             bias=config.has_output_bias,
         )
 
+    def output_table(self, config: TransformerConfig) -> None:
+        """Adds the table of an output head that has its own."""
+        if config.output_head is not None and not config.output_head.tied:
+            self.tensor("lm_head.weight", "lm_head.table")
+
     def heads(
         self,
         sequence: str = "classifier",

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 
 from tfllm.models import post_norm_encoder, roberta
+from tfllm.models.arguments import without
 from tfllm.models.family import LABELLED, class_names, stack_size
 
 SIZES = {
@@ -17,10 +18,14 @@ SIZES = {
 }
 
 # The defaults are XLM-RoBERTa-Base.
-config = functools.partial(
-    post_norm_encoder.create_encoder,
-    dataclasses.replace(roberta.VARIANT, family="xlm-roberta"),
-    **{**roberta.config.keywords, "vocab_size": 250002},
+config = without(
+    functools.partial(
+        post_norm_encoder.create_encoder,
+        dataclasses.replace(roberta.VARIANT, family="xlm-roberta"),
+        vocab_size=250002,
+        **roberta.DEFAULTS,
+    ),
+    *post_norm_encoder.OPTIONAL,
 )
 
 TOKENIZER = dataclasses.replace(

@@ -4,16 +4,20 @@ Reference: Yang et al., "XLNet: Generalized Autoregressive Pretraining for
 Language Understanding", NeurIPS 2019, https://arxiv.org/abs/1906.08237.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 from tfllm.layers.config import Activation, NormConfig
 from tfllm.layers.heads import PoolerConfig, TaskHeadConfig
 from tfllm.layers.output_head import OutputHeadConfig
 from tfllm.models.config import TransformerConfig
-from tfllm.models.family import LABELLED, Family, class_names, stack_size
-from tfllm.models.published import MAX_ROWS, PublishedConfig
-from tfllm.models.published_keys import FIELDS, Field, PublishedKeys
+from tfllm.models.family import (
+    LABELLED,
+    Family,
+    class_names,
+    stack_size,
+    tied_to,
+)
+from tfllm.models.published_keys import PublishedKeys
 from tfllm.models.stack_config import TwoStreamConfig
 from tfllm.models.stacks import create_stack, special_ids
 from tfllm.models.weight_map import Weight, WeightTable
@@ -88,11 +92,6 @@ def config(
     )
 
 
-def _length(values: PublishedConfig, key: str, default: Any) -> int | None:
-    """Reads a number of tokens; none, 0 and -1 mean no limit."""
-    return values.limit(key, MAX_ROWS, default, off=(None, 0, -1))
-
-
 PUBLISHED = PublishedKeys(
     "xlnet",
     {
@@ -123,33 +122,8 @@ PUBLISHED = PublishedKeys(
         "summary_type": "last",
         "summary_use_proj": True,
     },
-    fields={
-        "clamp_distance": Field(
-            _length,
-            "stack.two_stream.clamp_distance",
-            lambda length: -1 if length is None else length,
-        ),
-        "memory_length": Field(_length, "stack.two_stream.memory_length"),
-        "reuse_length": Field(_length, "stack.two_stream.reuse_length"),
-        "pooler_activation": Field(
-            PublishedConfig.activation,
-            "pooler.activation",
-            FIELDS["activation"].write,
-        ),
-    },
+    derived={"d_head": lambda a: a["hidden_size"] // a["num_heads"]},
 )
-
-
-def read(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns arguments of `config` from config.json; checks `d_head`."""
-    arguments = PUBLISHED.read(values)
-    head_size = arguments["hidden_size"] // arguments["num_heads"]
-    if values.get("d_head") not in (None, head_size):
-        raise ValueError(
-            "`d_head` must be `d_model` divided by `n_head`, "
-            f"{head_size}. Received: {values['d_head']!r}"
-        )
-    return arguments
 
 
 def weight_map(config: TransformerConfig) -> list[Weight]:
@@ -226,11 +200,7 @@ FAMILY = Family(
     tokenizer=TOKENIZER,
     prefix="transformer.",
     layers=("n_layer", "transformer.layer.{}."),
-    tied=lambda config: (
-        {"lm_loss.weight": "transformer.word_embedding.weight"}
-        if config.output_head and config.output_head.tied
-        else {}
-    ),
+    tied=tied_to("transformer.word_embedding.weight", "lm_loss.weight"),
     architectures=class_names(
         "XLNet",
         "encoder",
@@ -238,5 +208,4 @@ FAMILY = Family(
         permutation_lm="XLNetLMHeadModel",
         question_answering="XLNetForQuestionAnsweringSimple",
     ),
-    read=read,
 )

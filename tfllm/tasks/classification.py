@@ -126,15 +126,7 @@ class Classification(Task):
         self.label_smoothing = check_smoothing(label_smoothing)
         self.kind = _KINDS[problem]
         self.objectives = (self.kind,)
-        self.model = SequenceModel(
-            config,
-            num_labels=len(self.labels),
-            name="model",
-            dtype=self.dtype_policy,
-        )
-        self.model.build()
-        self.create_metrics()
-        self.built = True
+        self.create_model(SequenceModel, num_labels=len(self.labels))
 
     @classmethod
     def arguments_of(cls, kind: str) -> dict[str, Any]:

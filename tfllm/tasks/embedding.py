@@ -142,18 +142,13 @@ class Embedding(Task):
         self._embedded_text = lambda: text
         self.usual_length = text.max_length
         self.loss_kind, self.temperature = loss, temperature
-        self.model = EmbeddingModel(
-            config,
+        self.create_model(
+            EmbeddingModel,
             pooling=pooling,
             projections=projections,
             normalize=normalize,
             truncate_dim=truncate_dim,
-            name="model",
-            dtype=self.dtype_policy,
         )
-        self.model.build()
-        self.create_metrics()
-        self.built = True
 
     @classmethod
     def title_of(cls, kind: str) -> str:

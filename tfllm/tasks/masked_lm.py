@@ -72,15 +72,10 @@ class MaskedLM(Task):
         self.objectives = (
             ("mlm",) if pair_objective == "none" else ("mlm", "nsp")
         )
-        self.model = PretrainingModel(
-            config,
+        self.create_model(
+            PretrainingModel,
             num_sequence_labels=0 if pair_objective == "none" else 2,
-            name="model",
-            dtype=self.dtype_policy,
         )
-        self.model.build()
-        self.create_metrics()
-        self.built = True
 
     @classmethod
     def fits(cls, model: TransformerConfig) -> bool:

@@ -54,10 +54,7 @@ class MultipleChoice(Task):
         super().__init__(**kwargs)
         self.config = config
         self.label_smoothing = check_smoothing(label_smoothing)
-        self.model = ChoiceModel(config, name="model", dtype=self.dtype_policy)
-        self.model.build()
-        self.create_metrics()
-        self.built = True
+        self.create_model(ChoiceModel)
 
     @classmethod
     def run_arguments(cls, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -62,12 +62,7 @@ class PermutationLM(Task):
     def __init__(self, config: TransformerConfig, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.config = config
-        self.model = PermutationModel(
-            config, name="model", dtype=self.dtype_policy
-        )
-        self.model.build()
-        self.create_metrics()
-        self.built = True
+        self.create_model(PermutationModel)
 
     @classmethod
     def fits(cls, model: TransformerConfig) -> bool:

@@ -65,10 +65,7 @@ class QuestionAnswering(Task):
         super().__init__(**kwargs)
         self.config = config
         self.null_threshold = null_threshold
-        self.model = SpanModel(config, name="model", dtype=self.dtype_policy)
-        self.model.build()
-        self.create_metrics()
-        self.built = True
+        self.create_model(SpanModel)
 
     def share_of(self, objective: str) -> float:
         """Returns 0.5: the loss is the mean over start and end."""

@@ -56,12 +56,7 @@ class Seq2SeqLM(Task):
     def __init__(self, config: TransformerConfig, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.config = config
-        self.model = LanguageModel(
-            config, name="model", dtype=self.dtype_policy
-        )
-        self.model.build()
-        self.create_metrics()
-        self.built = True
+        self.create_model(LanguageModel)
 
     @classmethod
     def fits(cls, model: TransformerConfig) -> bool:

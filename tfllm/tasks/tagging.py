@@ -63,15 +63,7 @@ class Tagging(Task):
         self.labels = label_names.check_labels(labels, minimum=2)
         self.label_smoothing = check_smoothing(label_smoothing)
         self.with_predicates = with_predicates
-        self.model = TokenModel(
-            config,
-            num_labels=len(self.labels),
-            name="model",
-            dtype=self.dtype_policy,
-        )
-        self.model.build()
-        self.create_metrics()
-        self.built = True
+        self.create_model(TokenModel, num_labels=len(self.labels))
 
     @classmethod
     def run_arguments(cls, settings: Mapping[str, Any]) -> dict[str, Any]:

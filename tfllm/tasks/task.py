@@ -72,6 +72,24 @@ class Task(TaskContract, keras.Model):
         else:
             super().__setattr__(name, value)
 
+    def create_model(
+        self, model_class: Callable[..., Any], **options: Any
+    ) -> None:
+        """Creates the model and the metrics: the end of a constructor.
+
+        Args:
+            model_class: Class of the model; its first argument is `config`.
+            **options: More arguments.
+        """
+        self.model = model_class(
+            self.config, name="model", dtype=self.dtype_policy, **options
+        )
+        # That of the parts that the model has.
+        self.config = self.model.config
+        self.model.build()
+        self.create_metrics()
+        self.built = True
+
     def create_metrics(self) -> None:
         """Creates the running means that the logs show."""
         measures = self._user_measures()

@@ -146,9 +146,17 @@ class TextGeneration:
         config = self.config_for(**options)
         special = writer.special_ids
 
+        begun: set[int] = set()
+
         def stream_bytes(row: int, ids: list[int]) -> None:
             assert stream is not None
-            new = b"".join(token_bytes[i] for i in ids if i not in special)
+            if self.prompts.goes_on or row in begun:
+                new = b"".join(token_bytes[i] for i in ids if i not in special)
+            else:
+                # A new text lacks the space that its first piece may have.
+                new = self._spelled(ids)
+            if new:
+                begun.add(row)
             stream(row, new)
 
         output = generate(
@@ -218,12 +226,16 @@ class TextGeneration:
 
     def _text(self, ids: list[int]) -> str:
         """Returns the text of ids, without special tokens."""
+        return self._spelled(ids).decode("utf-8", errors="replace")
+
+    def _spelled(self, ids: list[int]) -> bytes:
+        """Returns the bytes of the text of ids, without special tokens."""
         text = self.prompts.spell(
             tf.RaggedTensor.from_row_lengths(
                 tf.constant(ids, tf.int32), [len(ids)]
             )
         )
-        return bytes(text.numpy()[0]).decode("utf-8", errors="replace")
+        return bytes(text.numpy()[0])
 
     def config_for(self, **options: Any) -> GenerationConfig:
         """Returns the config of a call, without ids that no token has.

@@ -13,7 +13,6 @@ character that stands for it in the vocabulary, and the SentencePiece op merges
 from __future__ import annotations
 
 import functools
-import hashlib
 import itertools
 import logging
 import re
@@ -32,10 +31,9 @@ from tfllm.tokenizers.sentence_piece_graph import PieceOp
 from tfllm.tokenizers.spec import TokenizerSpec
 from tfllm.tokenizers.special_tokens import AddedToken, SpecialTokens
 from tfllm.tokenizers.split_patterns import PATTERNS
-from tfllm.tokenizers.text_input import as_vector
 from tfllm.tokenizers.text_tokenizer import Tokenizer
 from tfllm.tokenizers.token_ids import TokenIds
-from tfllm.tokenizers.token_matcher import Tokenize, TokenMatcher
+from tfllm.tokenizers.token_matcher import TokenMatcher
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +45,9 @@ _NAMED = 5
 
 class ByteBPETokenizer(Tokenizer):
     """Splits text into the ids of a byte-level BPE vocabulary.
+
+    Bytes that are not UTF-8 are words of their own. A space that was put before
+    a text is not counted in offsets: the first token begins at 0.
 
     Args:
         vocab: The tokens of the model in the order of their ids, spelled with
@@ -120,7 +121,6 @@ class ByteBPETokenizer(Tokenizer):
             self._lengths = tf.constant([len(s) for s in spelled], tf.int32)
             is_kept = [byte not in missing for byte in range(256)]
             self._is_kept = tf.constant(is_kept)
-            self._skips = tf.constant(self.is_special)
             self._pieces = PieceOp(
                 byte_pair_model.build(self._vocab, self._merges)
             )
@@ -189,18 +189,15 @@ class ByteBPETokenizer(Tokenizer):
         made.update(self.special_tokens.all())
         return [token for token in self._vocab if token not in made]
 
-    def vocab_hash(self) -> str:
-        """Returns the hex SHA-256 of what decides the ids."""
-        roles = self.special_tokens.all()
-        lines = [
+    def _hashed_lines(self) -> list[str]:
+        """Returns what decides the ids, without the added tokens."""
+        return [
             *self._vocab,
             *itertools.chain.from_iterable(self._merges),
             str(self.special_tokens.eos),
             str(self.add_prefix_space),
             *self._hashed_options(),
-            *map(repr, (t for t in self._matched if t.content not in roles)),
         ]
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def _hashed_options(self) -> list[str]:
         """Returns what differs from GPT-2; its hashes stay."""
@@ -209,24 +206,15 @@ class ByteBPETokenizer(Tokenizer):
 
     # Text to ids.
 
-    def tokenize(self, text: tf.Tensor) -> tf.RaggedTensor:
-        """Splits each text into ids, without adding special tokens.
-
-        Args:
-            text: string [N]. Any bytes; those that are not UTF-8 are words
-                of their own.
-
-        Returns:
-            int32 ragged [N, (tokens)].
-        """
-        return self._split(as_vector(text), self._tokenize)[0]
-
     def _split(
-        self, text: tf.Tensor, tokenize: Tokenize
+        self, text: tf.Tensor, with_offsets: bool
     ) -> list[tf.RaggedTensor]:
         """Maps added tokens to ids, and tokenizes what is between them."""
         tokenize = functools.partial(
-            self._second_matcher.split_and_tokenize, tokenize=tokenize
+            self._second_matcher.split_and_tokenize,
+            tokenize=(
+                self._tokenize_with_offsets if with_offsets else self._tokenize
+            ),
         )
         if self.normalization:
             tokenize = functools.partial(
@@ -269,22 +257,6 @@ class ByteBPETokenizer(Tokenizer):
         others = pieces.tokenize(tf.where(is_whole, "", words))
         return tf.concat([others, single], axis=1)
 
-    def tokenize_with_offsets(
-        self, text: tf.Tensor
-    ) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
-        """Splits each text into ids and says where each token came from.
-
-        Args:
-            text: string [N].
-
-        Returns:
-            ids, starts and ends, each int32 ragged [N, (tokens)]: a token is
-            bytes `start` to `end` (exclusive) of its text. A space that was
-            added is not counted: the first token begins at 0.
-        """
-        parts = self._split(as_vector(text), self._tokenize_with_offsets)
-        return parts[0], parts[1], parts[2]
-
     def _tokenize_with_offsets(self, text: tf.Tensor) -> list[tf.RaggedTensor]:
         """Tokenizes texts without added tokens; returns all three parts."""
         (ids,) = self._tokenize(text)
@@ -312,28 +284,8 @@ class ByteBPETokenizer(Tokenizer):
 
     # Ids to text.
 
-    def detokenize(
-        self,
-        ids: tf.Tensor | tf.RaggedTensor,
-        skip_special_tokens: bool = False,
-        replace_invalid: bool = False,
-    ) -> tf.Tensor:
-        """Joins the bytes of tokens.
-
-        Args:
-            ids: int [N, (tokens)], ragged or dense.
-            skip_special_tokens: Whether to leave special tokens out.
-            replace_invalid: Whether to put U+FFFD in the place of bytes that
-                are not UTF-8, which any cut between tokens may leave.
-
-        Returns:
-            string [N].
-        """
-        if not isinstance(ids, tf.RaggedTensor):
-            ids = tf.RaggedTensor.from_tensor(ids)
-        if skip_special_tokens:
-            keep = ~tf.gather(self._skips, ids.flat_values)
-            ids = tf.ragged.boolean_mask(ids, ids.with_flat_values(keep))
+    def _join(self, ids: tf.RaggedTensor, replace_invalid: bool) -> tf.Tensor:
+        """Joins the bytes of tokens."""
         spelled = tf.gather(self._spellings, ids.flat_values)
         text = tf.strings.reduce_join(ids.with_flat_values(spelled), axis=-1)
         if replace_invalid:

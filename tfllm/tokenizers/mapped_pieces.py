@@ -14,7 +14,6 @@ Known differences from MarianTokenizer of Transformers:
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -28,7 +27,6 @@ from tfllm.tokenizers.sentence_piece_model import SPACE, Model
 from tfllm.tokenizers.sentence_piece_text import DecodingRules, PieceJoiner
 from tfllm.tokenizers.spec import TokenizerSpec
 from tfllm.tokenizers.special_tokens import SpecialTokens
-from tfllm.tokenizers.text_input import as_vector
 from tfllm.tokenizers.text_tokenizer import Tokenizer
 from tfllm.tokenizers.token_ids import TokenIds
 from tfllm.tokenizers.token_matcher import SPACES, TokenMatcher
@@ -42,6 +40,9 @@ _ENDS = rf"^[{SPACES}\x1c-\x1f]+|[{SPACES}\x1c-\x1f]+$"
 
 class MappedPieceTokenizer(Tokenizer):
     """Splits text into pieces of a SentencePiece model, with ids of their own.
+
+    Bytes that are not UTF-8 become U+FFFD. A "▁" that was put before a text
+    comes from no bytes.
 
     Args:
         vocab: The tokens in the order of their ids. A piece that it lacks is
@@ -133,7 +134,6 @@ class MappedPieceTokenizer(Tokenizer):
             unknown=unknown,
             added=[i for i, t in enumerate(self._vocab) if t in spelled],
         )
-        self._skips = tf.constant(self.is_special)
 
     # Vocabulary.
 
@@ -174,51 +174,18 @@ class MappedPieceTokenizer(Tokenizer):
         opens = [t.startswith(SPACE) or _is_code(t) for t in self._vocab]
         return ~(np.array(opens) | self.is_special)
 
-    def vocab_hash(self) -> str:
-        """Returns the hex SHA-256 of what decides the ids."""
-        roles = self.special_tokens.all()
+    def _hashed_lines(self) -> list[str]:
+        """Returns what decides the ids, without the added tokens."""
         target = "" if self._target is None else self._target.vocab_hash()
-        lines = [
-            self._pieces.vocab_hash(),
-            target,
-            *self._vocab,
-            *map(repr, (t for t in self._matched if t.content not in roles)),
-        ]
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        return [self._pieces.vocab_hash(), target, *self._vocab]
 
     # Text to ids.
 
-    def tokenize(self, text: tf.Tensor) -> tf.RaggedTensor:
-        """Splits each text into ids, without adding special tokens.
-
-        Args:
-            text: string [N], UTF-8. Bytes that are not become U+FFFD.
-
-        Returns:
-            int32 ragged [N, (tokens)].
-        """
-        return self._split(as_vector(text), with_places=False)[0]
-
-    def tokenize_with_offsets(
-        self, text: tf.Tensor
-    ) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
-        """Splits each text into ids and says where each token came from.
-
-        Args:
-            text: string [N], UTF-8.
-
-        Returns:
-            ids, starts and ends, each int32 ragged [N, (tokens)], in bytes. A
-            "▁" that was put before a text has no bytes.
-        """
-        parts = self._split(as_vector(text), with_places=True)
-        return parts[0], parts[1], parts[2]
-
     def _split(
-        self, text: tf.Tensor, with_places: bool
+        self, text: tf.Tensor, with_offsets: bool
     ) -> list[tf.RaggedTensor]:
         """Maps added tokens to ids, and tokenizes the text between them."""
-        tokenize = functools.partial(self._tokenize, with_places=with_places)
+        tokenize = functools.partial(self._tokenize, with_places=with_offsets)
         return self._matcher.split_and_tokenize(text, tokenize)
 
     def _tokenize(
@@ -271,26 +238,8 @@ class MappedPieceTokenizer(Tokenizer):
 
     # Ids to text.
 
-    def detokenize(
-        self,
-        ids: tf.Tensor | tf.RaggedTensor,
-        skip_special_tokens: bool = False,
-        replace_invalid: bool = False,
-    ) -> tf.Tensor:
-        """Joins tokens to texts, without white space at their ends.
-
-        Args:
-            ids: int [N, (tokens)], ragged or dense.
-            skip_special_tokens: Whether to leave special tokens out.
-            replace_invalid: Whether to put U+FFFD in the place of bytes that
-                are not UTF-8.
-
-        Returns:
-            string [N].
-        """
-        ids = _ragged(ids)
-        if skip_special_tokens:
-            ids = self._without_special(ids)
+    def _join(self, ids: tf.RaggedTensor, replace_invalid: bool) -> tf.Tensor:
+        """Joins tokens to texts, without white space at their ends."""
         text = self._joiner.join(ids, replace_invalid)
         return tf.strings.regex_replace(text, _ENDS, "")
 
@@ -300,22 +249,9 @@ class MappedPieceTokenizer(Tokenizer):
         replace_invalid: bool = False,
     ) -> tf.Tensor:
         """Joins tokens that follow other text; the first keeps its space."""
-        ids = self._without_special(_ragged(ids))
-        return self._joiner.join(ids, replace_invalid)
-
-    def _without_special(self, ids: tf.RaggedTensor) -> tf.RaggedTensor:
-        """Returns ids without those of special tokens."""
-        keep = ~tf.gather(self._skips, ids.flat_values)
-        return tf.ragged.boolean_mask(ids, ids.with_flat_values(keep))
+        return self._joiner.join(self._without_special(ids), replace_invalid)
 
 
 def _is_code(token: str) -> bool:
     """Returns whether a token is the code of a language."""
     return token.startswith(">>") and token.endswith("<<")
-
-
-def _ragged(ids: tf.Tensor | tf.RaggedTensor) -> tf.RaggedTensor:
-    """Returns ids [N, (tokens)] as a ragged tensor."""
-    if isinstance(ids, tf.RaggedTensor):
-        return ids
-    return tf.RaggedTensor.from_tensor(ids)

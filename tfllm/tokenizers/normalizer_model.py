@@ -17,6 +17,7 @@ double-array structure"; darts-clone for the layout of a unit.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 
 import flatbuffers
@@ -51,7 +52,7 @@ def build(mapping: Mapping[int, str]) -> bytes:
         ValueError: A replacement is too long.
     """
     values, pool = _encode(mapping)
-    units = _Trie(values).units()
+    units = _units(values.tobytes())
     builder = flatbuffers.Builder(4 * len(units) + len(pool) + 256)
     pool_offset = builder.CreateByteVector(pool or b"\0")
     units_offset = builder.CreateNumpyVector(units)
@@ -63,9 +64,16 @@ def build(mapping: Mapping[int, str]) -> bytes:
     return bytes(builder.Output())
 
 
+# Tokenizers of one kind of text have one map.
+@functools.lru_cache(maxsize=2)
+def _units(values: bytes) -> np.ndarray:
+    """Returns the units of a trie; `values` are int32, one per code point."""
+    return _Trie(np.frombuffer(values, np.int32)).units()
+
+
 def _encode(mapping: Mapping[int, str]) -> tuple[np.ndarray, bytes]:
     """Encodes the replacements as values of the trie and a pool of bytes."""
-    values = np.zeros(_CODE_POINTS, np.int64)
+    values = np.zeros(_CODE_POINTS, np.int32)
     pool = bytearray()
     encoded: dict[str, int] = {"": _DROP}
     for code, text in mapping.items():
@@ -103,20 +111,16 @@ class _Trie:
 
         The parents are prefixes of characters, dropped when nothing follows.
         """
-        unique, inverse = np.unique(
-            blocks.reshape(-1, 64), axis=0, return_inverse=True
-        )
+        unique, numbers = _distinct(blocks.reshape(-1, 64))
         parents = [
             self._block(_DROP, [(0x80 + i, int(b)) for i, b in enumerate(row)])
             for row in unique
         ]
-        return np.asarray(parents)[inverse.reshape(-1)]
+        return np.asarray(parents)[numbers]
 
     def _last_bytes(self, values: np.ndarray) -> np.ndarray:
         """Returns the block of each run of 64 code points."""
-        unique, inverse = np.unique(
-            values.reshape(-1, 64), axis=0, return_inverse=True
-        )
+        unique, numbers = _distinct(values.reshape(-1, 64))
         parents = []
         for row in unique:
             children = [
@@ -125,7 +129,7 @@ class _Trie:
                 if value
             ]
             parents.append(self._block(_DROP, children))
-        return np.asarray(parents)[inverse.reshape(-1)]
+        return np.asarray(parents)[numbers]
 
     def _make_root(self, values: np.ndarray) -> int:
         two = self._last_bytes(values)
@@ -162,6 +166,16 @@ class _Trie:
                 has_value = bool(blocks[child][0])
                 units[place] = _unit(place, bases[child], has_value, byte)
         return units
+
+
+def _distinct(rows: np.ndarray) -> tuple[list[np.ndarray], list[int]]:
+    """Returns the distinct rows, and the number of each row among them.
+
+    NOTE: ten times as fast as `np.unique` with an axis, which sorts the rows.
+    """
+    known: dict[bytes, int] = {}
+    numbers = [known.setdefault(row.tobytes(), len(known)) for row in rows]
+    return [np.frombuffer(row, rows.dtype) for row in known], numbers
 
 
 def _unit(place: int, base: int, has_value: bool, label: int) -> int:

@@ -38,13 +38,18 @@ from tfllm.tokenizers.sentence_piece_rules import TextRules
 from tfllm.tokenizers.sentence_piece_text import DecodingRules, PieceJoiner
 from tfllm.tokenizers.spec import TokenizerSpec
 from tfllm.tokenizers.special_tokens import SpecialTokens
-from tfllm.tokenizers.text_input import as_vector
 from tfllm.tokenizers.text_tokenizer import Tokenizer
 from tfllm.tokenizers.token_matcher import TokenMatcher
 
 
 class SentencePieceTokenizer(Tokenizer):
     """Splits text into the ids of a SentencePiece model.
+
+    Bytes that are not UTF-8 become U+FFFD. A "▁" that was put before a text
+    comes from no bytes, or in a tokenizer.json from those of the first
+    character. Of the bytes of one character, the last comes from all of it, or
+    in a tokenizer.json each. Control tokens of a tokenizer.model are never
+    shown.
 
     Args:
         model: A ModelProto of the unigram or BPE kind.
@@ -98,7 +103,6 @@ class SentencePieceTokenizer(Tokenizer):
             unknown=models.unknown_id(model),
             added=range(self._num_model_tokens, self.vocab_size),
         )
-        self._skips = tf.constant(self.is_special)
         first, second = (
             {t.content: t for t in self._matched if t.normalized == last}
             for last in (False, True)
@@ -184,52 +188,21 @@ class SentencePieceTokenizer(Tokenizer):
         opens = [token.startswith(SPACE) for token in self._vocab]
         return ~(np.array(opens) | self.is_special)
 
-    def vocab_hash(self) -> str:
-        """Returns the hex SHA-256 of what decides the ids."""
-        roles = self.special_tokens.all()
-        lines = [
+    def _hashed_lines(self) -> list[str]:
+        """Returns what decides the ids, without the added tokens."""
+        return [
             hashlib.sha256(self._content).hexdigest(),
             *self._vocab[self._num_model_tokens :],
             repr(self.text_rules),
-            *map(repr, (t for t in self._matched if t.content not in roles)),
         ]
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     # Text to ids.
 
-    def tokenize(self, text: tf.Tensor) -> tf.RaggedTensor:
-        """Splits each text into ids, without adding special tokens.
-
-        Args:
-            text: string [N], UTF-8. Bytes that are not become U+FFFD.
-
-        Returns:
-            int32 ragged [N, (tokens)].
-        """
-        return self._split(as_vector(text), with_places=False)[0]
-
-    def tokenize_with_offsets(
-        self, text: tf.Tensor
-    ) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
-        """Splits each text into ids and says where each token came from.
-
-        Args:
-            text: string [N], UTF-8.
-
-        Returns:
-            ids, starts and ends, each int32 ragged [N, (tokens)], in bytes. A
-            "▁" that was put before a text has no bytes, or in a
-            tokenizer.json those of the first character; of the bytes of one
-            character, the last has its place, or in a tokenizer.json each.
-        """
-        parts = self._split(as_vector(text), with_places=True)
-        return parts[0], parts[1], parts[2]
-
     def _split(
-        self, text: tf.Tensor, with_places: bool
+        self, text: tf.Tensor, with_offsets: bool
     ) -> list[tf.RaggedTensor]:
         """Maps added tokens to ids, and tokenizes the text between them."""
-        tokenize = functools.partial(self._tokenize, with_places=with_places)
+        tokenize = functools.partial(self._tokenize, with_places=with_offsets)
 
         def between(text: tf.Tensor, opens: tf.Tensor) -> list[tf.RaggedTensor]:
             return self._second_matcher.split_and_tokenize(
@@ -335,28 +308,8 @@ class SentencePieceTokenizer(Tokenizer):
 
     # Ids to text.
 
-    def detokenize(
-        self,
-        ids: tf.Tensor | tf.RaggedTensor,
-        skip_special_tokens: bool = False,
-        replace_invalid: bool = False,
-    ) -> tf.Tensor:
-        """Joins tokens to texts, as `sentencepiece` or `tokenizers` decodes.
-
-        Args:
-            ids: int [N, (tokens)], ragged or dense.
-            skip_special_tokens: Whether to leave special tokens out. Of a
-                tokenizer.model control tokens are never shown.
-            replace_invalid: Whether to put U+FFFD in the place of bytes that
-                are not UTF-8.
-
-        Returns:
-            string [N].
-        """
-        if skip_special_tokens:
-            ids = self._without_special(ids)
-        elif not isinstance(ids, tf.RaggedTensor):
-            ids = tf.RaggedTensor.from_tensor(ids)
+    def _join(self, ids: tf.RaggedTensor, replace_invalid: bool) -> tf.Tensor:
+        """Joins tokens to texts, as `sentencepiece` or `tokenizers` does."""
         return self._joiner.join(ids, replace_invalid)
 
     def detokenize_after_text(
@@ -371,15 +324,6 @@ class SentencePieceTokenizer(Tokenizer):
                 text, "UTF-8", "UTF-8", errors="replace"
             )
         return text
-
-    def _without_special(
-        self, ids: tf.Tensor | tf.RaggedTensor
-    ) -> tf.RaggedTensor:
-        """Returns ids without those of special tokens."""
-        if not isinstance(ids, tf.RaggedTensor):
-            ids = tf.RaggedTensor.from_tensor(ids)
-        keep = ~tf.gather(self._skips, ids.flat_values)
-        return tf.ragged.boolean_mask(ids, ids.with_flat_values(keep))
 
 
 def _decoding_of(model: Model) -> DecodingRules:

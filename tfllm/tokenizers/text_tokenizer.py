@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import types
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self, TypeAlias
@@ -22,7 +23,7 @@ from tfllm.tokenizers.row_template import RowTemplate, bind
 from tfllm.tokenizers.rows import rows_of
 from tfllm.tokenizers.spec import Kind, TokenizerSpec
 from tfllm.tokenizers.special_tokens import AddedToken, SpecialTokens
-from tfllm.tokenizers.text_input import as_strings
+from tfllm.tokenizers.text_input import as_strings, as_vector
 from tfllm.tokenizers.token_matcher import to_match
 
 Text: TypeAlias = "str | bytes | Sequence[str] | np.ndarray | tf.Tensor"
@@ -32,8 +33,7 @@ class Tokenizer(tf.Module):
     """Base class of tokenizers, which turn texts into ids and back.
 
     A subclass gives `kind`, `default_template`, `is_continuation`,
-    `token_bytes`, `from_file`, `save`, `vocab_hash`, `tokenize`,
-    `tokenize_with_offsets` and `detokenize`.
+    `token_bytes`, `from_file`, `save`, `_split`, `_join` and `_hashed_lines`.
 
     Args:
         model_vocab: The tokens of the model in the order of their ids.
@@ -97,6 +97,8 @@ class Tokenizer(tf.Module):
         special = {*roles, *special_tokens.additional}
         special |= {t.content for t in added_tokens if t.special}
         self.is_special = np.array([t in special for t in self._vocab])
+        with tf.init_scope():
+            self._skips = tf.constant(self.is_special)
         self.template = template or self.default_template
         self.row_template = bind(self.template, special_tokens, self._ids)
 
@@ -131,65 +133,19 @@ class Tokenizer(tf.Module):
         """
         raise NotImplementedError
 
-    def vocab_hash(self) -> str:
-        """Returns the hex SHA-256 of what decides the ids."""
+    def _split(
+        self, text: tf.Tensor, with_offsets: bool
+    ) -> list[tf.RaggedTensor]:
+        """Returns ids, or ids, starts and ends, of texts, string [N]."""
         raise NotImplementedError
 
-    def tokenize(self, text: tf.Tensor) -> tf.RaggedTensor:
-        """Splits texts, string [N], into ids, int32 ragged [N, (tokens)]."""
+    def _join(self, ids: tf.RaggedTensor, replace_invalid: bool) -> tf.Tensor:
+        """Returns the texts of tokens, string [N]; see `detokenize`."""
         raise NotImplementedError
 
-    def tokenize_with_offsets(
-        self, text: tf.Tensor
-    ) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
-        """Splits each text into ids and says where each token came from.
-
-        Args:
-            text: string [N].
-
-        Returns:
-            ids, starts and ends, each int32 ragged [N, (tokens)]: a token was
-            read from bytes `start` to `end` (exclusive) of its text.
-        """
+    def _hashed_lines(self) -> list[str]:
+        """Returns what decides the ids, without the added tokens."""
         raise NotImplementedError
-
-    def detokenize(
-        self,
-        ids: tf.Tensor | tf.RaggedTensor,
-        skip_special_tokens: bool = False,
-        replace_invalid: bool = False,
-    ) -> tf.Tensor:
-        """Joins tokens to texts.
-
-        Args:
-            ids: int [N, (tokens)], ragged or dense.
-            skip_special_tokens: Whether to leave special tokens out.
-            replace_invalid: Whether to put U+FFFD in the place of bytes that
-                are not UTF-8, which any cut between tokens may leave.
-
-        Returns:
-            string [N].
-        """
-        raise NotImplementedError
-
-    def detokenize_after_text(
-        self,
-        ids: tf.Tensor | tf.RaggedTensor,
-        replace_invalid: bool = False,
-    ) -> tf.Tensor:
-        """Joins tokens that follow other text, as generated ones do.
-
-        Special tokens are left out. A space that opens the tokens stays,
-        where `detokenize` takes it for one that opens a text.
-
-        Args:
-            ids: int [N, (tokens)], ragged or dense.
-            replace_invalid: As for `detokenize`.
-
-        Returns:
-            string [N].
-        """
-        return self.detokenize(ids, True, replace_invalid)
 
     @property
     def target(self) -> Tokenizer:
@@ -295,6 +251,87 @@ class Tokenizer(tf.Module):
         text = self.token_text(token_id)
         # The space before a mask is part of the token.
         return before.rstrip() + (text if before else text.lstrip()) + after
+
+    def tokenize(self, text: tf.Tensor) -> tf.RaggedTensor:
+        """Splits each text into ids, without adding special tokens.
+
+        Args:
+            text: string [N].
+
+        Returns:
+            int32 ragged [N, (tokens)].
+        """
+        return self._split(as_vector(text), with_offsets=False)[0]
+
+    def tokenize_with_offsets(
+        self, text: tf.Tensor
+    ) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
+        """Splits each text into ids and says where each token came from.
+
+        Args:
+            text: string [N].
+
+        Returns:
+            ids, starts and ends, each int32 ragged [N, (tokens)]: a token was
+            read from bytes `start` to `end` (exclusive) of its text.
+        """
+        ids, starts, ends = self._split(as_vector(text), with_offsets=True)
+        return ids, starts, ends
+
+    def detokenize(
+        self,
+        ids: tf.Tensor | tf.RaggedTensor,
+        skip_special_tokens: bool = False,
+        replace_invalid: bool = False,
+    ) -> tf.Tensor:
+        """Joins tokens to texts.
+
+        Args:
+            ids: int [N, (tokens)], ragged or dense.
+            skip_special_tokens: Whether to leave special tokens out.
+            replace_invalid: Whether to put U+FFFD in the place of bytes that
+                are not UTF-8, which any cut between tokens may leave.
+
+        Returns:
+            string [N].
+        """
+        if skip_special_tokens:
+            ids = self._without_special(ids)
+        return self._join(_ragged(ids), replace_invalid)
+
+    def detokenize_after_text(
+        self,
+        ids: tf.Tensor | tf.RaggedTensor,
+        replace_invalid: bool = False,
+    ) -> tf.Tensor:
+        """Joins tokens that follow other text, as generated ones do.
+
+        Special tokens are left out. A space that opens the tokens stays,
+        where `detokenize` takes it for one that opens a text.
+
+        Args:
+            ids: int [N, (tokens)], ragged or dense.
+            replace_invalid: As for `detokenize`.
+
+        Returns:
+            string [N].
+        """
+        return self._join(self._without_special(ids), replace_invalid)
+
+    def _without_special(
+        self, ids: tf.Tensor | tf.RaggedTensor
+    ) -> tf.RaggedTensor:
+        """Returns ids without those of special tokens."""
+        ids = _ragged(ids)
+        keep = ~tf.gather(self._skips, ids.flat_values)
+        return tf.ragged.boolean_mask(ids, ids.with_flat_values(keep))
+
+    def vocab_hash(self) -> str:
+        """Returns the hex SHA-256 of what decides the ids."""
+        roles = self.special_tokens.all()
+        added = (repr(t) for t in self._matched if t.content not in roles)
+        lines = "\n".join([*self._hashed_lines(), *added])
+        return hashlib.sha256(lines.encode()).hexdigest()
 
     def prompts(self, text: tf.Tensor) -> tf.RaggedTensor:
         """Returns the ids of texts to go on with: opened, but not closed.
@@ -436,3 +473,10 @@ def _check_known(special: SpecialTokens, ids: Mapping[str, int]) -> None:
                 "special tokens must be in the vocabulary. Received: "
                 f"{token!r}. Add it, or name another."
             )
+
+
+def _ragged(ids: tf.Tensor | tf.RaggedTensor) -> tf.RaggedTensor:
+    """Returns ids [N, (tokens)] as a ragged tensor."""
+    if isinstance(ids, tf.RaggedTensor):
+        return ids
+    return tf.RaggedTensor.from_tensor(ids)

@@ -12,33 +12,33 @@ SentencePiece op merges the characters of each word (see `word_pair_model`).
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_text as tf_text
 
 from tfllm.tokenizers import (
     bert_characters,
-    normalizer_model,
     word_pair_files,
     word_pair_model,
 )
-from tfllm.tokenizers.bert_places import original_places
+from tfllm.tokenizers.bert_text import BertText
 from tfllm.tokenizers.byte_pair_model import Merge
 from tfllm.tokenizers.row_template import RowTemplate
 from tfllm.tokenizers.sentence_piece_graph import PieceOp
 from tfllm.tokenizers.spec import TokenizerSpec
 from tfllm.tokenizers.special_tokens import AddedToken, SpecialTokens
-from tfllm.tokenizers.text_input import as_vector
 from tfllm.tokenizers.text_tokenizer import Tokenizer
-from tfllm.tokenizers.token_matcher import TokenMatcher
 
 
 class WordPairTokenizer(Tokenizer):
     """Splits text into the ids of a BPE vocabulary of lower-cased words.
+
+    Bytes that are not UTF-8 are dropped. A token comes from its first
+    character to the last one that is kept. In text from ids, words and marks
+    are separated by one space; capitals, lost accents and other white space do
+    not come back.
 
     Args:
         vocab: The tokens of the model in the order of their ids; those that
@@ -89,30 +89,13 @@ class WordPairTokenizer(Tokenizer):
             token if special else word_pair_model.token_text(token)
             for token, special in zip(self._vocab, self.is_special, strict=True)
         )
-        characters = _normalization()
-        model = normalizer_model.build(
-            {ord(char): text for char, text in characters.items()}
-        )
         with tf.init_scope():
-            self._normalizer = tf_text.FastBertNormalizer(
-                model_buffer=tf.constant(np.frombuffer(model, np.uint8))
-            )
+            self._text = BertText(_normalization(), self._matched, self._ids)
             self._pieces = PieceOp(pieces.model)
             self._piece_ids = tf.constant(pieces.ids, tf.int32)
             self._lengths = tf.constant(pieces.lengths, tf.int32)
             self._absent = pieces.absent
             self._spellings = tf.constant(self._texts)
-            self._skips = tf.constant(self.is_special)
-            raw, normalized = (
-                {
-                    _spelled(t, characters): t
-                    for t in self._matched
-                    if t.normalized == last
-                }
-                for last in (False, True)
-            )
-            self._raw_matcher = TokenMatcher(raw, self._ids)
-            self._normalized_matcher = TokenMatcher(normalized, self._ids)
 
     # Vocabulary.
 
@@ -144,69 +127,18 @@ class WordPairTokenizer(Tokenizer):
         """No token: it says where a word ends, not whether it continues one."""
         return np.zeros(len(self._vocab), bool)
 
-    def vocab_hash(self) -> str:
-        """Returns the hex SHA-256 of what decides the ids."""
-        roles = self.special_tokens.all()
-        lines = [
-            self.kind,
-            *self._vocab,
-            *(f"{left} {right}" for left, right in self._merges),
-            *map(repr, (t for t in self._matched if t.content not in roles)),
-        ]
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    def _hashed_lines(self) -> list[str]:
+        """Returns what decides the ids, without the added tokens."""
+        merges = [f"{left} {right}" for left, right in self._merges]
+        return [self.kind, *self._vocab, *merges]
 
     # Text to ids.
 
-    def tokenize(self, text: tf.Tensor) -> tf.RaggedTensor:
-        """Splits each text into ids, without adding special tokens.
-
-        Args:
-            text: string [N], UTF-8. Invalid bytes are dropped.
-
-        Returns:
-            int32 ragged [N, (tokens)].
-        """
-        return self._tokenize(as_vector(text), with_offsets=False)[0]
-
-    def tokenize_with_offsets(
-        self, text: tf.Tensor
-    ) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
-        """Splits each text into ids and says where each token came from.
-
-        Args:
-            text: string [N], UTF-8. Invalid bytes are dropped.
-
-        Returns:
-            ids, starts and ends, each int32 ragged [N, (tokens)]. A token was
-            read from bytes `start` to `end` (exclusive) of the original text,
-            from its first character to the last one that is kept.
-        """
-        parts = self._tokenize(as_vector(text), with_offsets=True)
-        return parts[0], parts[1], parts[2]
-
-    def _tokenize(
+    def _split(
         self, text: tf.Tensor, with_offsets: bool
     ) -> list[tf.RaggedTensor]:
         """Returns ids, or ids, starts and ends, of texts, string [N]."""
-        return self._raw_matcher.split_and_tokenize(
-            text,
-            functools.partial(self._normalize, with_offsets=with_offsets),
-        )
-
-    def _normalize(
-        self, text: tf.Tensor, with_offsets: bool
-    ) -> list[tf.RaggedTensor]:
-        """Tokenizes text without tokens that are matched as they are."""
-        tokenize = functools.partial(
-            self._normalized_matcher.split_and_tokenize,
-            tokenize=functools.partial(
-                self._merge_characters, with_offsets=with_offsets
-            ),
-        )
-        if not with_offsets:
-            return tokenize(self._normalizer.normalize(text))
-        normalized, sources = self._normalizer.normalize_with_offsets(text)
-        return original_places(text, sources, *tokenize(normalized))
+        return self._text.split(text, self._merge_characters, with_offsets)
 
     def _merge_characters(
         self, text: tf.Tensor, with_offsets: bool
@@ -235,28 +167,9 @@ class WordPairTokenizer(Tokenizer):
 
     # Ids to text.
 
-    def detokenize(
-        self,
-        ids: tf.Tensor | tf.RaggedTensor,
-        skip_special_tokens: bool = False,
-        replace_invalid: bool = False,
-    ) -> tf.Tensor:
-        """Joins tokens into text, as the decoder of `tokenizers` does.
-
-        Args:
-            ids: int [N, (tokens)], ragged or dense.
-            skip_special_tokens: Whether to leave special tokens out.
-            replace_invalid: Changes nothing: tokens are whole characters.
-
-        Returns:
-            string [N]. Words and marks are separated by one space. Capitals,
-            lost accents and other white space do not come back.
-        """
-        if not isinstance(ids, tf.RaggedTensor):
-            ids = tf.RaggedTensor.from_tensor(ids)
-        if skip_special_tokens:
-            keep = ~tf.gather(self._skips, ids.flat_values)
-            ids = tf.ragged.boolean_mask(ids, ids.with_flat_values(keep))
+    def _join(self, ids: tf.RaggedTensor, replace_invalid: bool) -> tf.Tensor:
+        """Joins tokens into text, as the decoder of `tokenizers` does."""
+        del replace_invalid  # Tokens are whole characters.
         spelled = tf.gather(self._spellings, ids.flat_values)
         text = tf.strings.reduce_join(ids.with_flat_values(spelled), axis=-1)
         return tf.strings.regex_replace(text, " $", "")
@@ -267,7 +180,7 @@ class WordPairTokenizer(Tokenizer):
         replace_invalid: bool = False,
     ) -> tf.Tensor:
         """Joins tokens that follow other text, which ended a word."""
-        text = self.detokenize(ids, True, replace_invalid)
+        text = super().detokenize_after_text(ids, replace_invalid)
         return tf.strings.join([tf.where(text == "", "", " "), text])
 
 
@@ -283,10 +196,3 @@ def _normalization() -> dict[str, str]:
         for char, text in mapping.items()
     }
     return {**alone, **result}
-
-
-def _spelled(token: AddedToken, mapping: dict[str, str]) -> str:
-    """Returns a token as it is looked for: normalized, or as it is."""
-    if not token.normalized:
-        return token.content
-    return "".join(mapping.get(char, char) for char in token.content)

@@ -27,9 +27,8 @@ Known differences from `transformers.BertTokenizerFast`:
 
 from __future__ import annotations
 
-import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -38,11 +37,10 @@ import tensorflow_text as tf_text
 
 from tfllm.tokenizers import (
     bert_characters,
-    normalizer_model,
     vocabulary,
     wordpiece_files,
 )
-from tfllm.tokenizers.bert_places import original_places
+from tfllm.tokenizers.bert_text import BertText, spelled
 from tfllm.tokenizers.row_template import RowTemplate
 from tfllm.tokenizers.spec import TokenizerSpec
 from tfllm.tokenizers.special_tokens import (
@@ -50,9 +48,7 @@ from tfllm.tokenizers.special_tokens import (
     AddedToken,
     SpecialTokens,
 )
-from tfllm.tokenizers.text_input import as_vector
 from tfllm.tokenizers.text_tokenizer import Tokenizer
-from tfllm.tokenizers.token_matcher import TokenMatcher
 from tfllm.tokenizers.word_names import (
     CONTINUATION,
     WordNames,
@@ -65,6 +61,12 @@ _MAX_CHAR_BYTES = 4
 
 class WordPieceTokenizer(Tokenizer):
     """Splits text into the ids of a BERT vocabulary.
+
+    Bytes that are not UTF-8 are dropped. A token comes from its first
+    character to the last one that is kept. In text from ids, words are
+    separated by one space, and punctuation that ends a clause follows its
+    word; lower-cased letters, lost accents and other white space do not come
+    back.
 
     Args:
         vocab: The tokens of the model in the order of their ids.
@@ -146,14 +148,11 @@ class WordPieceTokenizer(Tokenizer):
             self.tokenize_chinese_chars,
             self._vocab[self._unk],
             len(self._vocab) - self._num_model_tokens,
-            _spelled("".join(normalized), characters),
+            spelled("".join(normalized), characters),
         )
         mapping = names.rename(characters)
-        self._build_matchers({chr(k): text for k, text in mapping.items()})
-        model = normalizer_model.build(mapping)
-        self._normalizer = tf_text.FastBertNormalizer(
-            model_buffer=tf.constant(np.frombuffer(model, np.uint8))
-        )
+        characters = {chr(code): text for code, text in mapping.items()}
+        self._text = BertText(characters, self._matched, self._ids)
         self._pieces = tf_text.FastWordpieceTokenizer(
             names.vocab,
             suffix_indicator=CONTINUATION,
@@ -169,7 +168,6 @@ class WordPieceTokenizer(Tokenizer):
             tf.int32,
         )
         self._continues = tf.constant(self._continuation)
-        self._skips = tf.constant(self.is_special)
         self._spellings = tf.constant(
             [
                 _cleaned_up(text) if self.clean_up else text
@@ -179,22 +177,6 @@ class WordPieceTokenizer(Tokenizer):
                 )
             ]
         )
-
-    def _build_matchers(self, mapping: Mapping[str, str]) -> None:
-        """Compiles the patterns of tokens that are matched whole.
-
-        Args:
-            mapping: What the normalizer puts in the place of characters.
-        """
-        raw = {t.content: t for t in self._matched if not t.normalized}
-        # Of tokens with one spelling a special one counts, or the first.
-        normalized: dict[str, AddedToken] = {}
-        for token in sorted(self._matched, key=lambda token: not token.special):
-            if token.normalized:
-                spelling = _spelled(token.content, mapping)
-                normalized.setdefault(spelling, token)
-        self._raw_matcher = TokenMatcher(raw, self._ids)
-        self._normalized_matcher = TokenMatcher(normalized, self._ids)
 
     # Vocabulary.
 
@@ -270,56 +252,11 @@ class WordPieceTokenizer(Tokenizer):
 
     # Text to ids.
 
-    def tokenize(self, text: tf.Tensor) -> tf.RaggedTensor:
-        """Splits each text into ids, without adding special tokens.
-
-        Args:
-            text: string [N], UTF-8. Invalid bytes are dropped.
-
-        Returns:
-            int32 ragged [N, (tokens)].
-        """
-        return self._tokenize(as_vector(text), with_offsets=False)[0]
-
-    def tokenize_with_offsets(
-        self, text: tf.Tensor
-    ) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
-        """Splits each text into ids and says where each token came from.
-
-        Args:
-            text: string [N], UTF-8. Invalid bytes are dropped.
-
-        Returns:
-            ids, starts and ends, each int32 ragged [N, (tokens)]. A token was
-            read from bytes `start` to `end` (exclusive) of the original text,
-            from its first character to the last one that is kept.
-        """
-        parts = self._tokenize(as_vector(text), with_offsets=True)
-        return parts[0], parts[1], parts[2]
-
-    def _tokenize(
+    def _split(
         self, text: tf.Tensor, with_offsets: bool
     ) -> list[tf.RaggedTensor]:
         """Returns ids, or ids, starts and ends, of texts, string [N]."""
-        return self._raw_matcher.split_and_tokenize(
-            text,
-            functools.partial(self._normalize, with_offsets=with_offsets),
-        )
-
-    def _normalize(
-        self, text: tf.Tensor, with_offsets: bool
-    ) -> list[tf.RaggedTensor]:
-        """Tokenizes text without tokens that are matched as they are."""
-        tokenize = functools.partial(
-            self._normalized_matcher.split_and_tokenize,
-            tokenize=functools.partial(
-                self._split_words, with_offsets=with_offsets
-            ),
-        )
-        if not with_offsets:
-            return tokenize(self._normalizer.normalize(text))
-        normalized, sources = self._normalizer.normalize_with_offsets(text)
-        return original_places(text, sources, *tokenize(normalized))
+        return self._text.split(text, self._split_words, with_offsets)
 
     def _split_words(
         self, text: tf.Tensor, with_offsets: bool
@@ -382,33 +319,13 @@ class WordPieceTokenizer(Tokenizer):
 
     # Ids to text.
 
-    def detokenize(
-        self,
-        ids: tf.Tensor | tf.RaggedTensor,
-        skip_special_tokens: bool = False,
-        replace_invalid: bool = False,
-    ) -> tf.Tensor:
-        """Joins tokens into text, as the decoder of `tokenizers` does.
-
-        Args:
-            ids: int [N, (tokens)], ragged or dense.
-            skip_special_tokens: Whether to leave special tokens out.
-            replace_invalid: Changes nothing: tokens are whole characters.
-
-        Returns:
-            string [N]. Words are separated by one space, punctuation that
-            ends a clause follows its word. Lower-cased letters, lost accents
-            and other white space do not come back.
-        """
-        if not isinstance(ids, tf.RaggedTensor):
-            ids = tf.RaggedTensor.from_tensor(ids)
-        if skip_special_tokens:
-            keep = ~tf.gather(self._skips, ids.flat_values)
-            ids = tf.ragged.boolean_mask(ids, ids.with_flat_values(keep))
-        spelled = ids.with_flat_values(
+    def _join(self, ids: tf.RaggedTensor, replace_invalid: bool) -> tf.Tensor:
+        """Joins tokens into text, as the decoder of `tokenizers` does."""
+        del replace_invalid  # Tokens are whole characters.
+        words = ids.with_flat_values(
             tf.gather(self._spellings, ids.flat_values)
         )
-        joined = tf.strings.reduce_join(spelled, axis=-1)
+        joined = tf.strings.reduce_join(words, axis=-1)
         first = ids[:, :1]
         opens = tf.gather(self._continues, first.flat_values)
         marks = tf.where(opens, CONTINUATION, "")
@@ -426,11 +343,6 @@ def _cleaned_up(token: str) -> str:
     for end in (".", "?", "!", ",", "n't", "'m", "'s", "'ve", "'re"):
         token = token.replace(f" {end}", end)
     return token
-
-
-def _spelled(token: str, mapping: Mapping[str, str]) -> str:
-    """Returns a token with each character replaced as a map says."""
-    return "".join(mapping.get(char, char) for char in token)
 
 
 def _int64(value: tf.Tensor | tf.RaggedTensor) -> tf.Tensor:

@@ -107,6 +107,8 @@ class KerasHubSide:
         )
 
         def step() -> float:
+            # The loss of this step alone, not the mean of all so far.
+            task.reset_metrics()
             logs = train(iterator)
             return float(logs["loss"] if isinstance(logs, dict) else logs)
 

@@ -133,7 +133,13 @@ class TfllmSide:
         else:
             iterator = self._make_iterator(work)
             self._traced = lambda: train.get_concrete_function(iterator)
-        self._step = lambda: float(train(iterator)["loss"])
+
+        def step() -> float:
+            # The loss of this step alone, not the mean of all so far.
+            task.reset_metrics()
+            return float(train(iterator)["loss"])
+
+        self._step = step
         return note
 
     def _open_texts(self, work: Work) -> Any:

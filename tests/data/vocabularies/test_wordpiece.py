@@ -36,6 +36,13 @@ def test_case() -> None:
     assert {"N", "##ï", "T"} <= set(vocabulary)
 
 
+def test_tokens_are_no_longer_than_the_tokenizer_takes() -> None:
+    config = WordPieceTrainingConfig(vocab_size=60)
+    vocabulary = wordpiece.train_vocabulary(["a" * 600] * 3, config)
+    sizes = [len(token.removeprefix("##")) for token in vocabulary]
+    assert 100 < max(sizes) <= 256
+
+
 def test_limit_alphabet_keeps_the_most_frequent() -> None:
     config = WordPieceTrainingConfig(vocab_size=60, limit_alphabet=4)
     vocabulary = wordpiece.train_vocabulary(["aaa bbb cc d e"], config)

@@ -71,15 +71,12 @@ def create_noise(tokenizer: Tokenizer, config: DenoisingDataConfig) -> Noise:
     if config.noise.denoising == "span_corruption":
         sentinels = sentinel_ids(tokenizer.vocab)
         return SpanCorruption(config.noise, sentinels, room)
-    mask = tokenizer.special.mask
-    if mask is None and config.noise.masks:
-        raise ValueError(
-            "text_infilling needs a mask token (`mask_token`). Received: a "
-            f"tokenizer of kind {tokenizer.kind!r} without. With "
-            "`noise_density` and `token_masking` 0 none is needed: sentences "
-            "are shuffled and tokens left out, as `token_deletion` says."
-        )
-    return TextInfilling(config.noise, mask, ends_sentence(tokenizer), room)
+    return TextInfilling(
+        config.noise,
+        tokenizer.special.mask,
+        ends_sentence(tokenizer),
+        room,
+    )
 
 
 def ends_sentence(tokenizer: Tokenizer) -> np.ndarray:

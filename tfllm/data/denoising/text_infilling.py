@@ -34,6 +34,9 @@ class TextInfilling:
         mask_id: Id of the mask; None where the options need none.
         ends_sentence: bool [V], whether a sentence ends with a token.
         room: Tokens of a row, without special tokens.
+
+    Raises:
+        ValueError: The options need a mask and there is none.
     """
 
     def __init__(
@@ -44,7 +47,14 @@ class TextInfilling:
         room: int,
     ) -> None:
         self._options = options
-        self._mask_id = mask_id
+        if mask_id is None and options.masks:
+            raise ValueError(
+                "text_infilling needs a mask token (`mask_token`). Received: "
+                "a tokenizer without one. With `noise_density` and "
+                "`token_masking` 0 none is needed: sentences are shuffled, "
+                "and tokens left out as `token_deletion` says."
+            )
+        self._mask_id = EMPTY if mask_id is None else mask_id
         self._ends_sentence = ends_sentence
         self._noisy = round(room * options.density)
         self._bounds = poisson_bounds(options.mean_span_length)

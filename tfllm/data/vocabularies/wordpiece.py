@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import tokenizers
 
 VOCAB_FILE, CONFIG_FILE = "vocab.txt", "tokenizer_config.json"
+# Longest token that TensorFlow Text takes, without "##".
+_MAX_TOKEN_BYTES = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +148,11 @@ def train_vocabulary(
         show_progress=False,
     )
     tokenizer.train_from_iterator(lines, trainer)
-    ids = tokenizer.get_vocab()
+    ids = {
+        token: number
+        for token, number in tokenizer.get_vocab().items()
+        if len(token.removeprefix("##").encode()) <= _MAX_TOKEN_BYTES
+    }
     return sorted(ids, key=lambda token: ids[token])
 
 

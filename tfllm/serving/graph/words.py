@@ -53,9 +53,10 @@ def pattern() -> str:
 def _kind(code: int) -> int:
     """Returns the kind of a character for `word_spans`."""
     character = chr(code)
-    if not word_spans(character):
-        is_joiner = unicodedata.category(character) == "Cf"
-        return _JOINER if is_joiner else _OTHER
+    category = unicodedata.category(character)
+    # Seven of eight code points: without a character, or for control.
+    if category[0] == "C" or not word_spans(character):
+        return _JOINER if category == "Cf" else _OTHER
     # A character that is a word by itself makes two words if doubled.
     return _LETTER if len(word_spans(2 * character)) == 1 else _ALONE
 

@@ -3,6 +3,7 @@
 import random
 import unicodedata
 from collections.abc import Sequence
+from typing import Literal
 
 _WORDS = """
 the quick brown foxes jumped don't I'LL we've it's café naïve
@@ -19,6 +20,8 @@ _MARKS = (
 _CONTROLS = "\u0000\u0001\u0008\u001b\u007f\u0080\u009f\u00ad\u200b\u200d\u202e"
 _CONTROLS += "\ufeff\ufffd\ufffe\uffff\ue000\U000e0001\U0010ffff"
 _SPACES = " \t\n\r\u000b\u000c\u0085\u00a0\u1680\u2003\u2028\u2029\u202f\u3000"
+_FORMS: tuple[Literal["NFC", "NFD", "NFKC"] | None, ...]
+_FORMS = ("NFC", "NFD", "NFKC", None, None)
 _BLOCKS = [
     (0x20, 0x250), (0x250, 0x500), (0x500, 0x800), (0x800, 0x1100),
     (0x1100, 0x1200), (0x1E00, 0x2000), (0x2000, 0x2E80), (0x3000, 0x3400),
@@ -57,7 +60,7 @@ def difficult_lines(count: int, tokens: Sequence[str] = ()) -> list[str]:
     while len(lines) < count:
         parts = [_part(rng, tokens) for _ in range(rng.randint(1, 8))]
         text = rng.choice(["", " ", " ", "  "]).join(parts)
-        form = rng.choice(["NFC", "NFD", "NFKC", None, None])
+        form = rng.choice(_FORMS)
         lines.append(unicodedata.normalize(form, text) if form else text)
     return lines[:count]
 
