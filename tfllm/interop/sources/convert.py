@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import os
 import pathlib
@@ -28,7 +29,7 @@ from tfllm.interop.config_file import CONFIG_FILE, read_config
 from tfllm.interop.sources import table
 from tfllm.interop.sources.contract import Checkpoint, Options, Reference
 from tfllm.interop.sources.staging import staged_folder
-from tfllm.models import Family
+from tfllm.models import Family, TransformerConfig
 
 if TYPE_CHECKING:
     from tfllm.tasks import Task
@@ -175,14 +176,28 @@ def _assemble(
     shapes = checkpoint.tensors.shapes()
     kind = _architecture(family, checkpoint.config)
     files = {family.name_in_files(n, kind): name for n, name in kept.items()}
+    # As in folders that are saved here.
+    computed = {
+        family.name_in_files(name, kind): tensor
+        for name, tensor in (family.computed or _nothing)(config).items()
+    }
     tensor_files.write(
         folder,
-        {new: shapes[name] for new, name in files.items()},
-        ((new, checkpoint.tensors.read(name)) for new, name in files.items()),
+        {new: shapes[name] for new, name in files.items()}
+        | {name: tensor.shape for name, tensor in computed.items()},
+        itertools.chain(
+            ((new, checkpoint.tensors.read(n)) for new, n in files.items()),
+            computed.items(),
+        ),
         folder_writer.MAX_SHARD_BYTES,
     )
-    left_out = set(shapes) - set(kept.values())
+    left_out = set(shapes) - set(kept.values()) - set(computed)
     return family, sorted(files), sorted({*left_out, *checkpoint.left_out})
+
+
+def _nothing(config: TransformerConfig) -> Mapping[str, np.ndarray]:
+    """Computes no tensors."""
+    return {}
 
 
 def _architecture(family: Family, config: Mapping[str, Any]) -> str:
@@ -214,11 +229,13 @@ def _compare(
         return None, "nothing: no library reads such a checkpoint"
     config = weights.root_of(task).config
     rows = min(stack.embeddings.vocab_size for stack in config.stacks)
-    # Some libraries find padding by its id.
-    ids = np.setdiff1d(np.arange(1, rows), [config.pad_token_id or 0])
-    token_ids = np.random.default_rng(0).choice(ids, _SHAPE).astype("int32")
     mask = np.ones(_SHAPE, "int32")
     mask[1, -_PADDED:] = 0
+    # Some libraries find padding by its id.
+    pad = config.pad_token_id or 0
+    ids = np.setdiff1d(np.arange(1, rows), [pad])
+    token_ids = np.random.default_rng(0).choice(ids, _SHAPE)
+    token_ids = np.where(mask == 1, token_ids, pad).astype("int32")
     try:
         forward = reference.load(folder, _head_of(task))
         version = metadata.version(reference.library)
@@ -232,8 +249,13 @@ def _compare(
     except Exception as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         return None, f"nothing: {reference.library} says: {reason[0]}"
-    real = mask.astype(bool)
     ours = forward_here(task, token_ids, mask)
+    if theirs.shape != ours.shape:
+        return None, (
+            f"nothing: {reference.library} gives outputs of shape "
+            f"{theirs.shape}, not {ours.shape}"
+        )
+    real = mask.astype(bool)
     difference = float(np.abs(ours[real] - theirs[real]).max())
     largest = float(np.abs(theirs[real]).max())
     kind = "logits" if task.generates else "hidden states"

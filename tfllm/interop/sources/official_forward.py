@@ -10,11 +10,7 @@ import os
 import sys
 from typing import Any
 
-os.environ["TF_USE_LEGACY_KERAS"] = "1"
-
 import numpy as np
-import tensorflow as tf
-from official.nlp.modeling import networks
 
 
 def main(prefix: str, inputs_file: str, outputs_file: str) -> None:
@@ -29,6 +25,10 @@ def main(prefix: str, inputs_file: str, outputs_file: str) -> None:
     Raises:
         ValueError: No class of official has the objects of the checkpoint.
     """
+    # Before TensorFlow is imported.
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    import tensorflow as tf
+
     values = dict(np.load(inputs_file))
     token_ids, mask = values.pop("token_ids"), values.pop("padding_mask")
     encoder = restored(prefix, {key: int(n) for key, n in values.items()})
@@ -49,6 +49,9 @@ def restored(prefix: str, sizes: dict[str, int]) -> Any:
         prefix: Prefix of the checkpoint.
         sizes: Keys of config.json.
     """
+    import tensorflow as tf
+    from official.nlp.modeling import networks
+
     shared = {
         "vocab_size": sizes["vocab_size"],
         "hidden_size": sizes["hidden_size"],
