@@ -132,7 +132,9 @@ class TfllmSide:
             note = f", batches of about one length, {data.widths.tolist()} wide"
         else:
             iterator = self._make_iterator(work)
-            self._traced = lambda: train.get_concrete_function(iterator)
+            self._traced = lambda: self.tf.function(
+                train, autograph=False
+            ).get_concrete_function(iterator)
 
         def step() -> float:
             # The loss of this step alone, not the mean of all so far.
