@@ -22,7 +22,7 @@ MODULES = sorted(
 # Part of tfllm -> the parts it may import besides itself. Verbs may import
 # everything. What is imported inside a function counts as well.
 ALLOWED: dict[str, set[str]] = {
-    "layers": set(),
+    "layers": {"aligned"},
     # Of the tokenizers, the types that a family file states: `PURE_TYPES`.
     "models": {"layers", "tokenizers"},
     "tokenizers": set(),
@@ -40,6 +40,8 @@ ALLOWED: dict[str, set[str]] = {
     },
     "interop": {
         "run_settings",
+        "layers",
+        "aligned",
         "learning",
         "models",
         "tasks",
@@ -172,7 +174,7 @@ ALLOWED_IN_DATA: dict[str, set[str]] = {
 # `layers` and `models` also run where there is no TensorFlow.
 PURE = {"keras", "numpy", *sys.stdlib_module_names}
 # Asks which backend Keras runs on, and imports that one alone.
-OF_THE_BACKEND = {"layers/fused.py"}
+OF_THE_BACKEND = {"layers/fused.py", "layers/backend.py"}
 HEAVY = ("tf_keras", "official", "torch", "keras_hub", "keras_nlp")
 # One of its own, or none: a machine may lack these.
 OPTIONAL = ("apache_beam", "transformers", "jax", "tokenizers")

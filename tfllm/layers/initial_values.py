@@ -12,9 +12,8 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
-from tfllm.aligned import ALIGNMENT, aligned
+from tfllm.layers import backend
 
 # Draws the values of a shape and a dtype, as initializers of Keras do.
 Draw = Callable[..., Any]
@@ -66,7 +65,7 @@ def add_drawn(
     variable = layer.add_weight(
         name=name,
         shape=shape,
-        initializer=draw if pending is None else _no_values,
+        initializer=draw if pending is None else backend.no_values,
         **options,
     )
     if pending is not None:
@@ -105,29 +104,7 @@ def set_value(variable: keras.Variable, value: Any) -> None:
             NumPy array, so it must not be written to later.
     """
     if isinstance(value, np.ndarray) and value.dtype == variable.dtype:
-        value = _as_tensor(value)
+        value = backend.as_tensor(value)
     variable.assign(value)
     if (pending := _pending.get()) is not None:
         pending.pop(id(variable), None)
-
-
-def _as_tensor(array: np.ndarray) -> Any:
-    """Returns an array as a tensor, in the same memory if that is aligned."""
-    if keras.backend.backend() != "tensorflow":
-        return array
-    import tensorflow as tf
-
-    if array.ctypes.data % ALIGNMENT or not array.flags.c_contiguous:
-        memory = aligned(array.shape, array.dtype)
-        memory[...] = array
-        array = memory
-    return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
-
-
-def _no_values(shape: Any, dtype: Any = None) -> Any:
-    """Returns memory that nothing was written to yet."""
-    if keras.backend.backend() != "tensorflow":
-        return ops.zeros(shape, dtype)
-    import tensorflow as tf
-
-    return tf.raw_ops.Empty(shape=shape, dtype=dtype, init=False)

@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import keras
 from keras import ops
 
-# Bits of the axes whose slices are whole: all but the positions.
-_OTHER_AXES = 0b1011
+from tfllm.layers import backend
 
 
 class Memory(NamedTuple):
@@ -66,30 +64,9 @@ class KVCache(NamedTuple):
         )
 
     def _write(self, buffer: Any, new: Any) -> Any:
-        """Returns a buffer with T positions replaced from `index` on.
-
-        Args:
-            buffer: float [B, K, S, H].
-            new: float [B, K, T, H].
-
-        NOTE: not `ops.slice_update`, which is an XLA op on TensorFlow: stock
-        TF Serving does not run it.
-        """
+        """Returns a buffer [B, K, S, H] with new [B, K, T, H] at `index`."""
         new = ops.cast(new, buffer.dtype)
-        if keras.backend.backend() != "tensorflow":
-            return ops.slice_update(buffer, (0, 0, self.index, 0), new)
-        import tensorflow as tf
-
-        stop = self.index + tf.shape(new)[2]
-        return tf.raw_ops.TensorStridedSliceUpdate(
-            input=buffer,
-            begin=tf.stack([0, 0, self.index, 0]),
-            end=tf.stack([0, 0, stop, 0]),
-            strides=tf.ones([4], tf.int32),
-            value=new,
-            begin_mask=_OTHER_AXES,
-            end_mask=_OTHER_AXES,
-        )
+        return backend.put_positions(buffer, new, self.index)
 
 
 class Cache(NamedTuple):

@@ -135,6 +135,8 @@ def load_transformers(
             inputs |= {
                 "decoder_input_ids": ids,
                 "decoder_attention_mask": real,
+                # With its cache, FSMT leaves out the causal mask.
+                "use_cache": False,
             }
         with torch.no_grad():
             outputs = model(**inputs)
