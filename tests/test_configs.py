@@ -195,9 +195,10 @@ from absl.testing import flagsaver
 from tfllm.runs import train_flags
 
 train_flags.define()
-before = flagsaver.save_flag_values(FLAGS)
 for path in {paths!r}:
     print(path)
+    # Anew: what was restored once is what the next file changes.
+    before = flagsaver.save_flag_values(FLAGS)
     FLAGS(["train", "--flagfile=" + path])
     train_flags.read()
     flagsaver.restore_flag_values(before, FLAGS)

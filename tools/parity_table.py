@@ -52,7 +52,7 @@ def define() -> None:
         "results",
         None,
         "JSON file that keeps the rows. Rows of other families and tables in "
-        "it are printed as well.",
+        "it are printed as well. Default: none.",
     )
 
 
