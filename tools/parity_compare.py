@@ -77,7 +77,7 @@ def to_transformers(
 
 
 def _has_published_pooler(config: TransformerConfig) -> bool:
-    """Returns whether the pooler belongs to the published bare encoder."""
+    """Returns whether Transformers' bare encoder includes the pooler."""
     family = FAMILIES[config.family]
     return config.pooler is not None and any(
         weight.path.startswith("pooler.")

@@ -87,7 +87,7 @@ def _bfloat16(
 def _tied_copies(
     tensors: Tensors, family: Family, config: TransformerConfig
 ) -> Tensors:
-    """Returns the tensors, and a copy under each tied name."""
+    """Returns the tensors, duplicated under the name of each tied weight."""
     copies = {
         copy: tensors[original].copy()
         for copy, original in family.tied(config).items()

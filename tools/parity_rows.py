@@ -82,7 +82,7 @@ def folders(family: str) -> Iterator[Row]:
 
 
 def _round_trip(family: str, folder: pathlib.Path) -> Iterator[Row]:
-    """Yields the row of a folder to Transformers, and one from there."""
+    """Yields a row for saving to Transformers and one for loading from it."""
     arguments = parity_cases.configs(family)["default"]
     model = parity_cases.create(
         family, parity_cases.heads(family)[0], arguments

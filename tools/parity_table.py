@@ -97,7 +97,7 @@ def _one_of(flag: str, chosen: list[str] | None, known: list[str]) -> list[str]:
 
 
 def _run_process(file: pathlib.Path, family: str, tables: list[str]) -> None:
-    """Compares one family in a process, whose memory ends with it."""
+    """Compares one family in its own process, which frees its memory."""
     command = [sys.executable, "-m", "tools.parity_table"]
     command += [f"--family={family}", f"--results={file}"]
     command += [f"--table={table}" for table in tables]

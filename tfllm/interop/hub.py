@@ -83,7 +83,7 @@ def split_gguf(name: str) -> tuple[str, str] | None:
 
 
 def gguf_files(hub_id: str, revision: str | None = None) -> list[str]:
-    """Returns the names of the GGUF files of a model, sorted.
+    """Returns the sorted names of the GGUF files in a hub repository.
 
     Those of the local cache, if the hub cannot be reached.
     """

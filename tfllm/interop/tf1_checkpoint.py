@@ -64,7 +64,7 @@ class Tf1Checkpoint:
         }
 
     def read(self, name: str) -> np.ndarray:
-        """Returns one tensor as float32 in the published layout.
+        """Returns a tensor as float32, in the layout that Transformers uses.
 
         Raises:
             ValueError: The data of the checkpoint are damaged.

@@ -18,7 +18,7 @@ def on_tensorflow() -> bool:
 
 
 def no_values(shape: Any, dtype: Any = None) -> Any:
-    """Returns memory that nothing was written to yet; an initializer.
+    """Initializer that allocates memory without filling it.
 
     Args:
         shape: Its shape.

@@ -11,7 +11,7 @@ CreateConfig = Callable[..., TransformerConfig]
 
 
 def without(create: CreateConfig, *names: str, **values: Any) -> CreateConfig:
-    """Returns a `config()` without the arguments that a family does not have.
+    """Wraps `create` so that some of its arguments can no longer be set.
 
     Args:
         create: Returns a config.

@@ -19,7 +19,7 @@ _PAIR = {
 
 
 def texts(task: Task, settings: Mapping[str, Any]) -> Settings:
-    """Returns the reader settings for files with one text per line."""
+    """Returns settings for reading files with one text per line."""
     return _TEXT
 
 

@@ -239,7 +239,7 @@ class MappedPieceTokenizer(Tokenizer):
     # Ids to text.
 
     def _join(self, ids: tf.RaggedTensor, replace_invalid: bool) -> tf.Tensor:
-        """Joins tokens to texts, without white space at their ends."""
+        """Decodes tokens to text and strips surrounding whitespace."""
         text = self._joiner.join(ids, replace_invalid)
         return tf.strings.regex_replace(text, _ENDS, "")
 

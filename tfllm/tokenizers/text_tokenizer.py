@@ -327,7 +327,7 @@ class Tokenizer(tf.Module):
         return tf.ragged.boolean_mask(ids, ids.with_flat_values(keep))
 
     def vocab_hash(self) -> str:
-        """Returns the hex SHA-256 of what decides the ids."""
+        """Returns a SHA-256 hex digest of everything that affects the ids."""
         roles = self.special_tokens.all()
         added = (repr(t) for t in self._matched if t.content not in roles)
         lines = "\n".join([*self._hashed_lines(), *added])

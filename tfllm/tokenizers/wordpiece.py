@@ -232,7 +232,7 @@ class WordPieceTokenizer(Tokenizer):
         return before + token + after
 
     def vocab_hash(self) -> str:
-        """Returns the hex SHA-256 of what decides the ids."""
+        """Returns a SHA-256 hex digest of everything that affects the ids."""
         roles = self.special_tokens.all()
         added: list[object] = [
             token for token in self.added_tokens if token.content not in roles

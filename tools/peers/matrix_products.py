@@ -1,4 +1,4 @@
-"""How long the products of matrices of a step take by themselves.
+"""Times the matrix products of a training step in isolation.
 
 No library can take a step in less time with the same products, so this tells
 how much of a step is left to do better. Each product of the traced step is run

@@ -72,7 +72,7 @@ def _rounded(value: Any) -> Any:
 
 
 def rotary_config(fields: Fields, tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the config.json of LLaMA or Qwen 2."""
+    """Builds config.json for a LLaMA or Qwen 2 model from GGUF metadata."""
     keys = dict(_ROTARY_KEYS)
     if fields.get("attention.head_count_kv") is None:
         keys["num_key_value_heads"] = "attention.head_count"

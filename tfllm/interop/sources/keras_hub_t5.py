@@ -19,7 +19,7 @@ _ACTIVATIONS = {
 
 
 def _config(theirs: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the keys of config.json that no key of the class is equal to.
+    """Returns the config.json keys that have no counterpart in KerasHub.
 
     Raises:
         ValueError: The activation is not supported.

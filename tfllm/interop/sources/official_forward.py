@@ -1,4 +1,4 @@
-"""Runs an encoder of tf-models-official; a program of its own.
+"""Runs a tf-models-official encoder in a separate process.
 
     python official_forward.py PREFIX INPUTS.npz OUTPUTS.npz
 

@@ -41,7 +41,7 @@ def is_token_list(path: pathlib.Path) -> bool:
 
 
 def read_tokens(path: pathlib.Path) -> list[bytes]:
-    """Returns the tokens in the order of their ranks.
+    """Returns the tokens sorted by rank.
 
     Raises:
         ValueError: A line has no token and rank, or the ranks have gaps.
