@@ -19,7 +19,7 @@ _ACTIVATIONS = {
 
 
 def _config(theirs: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the config.json keys that have no counterpart in KerasHub.
+    """Returns the config.json keys that are computed, not copied.
 
     Raises:
         ValueError: The activation is not supported.
