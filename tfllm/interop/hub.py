@@ -1,9 +1,12 @@
 """Fetches models of the Hugging Face hub by their ids."""
 
+import logging
 import pathlib
 import re
 
 from tfllm.interop import folder_tensors
+
+logger = logging.getLogger(__name__)
 
 # `organisation/name`, or for old models the name alone.
 _HUB_ID = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?", re.ASCII)
@@ -92,7 +95,12 @@ def gguf_files(hub_id: str, revision: str | None = None) -> list[str]:
     try:
         names = huggingface_hub.list_repo_files(hub_id, revision=revision)
     # Networks, proxies and servers raise many kinds of errors.
-    except Exception:
+    except Exception as error:
+        logger.warning(
+            "The hub does not list '%s', so only the cache is searched: %s",
+            hub_id,
+            _reason(hub_id, error),
+        )
         try:
             folder = pathlib.Path(
                 huggingface_hub.snapshot_download(
